@@ -1,0 +1,39 @@
+"""``python -m bioplausible``."""
+
+import sys
+from collections.abc import Sequence
+
+COMMANDS = """usage: python -m bioplausible COMMAND [options]
+
+  fit        train; without options CorInfoMax on handwritten digits
+  validate   score a checkpoint on the validation split
+  test       score a checkpoint on the test split
+  predict    write a checkpoint's predictions for the test split as CSV
+  verify     replay recorded trajectories through a rule
+
+COMMAND --help lists a command's options; recipes are in configs/.
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 0, 1 where ``verify`` found a difference, 2 for a user's mistake."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(COMMANDS)
+        return 0 if arguments else 2
+
+    from bioplausible import cli, verify
+    from bioplausible.errors import UserError
+
+    try:
+        if arguments[0] == "verify":
+            return verify.run(arguments[1:])
+        cli.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

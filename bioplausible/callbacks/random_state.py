@@ -1,0 +1,46 @@
+"""Random number generators in the checkpoint."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class RandomState(Callback):
+    """Saves the states of the random number generators with each checkpoint and restores them when training resumes.
+
+    Everything is stored as tensors and numbers, so that checkpoints load with ``weights_only=True``.
+    """
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the states of torch's (also each GPU's), Python's and NumPy's generators."""
+        version, internal, gauss = random.getstate()
+        algorithm, keys, *numpy_rest = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "python": [version, list(internal), gauss],
+            "numpy": [algorithm, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *numpy_rest],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps the states until training starts: building data and model in between may draw numbers."""
+        self._restored = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores the states, where training resumes."""
+        if not self._restored:
+            return
+        state, self._restored = self._restored, {}
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        algorithm, keys, *rest = state["numpy"]
+        np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))

@@ -1,0 +1,38 @@
+"""Speed of training."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class SamplesPerSecond(Callback):
+    """Logs ``throughput/samples_per_second`` of each training epoch, validation and checkpoints excluded."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._seconds = 0.0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._samples, self._seconds, self._since = 0, 0.0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts the batch and reads the clock."""
+        now = time.perf_counter()
+        self._samples += len(batch[1])
+        self._seconds += now - self._since
+        self._since = now
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves out the time that validation took."""
+        self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the epoch's mean speed."""
+        for logger in trainer.loggers:
+            speed = self._samples / self._seconds if self._seconds else 0.0
+            logger.log_metrics({"throughput/samples_per_second": speed}, step=trainer.global_step - 1)

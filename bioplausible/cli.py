@@ -1,0 +1,222 @@
+"""The command line: LightningCLI with defaults that work, checkpoints that carry their run's configuration, and errors
+of one sentence.
+"""
+
+import argparse
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from bioplausible.callbacks.checkpoint import BestAndLast, EveryNSteps
+from bioplausible.callbacks.predictions import PredictionsCSV
+from bioplausible.callbacks.progress import LiveProgressBar
+from bioplausible.callbacks.throughput import SamplesPerSecond
+from bioplausible.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
+from bioplausible.data import ImageDataModule
+from bioplausible.errors import UserError
+from bioplausible.loggers import RunLogger
+from bioplausible.rules import LearningRule
+
+CONFIG_IN_CHECKPOINT = "run_config"
+
+
+def recipes() -> Path:
+    """Returns the folder of the recipes: inside an installed package, beside it in a checkout."""
+    installed = Path(__file__).with_name("configs")
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves the whole configuration in the run's folder and in each checkpoint, so that a checkpoint is all one needs."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the configuration to the checkpoint, as YAML text."""
+        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(self.config, skip_none=False)
+
+
+class CommandLine(LightningCLI):
+    """LightningCLI for learning rules."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            LearningRule,
+            ImageDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "logger": {"class_path": "bioplausible.loggers.RunLogger"},
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,
+            },
+            parser_kwargs={"exit_on_error": False} | {name: {"exit_on_error": False} for name in self.subcommands()},
+            args=args,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------ arguments
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            parser.add_argument(
+                "--checkpoint_every_n_steps",
+                type=int | None,
+                default=None,
+                help="Write a checkpoint every so many training steps too.",
+            )
+            parser.add_argument(
+                "--checkpoint_keep", type=int, default=1, help="How many of these to keep; -1 keeps all."
+            )
+        if subcommand == "predict":
+            parser.add_argument(
+                "--output",
+                type=str | None,
+                default=None,
+                help="CSV file to write; default: predictions.csv in the run's folder.",
+            )
+        return parser
+
+    def _parse_ckpt_path(self) -> None:
+        """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.
+
+        :func:`complete_arguments` puts the checkpoint's configuration below the command line's.
+        """
+
+    # ---------------------------------------------------------------------------------------------------------- preparation
+
+    def before_instantiate_classes(self) -> None:
+        """Decides in which folder the run lies, and checks that it can be written to."""
+        config = self.config[self.subcommand]
+        logger = config.trainer.logger
+        if not isinstance(logger, Namespace) or not logger.class_path.endswith("RunLogger"):
+            return
+        options = logger.init_args
+        resumed = run_folder(config.ckpt_path) if config.ckpt_path else None
+        if resumed is not None and options.version is None:
+            options.save_dir, options.name, options.version = str(resumed.parent), "", resumed.name
+            if self.subcommand == "fit":
+                options.purge_step = read_checkpoint(config.ckpt_path)["global_step"]
+        elif options.name is None:
+            options.name = f"{_snake_case(config.data.class_path)}/{_snake_case(config.model.class_path)}"
+        if config.trainer.fast_dev_run:
+            return
+        try:
+            Path(options.save_dir).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=options.save_dir).close()
+        except OSError as error:
+            raise UserError(
+                f"The log folder {options.save_dir} can't be written to ({error.strerror}): choose another with"
+                " --trainer.logger.init_args.save_dir."
+            ) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Adds the callbacks that every run has."""
+        config = self.config[self.subcommand]
+        trainer = self._get(self.config_init, "trainer", default={})
+        callbacks = list(trainer.get("callbacks") or [])
+        if trainer.get("enable_progress_bar") is not False:
+            callbacks.append(LiveProgressBar())
+        if self.subcommand == "fit":
+            callbacks.append(SamplesPerSecond())
+            if trainer.get("logger") is not False:
+                callbacks.append(LearningRateMonitor())
+            if trainer.get("enable_checkpointing") is not False:
+                callbacks.append(BestAndLast())
+                if config.checkpoint_every_n_steps is not None:
+                    if config.checkpoint_every_n_steps < 1:
+                        raise UserError(
+                            f"checkpoint_every_n_steps is {config.checkpoint_every_n_steps}: it must be at least 1."
+                        )
+                    callbacks.append(EveryNSteps(config.checkpoint_every_n_steps, config.checkpoint_keep))
+        if self.subcommand == "predict":
+            folder = run_folder(config.ckpt_path) or Path()
+            self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")
+            callbacks.append(self.predictions)
+        plugins = trainer.get("plugins") or []
+        plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------------ what is said at the end
+
+    def after_fit(self) -> None:
+        """Tests the final weights, and prints where the run lies and how good it is."""
+        if self.trainer.interrupted:
+            return
+        validation = self.trainer.callback_metrics.get("val/accuracy")
+        (test,) = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        print(f"\nrun                  {self.trainer.log_dir}")
+        print(f"validation accuracy  {'none (validation_split is 0)' if validation is None else f'{validation:.2%}'}")
+        print(f"test accuracy        {test['test/accuracy']:.2%}")
+        print(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
+
+    def after_predict(self) -> None:
+        """Prints where the predictions lie."""
+        print(f"\npredictions  {self.predictions.path}")
+
+
+def complete_arguments(args: list[str]) -> list[str]:
+    """Returns the arguments with the configuration that they imply put in front, so that they override it.
+
+    That is the configuration inside the checkpoint where ``--ckpt_path`` names one (``last`` is the newest below the log
+    folder, a folder the newest below it), and the recipe ``digits/corinfomax.yaml`` where nothing else is given.
+
+    Raises:
+        UserError: a checkpoint is needed and not given, or it can't be read.
+    """
+    if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
+        return args
+    command, rest = args[0], args[1:]
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--ckpt_path", "--config", "--model", "--trainer.logger.init_args.save_dir"):
+        scan.add_argument(name, *(["-c"] if name == "--config" else []))
+    given, _ = scan.parse_known_args(rest)
+    if given.ckpt_path is None:
+        if command != "fit":
+            raise UserError(
+                f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
+                " newest."
+            )
+        implied = [] if given.config else ["--config", str(recipes() / "digits" / "corinfomax.yaml")]
+        return [command, *implied, *rest]
+    path = Path(given.ckpt_path)
+    if given.ckpt_path == "last":
+        path = newest_checkpoint(vars(given)["trainer.logger.init_args.save_dir"] or "lightning_logs")
+    elif path.is_dir():
+        path = newest_checkpoint(path)
+    config = yaml.safe_load(read_checkpoint(path).get(CONFIG_IN_CHECKPOINT, "{}"))
+    if command != "fit":
+        config = {name: config[name] for name in ("seed_everything", "model", "data", "trainer") if name in config}
+    config.pop("ckpt_path", None)
+    implied = ["--config", yaml.safe_dump(config)] if config else []
+    return [command, *implied, *rest, "--ckpt_path", str(path)]
+
+
+def run(args: list[str]) -> None:
+    """Runs one of LightningCLI's commands.
+
+    Raises:
+        UserError: a mistake that the user can cure.
+    """
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's advice on loader workers and the like
+    CommandLine(complete_arguments(args))
+
+
+def _snake_case(class_path: str) -> str:
+    """Returns ``fashion_mnist`` for ``bioplausible.FashionMNISTDataModule``."""
+    name = class_path.rpartition(".")[2].removesuffix("DataModule")
+    known = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist", "CIFAR10": "cifar10", "CorInfoMax": "corinfomax"}
+    return known.get(name, "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_"))

@@ -1,0 +1,193 @@
+"""What all data modules share."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bioplausible.data.augmentation import random_crop, random_horizontal_flip
+from bioplausible.data.batches import Batch, EpochBatches, Images, InOrder, loader
+from bioplausible.errors import UserError
+from bioplausible.randomness import generator, mix, run_seed
+
+SPLIT_SEED = 20231210
+"""Fixed, so that the validation split and a subset are the same in every run, whatever its seed."""
+
+
+class ImageDataModule(LightningDataModule, ABC):
+    """A classification data set of images, held as one tensor and served a batch at a time.
+
+    Batches are (images (n × channels × height × width) in [0, 1] before normalisation, classes (n)). The order of each
+    training epoch is a pure function of (seed, epoch), and the position within it is part of a checkpoint, so training
+    resumes at the very batch where it stopped. The test split serves ``test`` and ``predict`` only.
+
+    Args:
+        batch_size: samples a training batch.
+        evaluation_batch_size: samples a batch of validation, test and predict.
+        validation_split: share of the training images kept for validation, in [0, 1); which ones does not depend on the
+            seed. 0 trains on everything, as the paper does.
+        subset_size: number of training images to use, validation included; None: all. The test split stays whole.
+        mean: subtracted from each channel; None: the data set's default.
+        std: divides each channel; None: the data set's default.
+        crop_padding: pixels by which a training image is randomly shifted; 0: none.
+        horizontal_flip: whether a training image is randomly mirrored.
+        num_workers: processes that gather batches; 0 is the fastest for data this small.
+
+    Raises:
+        UserError: an argument is outside its range.
+    """
+
+    num_classes: ClassVar[int] = 10
+    image_shape: ClassVar[tuple[int, int, int]]
+    """(channels, height, width)."""
+    default_mean: ClassVar[list[float] | None] = None
+    default_std: ClassVar[list[float] | None] = None
+
+    def __init__(
+        self,
+        batch_size: int = 20,
+        evaluation_batch_size: int = 1000,
+        validation_split: float = 0.0,
+        subset_size: int | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        crop_padding: int = 0,
+        horizontal_flip: bool = False,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("evaluation_batch_size", evaluation_batch_size, 1),
+            ("subset_size", 1 if subset_size is None else subset_size, 1),
+            ("crop_padding", crop_padding, 0),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < least:
+                raise UserError(f"{name} is {value}: it must be at least {least}.")
+        if not 0 <= validation_split < 1:
+            raise UserError(f"validation_split is {validation_split}: it is a share of the training images, in [0, 1).")
+        channels = self.image_shape[0]
+        for name, values in (("mean", mean), ("std", std)):
+            if values is not None and len(values) != channels:
+                raise UserError(f"{name} has {len(values)} entries: give one per channel ({channels}).")
+        if std is not None and min(std) <= 0:
+            raise UserError(f"std is {std}: it must be positive.")
+        self.save_hyperparameters()
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.validation_split = validation_split
+        self.subset_size = subset_size
+        self.mean = self.default_mean if mean is None else mean
+        self.std = self.default_std if std is None else std
+        self.crop_padding = crop_padding
+        self.horizontal_flip = horizontal_flip
+        self.num_workers = num_workers
+        self._seed = 0
+        self._start = (0, 0)
+        self._splits: dict[str, Images] = {}
+
+    @abstractmethod
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Returns a split's images (N × channels × height × width), float32 in [0, 1], and classes (N), int64."""
+
+    @property
+    def input_size(self) -> int:
+        """Number of values a sample."""
+        channels, height, width = self.image_shape
+        return channels * height * width
+
+    # ----------------------------------------------------------------------------------------------------------------- splits
+
+    def setup(self, stage: str) -> None:
+        """Loads the splits that the stage needs."""
+        if stage in ("fit", "validate") and "train" not in self._splits:
+            images = self._images(train=True)
+            order = torch.randperm(len(images), generator=generator(SPLIT_SEED, 0))
+            if self.subset_size is not None:
+                if self.subset_size > len(images):
+                    raise UserError(f"subset_size is {self.subset_size}, but there are {len(images)} training images.")
+                order = order[: self.subset_size]
+            held_out = round(len(order) * self.validation_split)
+            if held_out == len(order) or (held_out == 0 and self.validation_split > 0):
+                raise UserError(
+                    f"validation_split is {self.validation_split}, which leaves {held_out} of {len(order)} images for"
+                    " validation: choose another share, or 0 for none."
+                )
+            whole = held_out == 0 and self.subset_size is None
+            self._splits["train"] = images if whole else images.subset(order[held_out:].sort().values)
+            self._splits["val"] = images.subset(order[:held_out].sort().values)
+        if stage in ("test", "predict") and "test" not in self._splits:
+            self._splits["test"] = self._images(train=False)
+        if stage == "fit":
+            given = run_seed()
+            if given is not None:
+                self._seed = given
+            elif self.trainer is None or self.trainer.ckpt_path is None:
+                self._seed = torch.initial_seed()
+
+    def _images(self, train: bool) -> Images:
+        images, labels = self.load(train)
+        if self.mean is not None:
+            images = images - torch.tensor(self.mean)[:, None, None]
+        if self.std is not None:
+            images = images / torch.tensor(self.std)[:, None, None]
+        return Images(images, labels)
+
+    # ---------------------------------------------------------------------------------------------------------------- loaders
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Returns the training batches, shuffled anew each epoch."""
+        images = self._splits["train"]
+        return loader(images, EpochBatches(len(images), self.batch_size, self._seed, self._start), self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Returns the validation batches in order; an empty list without a validation split."""
+        return self._in_order("val") if len(self._splits["val"]) else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Returns the test batches in order."""
+        return self._in_order("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Returns the test batches in order."""
+        return self._in_order("test")
+
+    def _in_order(self, split: str) -> DataLoader[Batch]:
+        images = self._splits[split]
+        return loader(images, InOrder(len(images), self.evaluation_batch_size), self.num_workers)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augments training images, on the device; the draws are a pure function of (seed, step)."""
+        if not (self.crop_padding or self.horizontal_flip) or self.trainer is None or not self.trainer.training:
+            return batch
+        images, labels = batch
+        # the order of an epoch is drawn from (seed, epoch): a seed of their own keeps these draws apart from it
+        draws = generator(mix(self._seed, 0), self.trainer.global_step, images.device)
+        if self.crop_padding:
+            images = random_crop(images, self.crop_padding, draws)
+        if self.horizontal_flip:
+            images = random_horizontal_flip(images, draws)
+        return images, labels
+
+    # ----------------------------------------------------------------------------------------------------------------- resume
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the seed and the position of the next training batch as (epoch, batch)."""
+        assert self.trainer is not None
+        fit = self.trainer.fit_loop
+        epoch, batch = fit.epoch_progress.current.processed, fit.epoch_loop.batch_progress.current.ready
+        between_epochs = fit.epoch_progress.current.ready == epoch
+        if between_epochs:
+            batch = 0
+        elif batch >= self.trainer.num_training_batches:  # Trainer resumes with the next epoch
+            epoch, batch = epoch + 1, 0
+        return {"seed": self._seed, "epoch": epoch, "batch": batch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the seed and the position."""
+        self._seed = state_dict["seed"]
+        self._start = (state_dict["epoch"], state_dict["batch"])

@@ -1,0 +1,24 @@
+"""The mathematics: pure functions of tensors, without Lightning and without state."""
+
+from bioplausible.functional.alignment import alignment_angle
+from bioplausible.functional.correlation import (
+    correlative_information,
+    mean_outer_product,
+    published_correlative_information,
+    update_correlation_,
+    update_inverse_correlation_,
+)
+from bioplausible.functional.settling import residual
+from bioplausible.functional.step_sizes import StepSizeRule, step_sizes
+
+__all__ = [
+    "StepSizeRule",
+    "alignment_angle",
+    "correlative_information",
+    "mean_outer_product",
+    "published_correlative_information",
+    "residual",
+    "step_sizes",
+    "update_correlation_",
+    "update_inverse_correlation_",
+]

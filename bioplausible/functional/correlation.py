@@ -1,0 +1,73 @@
+"""Correlation matrices of activities, their inverses, and correlative information (Bozkurt et al. 2023)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def mean_outer_product(a: Tensor, b: Tensor) -> Tensor:
+    """Returns ⟨a b⟩ = aᵀ b / n, the batch mean of the outer products.
+
+    Args:
+        a: (n × d_a).
+        b: (n × d_b).
+
+    Returns:
+        (d_a × d_b).
+    """
+    return (a.t() @ b).div_(a.shape[0])
+
+
+def update_inverse_correlation_(B: Tensor, r: Tensor, forgetting_factor: float) -> Tensor:
+    """Updates the inverse correlation (lateral weights) in place: B ← (B − γ ⟨z z⟩) / λ with z = B r, γ = (1 − λ)/λ.
+
+    The published update has no Sherman–Morrison denominator, so directions that are never visited grow by λ^(−t).
+
+    Args:
+        B: (d × d).
+        r: activities (n × d).
+        forgetting_factor: λ in (0, 1].
+    """
+    n = r.shape[0]
+    gamma = (1 - forgetting_factor) / forgetting_factor
+    z = r @ B.t()
+    return B.addmm_(z.t(), z, beta=1 / forgetting_factor, alpha=-gamma / (forgetting_factor * n))
+
+
+def update_correlation_(R: Tensor, r: Tensor, forgetting_factor: float) -> Tensor:
+    """Updates a correlation estimate in place: R ← λ R + (1 − λ) ⟨r r⟩.
+
+    Args:
+        R: (d × d).
+        r: activities (n × d).
+        forgetting_factor: λ in (0, 1].
+    """
+    return R.addmm_(r.t(), r, beta=forgetting_factor, alpha=(1 - forgetting_factor) / r.shape[0])
+
+
+def published_correlative_information(R: Tensor, error: Tensor, epsilon: float) -> Tensor:
+    """Returns what the published code calls correlative information, in nats.
+
+    logdet(R + εI) − ( ⟨‖e‖²⟩/ε − (d/n) log ε ). Note that it divides d·log ε by the batch size too.
+
+    Args:
+        R: correlation estimate (d × d) of the predicted layer.
+        error: its prediction error e (n × d).
+        epsilon: ε.
+    """
+    n, d = error.shape
+    identity = torch.eye(d, dtype=R.dtype, device=R.device)
+    return torch.logdet(R + epsilon * identity) - (error.square().sum() / (n * epsilon) - d / n * math.log(epsilon))
+
+
+def correlative_information(R: Tensor, R_error: Tensor, epsilon: float) -> Tensor:
+    """Returns the paper's correlative information ½ logdet(R + εI) − ½ logdet(R_e + εI), in nats.
+
+    Args:
+        R: correlation (d × d) of the predicted layer.
+        R_error: correlation (d × d) of its prediction error.
+        epsilon: ε.
+    """
+    identity = epsilon * torch.eye(R.shape[0], dtype=R.dtype, device=R.device)
+    return (torch.logdet(R + identity) - torch.logdet(R_error + identity)) / 2

@@ -1,0 +1,36 @@
+"""TensorBoard, one folder a run."""
+
+from argparse import Namespace
+from typing import Any
+
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+
+class RunLogger(TensorBoardLogger):
+    """TensorBoardLogger whose HParams tab shows the final accuracies.
+
+    Args:
+        save_dir: folder of all runs.
+        name: folder of this kind of run below it; None: ``<data set>/<rule>``, set by the command line.
+        version: folder of this run below that; None: the next free ``version_N``.
+        purge_step: when a run resumes, TensorBoard drops what it had logged from this step on.
+    """
+
+    def __init__(
+        self,
+        save_dir: str = "lightning_logs",
+        name: str | None = None,
+        version: int | str | None = None,
+        purge_step: int | None = None,
+    ) -> None:
+        super().__init__(save_dir, name, version, default_hp_metric=False, purge_step=purge_step)
+
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, metrics: dict[str, Any] | None = None, step: int | None = None
+    ) -> None:
+        """Writes the hyperparameters, with the names of the scalars that the HParams tab shows beside them."""
+        super().log_hyperparams(params)
+        flat = self._sanitize_params(self._flatten_dict(self.hparams))
+        for summary in hparams(flat, dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)):
+            self.experiment._get_file_writer().add_summary(summary)

@@ -1,0 +1,37 @@
+"""Means over an epoch, gathered on the device."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class EpochMeans(Metric):
+    """Sample-weighted mean accuracy and loss of an epoch.
+
+    Sums stay on the device until they are read. With ``persistent=True`` they are part of the checkpoint, so that an
+    epoch that was interrupted and resumed reports the same means.
+
+    Args:
+        persistent: whether the sums are saved with the module.
+    """
+
+    full_state_update = False
+    totals: Tensor
+
+    def __init__(self, *, persistent: bool) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum", persistent=persistent)
+
+    def update(self, correct: Tensor, loss: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            correct: (n), whether each sample was classified right.
+            loss: (n), each sample's loss.
+        """
+        self.totals += torch.stack([correct.to(loss), loss, torch.ones_like(loss)]).sum(1, dtype=torch.float64)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Returns ``accuracy`` (a fraction) and ``loss``."""
+        correct, loss, n = self.totals.unbind()
+        return {"accuracy": correct / n, "loss": loss / n}

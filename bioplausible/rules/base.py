@@ -1,0 +1,355 @@
+"""The training step that all learning rules share."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from typing_extensions import Self
+
+from bioplausible.callbacks.random_state import RandomState
+from bioplausible.errors import UserError
+from bioplausible.functional import residual
+from bioplausible.metrics import EpochMeans
+from bioplausible.randomness import run_seed
+
+
+@dataclass
+class Phase:
+    """Where a relaxation ended.
+
+    Attributes:
+        activity: r_0 = x, r_1 … r_L, each (n × d_k).
+        nudge: strength with which the target pulled on the output, with its sign; 0 in a free phase.
+        previous: r_1 … r_L one iteration earlier, where the rule iterates.
+        step_size: η of the last iteration.
+        internal: whatever else the rule carries from phase to phase, by name.
+    """
+
+    activity: list[Tensor]
+    nudge: float = 0.0
+    previous: list[Tensor] = field(default_factory=list)
+    step_size: float = 1.0
+    internal: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Tensor:
+        """r_L (n × d_L)."""
+        return self.activity[-1]
+
+    def residual(self) -> Tensor:
+        """How fast the last iteration still moved (:func:`bioplausible.functional.residual`)."""
+        return residual(self.activity[1:], self.previous, self.step_size)
+
+
+Phases = Mapping[str, Phase]
+
+
+class LearningRule(LightningModule, ABC):
+    """A learning rule: how activities settle, and what each synapse learns from them.
+
+    A training step is the same for every rule::
+
+        phases = settle(x, target)                 # free, nudged, … the rule's own affair
+        p.grad = −update   for p, update in local_updates(phases)
+        optimizer step; update_state(phases); schedulers; metrics
+
+    Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
+    ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`, :meth:`settle` and
+    :meth:`local_updates`; the rest has defaults.
+
+    Args:
+        layer_sizes: d_0 … d_L, the input's size first and the number of classes last.
+        optimizer: any torch optimizer, as a callable of the parameter groups.
+        lr_scheduler: any torch scheduler, as a callable of the optimizer; None keeps the rates.
+        lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
+
+    Raises:
+        UserError: the sizes are not at least two positive integers, or the interval is neither word.
+    """
+
+    recorded_as: ClassVar[str] = ""
+    """Name of the rule in recorded trajectories (``verify``)."""
+
+    def __init__(
+        self,
+        layer_sizes: list[int],
+        optimizer: OptimizerCallable = torch.optim.SGD,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__()
+        if len(layer_sizes) < 2 or any(d < 1 for d in layer_sizes):
+            raise UserError(
+                f"layer_sizes is {layer_sizes}: give at least an input and an output size, all positive, for example"
+                " [784, 500, 10]."
+            )
+        if lr_scheduler_interval not in ("epoch", "step"):
+            raise UserError(f"lr_scheduler_interval is {lr_scheduler_interval!r}: choose epoch or step.")
+        # callables can't be loaded from a checkpoint without running its code; the command line saves their names
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        self.automatic_optimization = False
+        self.layer_sizes = list(layer_sizes)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_interval = lr_scheduler_interval
+        self.seed = 0
+        """Seed of the draws that are functions of (seed, step); set when training starts."""
+        self.phases: Phases = {}
+        """Where the relaxations of the last training batch ended; for callbacks to read."""
+        self.train_means = EpochMeans(persistent=True)
+        self.val_means = EpochMeans(persistent=False)
+        self.test_means = EpochMeans(persistent=False)
+
+    # ---------------------------------------------------------------------------------------------- what a rule fills in
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the output (n × d_L) from which the class is read, for the input x (n × d_0)."""
+
+    @abstractmethod
+    def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
+        """Lets the network settle and returns its phases by name.
+
+        Args:
+            x: input (n × d_0).
+            target: one-hot target y (n × d_L).
+        """
+
+    @abstractmethod
+    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields each parameter with its local update: the direction in which it should move, learning rate excluded."""
+
+    def update_state(self, phases: Phases) -> None:
+        """Updates what no optimizer moves (lateral matrices …), after the optimizer's step."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the optimizer's parameter groups, one per layer where rates may differ."""
+        return [{"params": list(self.parameters())}]
+
+    def prediction_phase(self, phases: Phases) -> Phase:
+        """Returns the phase whose output counts as the network's answer during training: the first."""
+        return next(iter(phases.values()))
+
+    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Returns the loss of each sample (n): ½ ‖r_L − y‖²."""
+        return (output - target).square().sum(1) / 2
+
+    def class_probabilities(self, output: Tensor) -> Tensor:
+        """Returns each class's share (n × d_L) of the output activity, clipped to be non-negative; uniform where all is 0."""
+        share = output.clamp(min=0) + torch.finfo(output.dtype).tiny
+        return share / share.sum(1, keepdim=True)
+
+    def alignment_angles(self) -> dict[int, Tensor]:
+        """Returns the forward–feedback angle in degrees by layer k, for rules with feedback weights."""
+        return {}
+
+    @classmethod
+    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
+        """Builds the rule from a recorded trajectory's hyperparameters: those that carry its arguments' names.
+
+        Args:
+            meta: the hyperparameters by name.
+        """
+        arguments = inspect.signature(cls.__init__).parameters
+        return cls(**{name: value for name, value in meta.items() if name in arguments})
+
+    def recorded_weights(self) -> dict[str, Tensor]:
+        """Returns the rule's own weights by their keys in a recorded trajectory; ``verify`` sets them at the start and
+        compares them after each step.
+        """
+        return {name: tensor for name, tensor in self.named_parameters()}
+
+    def recorded_observations(self) -> dict[str, Tensor]:
+        """Returns what else a recorded trajectory holds after a step, by its key there: the states of each phase."""
+        return {f"{name}{i}": r for name, p in self.phases.items() for i, r in enumerate(p.activity[1:])}
+
+    # ------------------------------------------------------------------------------------------------------ the shared step
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Settles, learns and keeps the books for one batch of images and classes."""
+        x, y = batch
+        x = x.flatten(1)
+        target = self.one_hot(y, x.dtype)
+        with torch.no_grad():
+            phases = self.settle(x, target)
+            for parameter, update in self.local_updates(phases):
+                parameter.grad = update.neg_()
+            cast(Any, self.optimizers()).step()
+            self.update_state(phases)
+            self.phases = phases
+            self._score(self.train_means, self.prediction_phase(phases).output, y, target)
+        if self.lr_scheduler_interval == "step":
+            self._step_scheduler()
+        if self.global_step % self.trainer.log_every_n_steps == 0:
+            self._write(self.dynamics())
+
+    def dynamics(self) -> dict[str, Tensor]:
+        """Returns the scalars that are logged during training: each phase's residual and each layer's alignment angle."""
+        with torch.no_grad():
+            return {
+                **{f"dynamics/{name}_residual": p.residual() for name, p in self.phases.items() if p.previous},
+                **{f"alignment/layer_{k}_angle": angle for k, angle in self.alignment_angles().items()},
+            }
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's means and steps an epoch-wise schedule."""
+        means = {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
+        self.train_means.reset()
+        self.log_dict(means, logger=False)  # for callbacks that monitor them
+        self._write(means)
+        if self.lr_scheduler_interval == "epoch":
+            self._step_scheduler()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Scores one batch of the validation split."""
+        self._evaluate(self.val_means, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation means."""
+        self._log_means("val", self.val_means, prog_bar=True)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Scores one batch of the test split."""
+        self._evaluate(self.test_means, batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test means."""
+        self._log_means("test", self.test_means, prog_bar=False)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Returns ``label``, ``prediction`` and ``confidence`` (the predicted class's probability) of each sample."""
+        x, y = batch
+        with torch.no_grad():
+            confidence, prediction = self.class_probabilities(self(x.flatten(1))).max(1)
+        return {"label": y, "prediction": prediction, "confidence": confidence}
+
+    def one_hot(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns the one-hot target (n × d_L) of the classes y (n)."""
+        return F.one_hot(y, self.layer_sizes[-1]).to(dtype)
+
+    def _write(self, scalars: Mapping[str, Tensor]) -> None:
+        """Writes scalars to the loggers at once: ``self.log`` would write them after the checkpoint of the same step, and
+        a kill in between would lose them.
+        """
+        for logger in self.loggers:
+            logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
+
+    def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> None:
+        x, y = batch
+        x = x.flatten(1)
+        with torch.no_grad():
+            self._score(means, self(x), y, self.one_hot(y, x.dtype))
+
+    def _score(self, means: EpochMeans, output: Tensor, y: Tensor, target: Tensor) -> None:
+        means.update(output.argmax(1) == y, self.sample_losses(output, target))
+
+    def _log_means(self, stage: str, means: EpochMeans, prog_bar: bool) -> None:
+        values = {name: value.float() for name, value in means.compute().items()}
+        means.reset()
+        self.log(f"{stage}/accuracy", values["accuracy"], prog_bar=prog_bar)
+        self.log(f"{stage}/loss", values["loss"])
+
+    # ------------------------------------------------------------------------------------------------ what Lightning asks for
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Returns the optimizer over :meth:`parameter_groups` and its scheduler."""
+        optimizer = self.optimizer(cast(Any, self.parameter_groups()))
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = self.lr_scheduler(optimizer)
+        config = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = getattr(scheduler, "monitor", "train/loss")
+        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Returns the callback that makes resume exact, wherever the rule is trained."""
+        return [RandomState()]
+
+    def setup(self, stage: str) -> None:
+        """Checks that the data fit the network.
+
+        Raises:
+            UserError: the input or output size is not the data's.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        for size, name, what in (
+            (self.layer_sizes[0], "input_size", "values a sample"),
+            (self.layer_sizes[-1], "num_classes", "classes"),
+        ):
+            expected = getattr(data, name, size)
+            if size != expected:
+                place = "first" if name == "input_size" else "last"
+                raise UserError(
+                    f"layer_sizes is {self.layer_sizes}, but {type(data).__name__} has {expected} {what}: set the"
+                    f" {place} size to {expected}."
+                )
+
+    def on_fit_start(self) -> None:
+        """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's."""
+        given = run_seed()
+        if given is not None:
+            self.seed = given
+        elif self.trainer.ckpt_path is None:
+            self.seed = torch.initial_seed()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the rule's name and seed to the checkpoint, once all that was logged before it is on disk."""
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.flush()
+        checkpoint["learning_rule"] = {"name": type(self).__name__, "seed": self.seed}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Checks that the checkpoint is one of this rule and network, and takes its seed.
+
+        Raises:
+            UserError: it is another rule's, or another network's.
+        """
+        saved = checkpoint.get("learning_rule", {})
+        name = saved.get("name")
+        if name != type(self).__name__:
+            raise UserError(
+                f"The checkpoint was written by {name or 'something that is no learning rule'}, not by"
+                f" {type(self).__name__}: give a checkpoint of {type(self).__name__}, or train {name or 'anew'}."
+            )
+        mine, theirs = self.state_dict(), checkpoint["state_dict"]
+        for key in sorted(mine.keys() | theirs.keys()):
+            a, b = mine.get(key), theirs.get(key)
+            if a is None or b is None or a.shape != b.shape:
+                there, here = ("nothing" if t is None else f"shape {tuple(t.shape)}" for t in (b, a))
+                raise UserError(
+                    f"The checkpoint has {there} for {key}, the network {here}: use the layer_sizes and options that the"
+                    " checkpoint was trained with."
+                )
+        self.seed = saved["seed"]
+
+    # ------------------------------------------------------------------------------------------------------------- internals
+
+    @property
+    def step(self) -> int:
+        """Number of training steps taken; 0 outside a Trainer."""
+        return self.global_step if self._trainer is not None else 0
+
+    def _step_scheduler(self) -> None:
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            monitor = self.trainer.lr_scheduler_configs[0].monitor
+            value = self.trainer.callback_metrics.get(str(monitor))
+            if value is None:
+                known = ", ".join(self.trainer.callback_metrics) or "none yet"
+                raise UserError(f"ReduceLROnPlateau monitors {monitor}, which is not logged: choose one of {known}.")
+            scheduler.step(value)
+        elif scheduler is not None:
+            cast(Any, scheduler).step()
+
