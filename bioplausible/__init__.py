@@ -23,7 +23,7 @@ __all__ = [
     "ImageDataModule",
     "LearningRule",
     "MNISTDataModule",
-    "PiecewisePower",
     "Phase",
+    "PiecewisePower",
     "UserError",
 ]

@@ -25,6 +25,7 @@ def main(args: Sequence[str] | None = None) -> int:
     from bioplausible import cli, verify
     from bioplausible.errors import UserError
 
+    cli.quiet()
     try:
         if arguments[0] == "verify":
             return verify.run(arguments[1:])

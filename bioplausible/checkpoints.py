@@ -1,7 +1,6 @@
 """Writing, finding and reading checkpoints."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+            aside = path.with_name(f".{path.name}.{os.getpid()}")
             try:
-                with os.fdopen(descriptor, "wb") as file:
+                with aside.open("wb") as file:
                     torch.save(checkpoint, file)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(aside).replace(path)
+                aside.replace(path)
             except BaseException:
-                Path(aside).unlink(missing_ok=True)
+                aside.unlink(missing_ok=True)
                 raise
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise UserError(
@@ -57,8 +56,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own
         raise UserError(
-            f"{path} is no readable checkpoint (truncated, or not written by this program): use another one, for example"
-            " best.ckpt or last.ckpt beside it."
+            f"{path} is no readable checkpoint (truncated, or not written by this program): use another one,"
+            " for example best.ckpt or last.ckpt beside it."
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no training state: name a checkpoint that `fit` wrote.")
@@ -71,7 +70,7 @@ def newest_checkpoint(folder: str | Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    found = [p for p in Path(folder).rglob("*.ckpt") if not p.name.startswith(".")]
+    found = list(Path(folder).rglob("*.ckpt"))
     if not found:
         raise UserError(f"There is no checkpoint below {folder}: train first, or name one with --ckpt_path.")
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
@@ -79,5 +78,6 @@ def newest_checkpoint(folder: str | Path) -> Path:
 
 def run_folder(checkpoint: str | Path) -> Path | None:
     """Returns the folder of the run that wrote a checkpoint; None where the checkpoint was moved elsewhere."""
-    folder = Path(checkpoint).resolve().parent.parent
-    return folder if Path(checkpoint).resolve().parent.name == "checkpoints" and (folder / "config.yaml").is_file() else None
+    folder = Path(checkpoint).parent
+    is_run = folder.name == "checkpoints" and (folder.parent / "config.yaml").is_file()
+    return folder.parent if is_run else None

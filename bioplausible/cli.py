@@ -1,11 +1,9 @@
-"""The command line: LightningCLI with defaults that work, checkpoints that carry their run's configuration, and errors
-of one sentence.
-"""
+"""The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
 import argparse
 import logging
-import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from bioplausible.callbacks.checkpoint import BestAndLast, EveryNSteps
+from bioplausible.callbacks.checkpoint import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.callbacks.predictions import PredictionsCSV
 from bioplausible.callbacks.progress import LiveProgressBar
 from bioplausible.callbacks.throughput import SamplesPerSecond
@@ -35,11 +33,13 @@ def recipes() -> Path:
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Saves the whole configuration in the run's folder and in each checkpoint, so that a checkpoint is all one needs."""
+    """Saves the configuration in the run's folder and in each checkpoint, so that a checkpoint is all one needs."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""
-        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(self.config, skip_none=False)
+        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(
+            Namespace({**vars(self.config), "ckpt_path": None}), skip_none=False
+        )
 
 
 class CommandLine(LightningCLI):
@@ -65,7 +65,7 @@ class CommandLine(LightningCLI):
             args=args,
         )
 
-    # ------------------------------------------------------------------------------------------------------------ arguments
+    # -------------------------------------------------------------------------------------------------------- arguments
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -88,27 +88,26 @@ class CommandLine(LightningCLI):
             )
         return parser
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses the arguments; unlike the base class it doesn't warn that they are not ``sys.argv``."""
+        self.config = parser.parse_args(args)
+
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.
 
         :func:`complete_arguments` puts the checkpoint's configuration below the command line's.
         """
 
-    # ---------------------------------------------------------------------------------------------------------- preparation
+    # ------------------------------------------------------------------------------------------------------ preparation
 
     def before_instantiate_classes(self) -> None:
-        """Decides in which folder the run lies, and checks that it can be written to."""
+        """Names the run's folder after data set and rule where it has no name, and checks that it can be written to."""
         config = self.config[self.subcommand]
         logger = config.trainer.logger
         if not isinstance(logger, Namespace) or not logger.class_path.endswith("RunLogger"):
             return
         options = logger.init_args
-        resumed = run_folder(config.ckpt_path) if config.ckpt_path else None
-        if resumed is not None and options.version is None:
-            options.save_dir, options.name, options.version = str(resumed.parent), "", resumed.name
-            if self.subcommand == "fit":
-                options.purge_step = read_checkpoint(config.ckpt_path)["global_step"]
-        elif options.name is None:
+        if options.name is None:
             options.name = f"{_snake_case(config.data.class_path)}/{_snake_case(config.model.class_path)}"
         if config.trainer.fast_dev_run:
             return
@@ -133,7 +132,7 @@ class CommandLine(LightningCLI):
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
-                callbacks.append(BestAndLast())
+                callbacks += [BestCheckpoint(), LastCheckpoint()]
                 if config.checkpoint_every_n_steps is not None:
                     if config.checkpoint_every_n_steps < 1:
                         raise UserError(
@@ -146,9 +145,15 @@ class CommandLine(LightningCLI):
             callbacks.append(self.predictions)
         plugins = trainer.get("plugins") or []
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        resumed = run_folder(config.ckpt_path) if config.ckpt_path else None
+        if resumed is not None and isinstance(built.logger, RunLogger):
+            # the run goes on in its own folder; what it logged after the checkpoint is dropped, for it will come again
+            step = read_checkpoint(config.ckpt_path)["global_step"] if self.subcommand == "fit" else None
+            built.logger = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
+        return built
 
-    # ------------------------------------------------------------------------------------------------------ what is said at the end
+    # ------------------------------------------------------------------------------------------ what is said at the end
 
     def after_fit(self) -> None:
         """Tests the final weights, and prints where the run lies and how good it is."""
@@ -169,8 +174,8 @@ class CommandLine(LightningCLI):
 def complete_arguments(args: list[str]) -> list[str]:
     """Returns the arguments with the configuration that they imply put in front, so that they override it.
 
-    That is the configuration inside the checkpoint where ``--ckpt_path`` names one (``last`` is the newest below the log
-    folder, a folder the newest below it), and the recipe ``digits/corinfomax.yaml`` where nothing else is given.
+    That is the configuration inside the checkpoint where ``--ckpt_path`` names one (``last`` is the newest below the
+    log folder, a folder the newest below it), and the recipe ``digits/corinfomax.yaml`` where nothing else is given.
 
     Raises:
         UserError: a checkpoint is needed and not given, or it can't be read.
@@ -203,15 +208,29 @@ def complete_arguments(args: list[str]) -> list[str]:
     return [command, *implied, *rest, "--ckpt_path", str(path)]
 
 
+def quiet() -> None:
+    """Silences what Lightning says of itself, and its warnings about what is done here on purpose."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # workers only slow down data this small
+        ".*smaller than the logging interval.*",
+        ".*Total length of `list` across ranks is zero.*",  # no validation split is what the paper does
+        ".*you defined a `validation_step` but have no `val_dataloader`.*",
+        ".*no pre-optimization state was saved.*",  # a checkpoint is taken after the optimizer's step
+        ".*your dataloader is not resumable.*",  # the data module resumes it
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", "(?s)" + message)
+
+
 def run(args: list[str]) -> None:
     """Runs one of LightningCLI's commands.
 
     Raises:
         UserError: a mistake that the user can cure.
     """
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's advice on loader workers and the like
     CommandLine(complete_arguments(args))
 
 

@@ -1,8 +1,9 @@
 """TensorBoard, one folder a run."""
 
 from argparse import Namespace
-from typing import Any
+from typing import Any, cast
 
+from lightning_fabric.utilities.logger import _flatten_dict, _sanitize_params
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
@@ -31,6 +32,7 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         """Writes the hyperparameters, with the names of the scalars that the HParams tab shows beside them."""
         super().log_hyperparams(params)
-        flat = self._sanitize_params(self._flatten_dict(self.hparams))
-        for summary in hparams(flat, dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)):
+        values = vars(self.hparams) if isinstance(self.hparams, Namespace) else self.hparams
+        flat = _sanitize_params(_flatten_dict(values))
+        for summary in cast(Any, hparams)(flat, dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)):
             self.experiment._get_file_writer().add_summary(summary)

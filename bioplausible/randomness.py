@@ -1,4 +1,4 @@
-"""Random draws that are pure functions of (seed, position): nothing to save, the same on resume and on every process."""
+"""Random draws that are pure functions of (seed, position): nothing to save, the same on every process."""
 
 import os
 

@@ -1,5 +1,7 @@
 """Learning-rate schedules."""
 
+from typing import Any
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -45,6 +47,6 @@ class PiecewisePower(LRScheduler):
             product *= base(e)
         return product
 
-    def get_lr(self) -> list[float]:  # type: ignore[override]  # torch ≥ 2.10 also allows tensors
+    def get_lr(self) -> list[Any]:
         """Returns the rate of every parameter group."""
         return [lr * self.factor(self.last_epoch) for lr in self.base_lrs]

@@ -1,39 +1,59 @@
 """When checkpoints are written."""
 
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
-class BestAndLast(ModelCheckpoint):
-    """Writes ``last.ckpt`` after each epoch, and ``best.ckpt`` where validation accuracy rose above all before.
+class _RunCheckpoint(ModelCheckpoint):
+    """ModelCheckpoint that knows its files even when the run's folder was moved, or is named in another way."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(enable_version_counter=False, **options)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the state, with its files where the run lies now."""
+        here = str(self.dirpath)
+
+        def moved(path: str) -> str:
+            return str(Path(here) / Path(path).name) if path else path
+
+        state = dict(state_dict, dirpath=here)
+        for name in ("best_model_path", "last_model_path", "kth_best_model_path"):
+            state[name] = moved(state[name])
+        state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
+
+
+class LastCheckpoint(_RunCheckpoint):
+    """Writes ``last.ckpt`` after each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", save_on_train_epoch_end=True)
+
+
+class BestCheckpoint(_RunCheckpoint):
+    """Writes ``best.ckpt`` after each epoch whose validation accuracy rose above all before.
 
     Without a validation split there is no best: the test split never selects.
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            monitor="val/accuracy",
-            mode="max",
-            filename="best",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
+        super().__init__(filename="best", monitor="val/accuracy", mode="max", save_on_train_epoch_end=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps only the last checkpoint where nothing is validated."""
+        """Keeps nothing where nothing is validated."""
         if not sum(trainer.num_val_batches):
-            self.monitor = None
-            self.save_top_k = 0
+            self.monitor, self.save_top_k = None, 0
 
 
-class EveryNSteps(ModelCheckpoint):
+class EveryNSteps(_RunCheckpoint):
     """Writes ``step=….ckpt`` every N training steps and keeps the newest.
 
-    A step that ends an epoch is written after the epoch's validation and metrics, so that nothing of the epoch's end is
-    missed when training resumes from it.
+    A step that ends an epoch is written after the epoch's validation and metrics: training that resumes there misses
+    nothing of the epoch's end.
 
     Args:
         every_n_steps: N.
@@ -42,15 +62,13 @@ class EveryNSteps(ModelCheckpoint):
 
     def __init__(self, every_n_steps: int, keep: int = 1) -> None:
         super().__init__(
+            filename="{step}",
             monitor="step",
             mode="max",
-            filename="{step}",
             save_top_k=keep,
             every_n_train_steps=every_n_steps,
             save_on_train_epoch_end=False,
-            enable_version_counter=False,
         )
-        self.every_n_steps = every_n_steps
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -61,5 +79,4 @@ class EveryNSteps(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a checkpoint where one is due at the end of an epoch."""
-        if trainer.global_step % self.every_n_steps == 0:
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+        super().on_train_batch_end(trainer, pl_module, None, None, trainer.num_training_batches - 1)

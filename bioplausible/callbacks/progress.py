@@ -16,10 +16,15 @@ class LiveProgressBar(TQDMProgressBar):
     def __init__(self, refresh_rate: int = 20) -> None:
         super().__init__(refresh_rate=refresh_rate)
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """Returns what the bar shows."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         if isinstance(pl_module, LearningRule) and pl_module.train_means.update_called:
-            metrics = {"train/accuracy": float(pl_module.train_means.totals[0] / pl_module.train_means.totals[2]), **metrics}
+            metrics = {
+                "train/accuracy": float(pl_module.train_means.totals[0] / pl_module.train_means.totals[2]),
+                **metrics,
+            }
         return {name: f"{value:.2%}" if "accuracy" in name else value for name, value in metrics.items()}

@@ -23,9 +23,7 @@ class Dense(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, feedback: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
-        self.feedback_weight = (
-            nn.Parameter(nn.init.xavier_uniform_(torch.empty(inputs, outputs))) if feedback else None
-        )
+        self.feedback_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(inputs, outputs))) if feedback else None
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns W r_pre (n × d_post) of the presynaptic activity (n × d_pre)."""
@@ -33,7 +31,7 @@ class Dense(nn.Module):
 
     def feedback(self, post: Tensor) -> Tensor:
         """Returns V r_post (n × d_pre) of the postsynaptic activity (n × d_post)."""
-        return post @ self._feedback_weight.t()
+        return post @ self.own_feedback_weight.t()
 
     def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float) -> None:
         """Adds scale · W r_pre to the voltage (n × d_post), in place."""
@@ -41,13 +39,14 @@ class Dense(nn.Module):
 
     def add_feedback_(self, voltage: Tensor, post: Tensor, scale: float) -> None:
         """Adds scale · V r_post to the voltage (n × d_pre), in place."""
-        voltage.addmm_(post, self._feedback_weight.t(), alpha=scale)
+        voltage.addmm_(post, self.own_feedback_weight.t(), alpha=scale)
 
     def correlate(self, a: Tensor, b: Tensor) -> Tensor:
         """Returns the Hebbian product ⟨a b⟩ (d_a × d_b) of the activities on the connection's two sides."""
         return mean_outer_product(a, b)
 
     @property
-    def _feedback_weight(self) -> Tensor:
+    def own_feedback_weight(self) -> nn.Parameter:
+        """V, where the connection has one."""
         assert self.feedback_weight is not None, "this connection was built without feedback weights"
         return self.feedback_weight

@@ -13,7 +13,7 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
         padding: pixels by which the border is extended, by its own values.
         generator: source of the offsets, on the images' device.
     """
-    n, channels, height, width = images.shape
+    n, _, height, width = images.shape
     padded = F.pad(images, [padding] * 4, mode="replicate")
     offsets = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=images.device)
     rows = offsets[0] + torch.arange(height, device=images.device)

@@ -1,7 +1,7 @@
 """What all data modules share."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -34,7 +34,7 @@ class ImageDataModule(LightningDataModule, ABC):
         std: divides each channel; None: the data set's default.
         crop_padding: pixels by which a training image is randomly shifted; 0: none.
         horizontal_flip: whether a training image is randomly mirrored.
-        num_workers: processes that gather batches; 0 is the fastest for data this small.
+        num_workers: processes that gather training batches; 0 is the fastest for data held in memory.
 
     Raises:
         UserError: an argument is outside its range.
@@ -100,7 +100,7 @@ class ImageDataModule(LightningDataModule, ABC):
         channels, height, width = self.image_shape
         return channels * height * width
 
-    # ----------------------------------------------------------------------------------------------------------------- splits
+    # ----------------------------------------------------------------------------------------------------------- splits
 
     def setup(self, stage: str) -> None:
         """Loads the splits that the stage needs."""
@@ -137,7 +137,7 @@ class ImageDataModule(LightningDataModule, ABC):
             images = images / torch.tensor(self.std)[:, None, None]
         return Images(images, labels)
 
-    # ---------------------------------------------------------------------------------------------------------------- loaders
+    # ---------------------------------------------------------------------------------------------------------- loaders
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Returns the training batches, shuffled anew each epoch."""
@@ -158,7 +158,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _in_order(self, split: str) -> DataLoader[Batch]:
         images = self._splits[split]
-        return loader(images, InOrder(len(images), self.evaluation_batch_size), self.num_workers)
+        return loader(images, InOrder(len(images), self.evaluation_batch_size))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augments training images, on the device; the draws are a pure function of (seed, step)."""
@@ -173,13 +173,13 @@ class ImageDataModule(LightningDataModule, ABC):
             images = random_horizontal_flip(images, draws)
         return images, labels
 
-    # ----------------------------------------------------------------------------------------------------------------- resume
+    # ----------------------------------------------------------------------------------------------------------- resume
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the seed and the position of the next training batch as (epoch, batch)."""
         assert self.trainer is not None
         fit = self.trainer.fit_loop
-        epoch, batch = fit.epoch_progress.current.processed, fit.epoch_loop.batch_progress.current.ready
+        epoch, batch = cast(Any, fit.epoch_progress.current).processed, fit.epoch_loop.batch_progress.current.ready
         between_epochs = fit.epoch_progress.current.ready == epoch
         if between_epochs:
             batch = 0

@@ -61,7 +61,7 @@ class EpochBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         first = self._start_batch if self.epoch == self._start_epoch else 0
         order = torch.randperm(self.size, generator=generator(self.seed, self.epoch))
-        yield from order.split(self.batch_size)[first:]
+        yield from torch.split(order, self.batch_size)[first:]
 
 
 class InOrder(Sampler[Tensor]):
@@ -80,10 +80,10 @@ class InOrder(Sampler[Tensor]):
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield from torch.arange(self.size).split(self.batch_size)
+        yield from torch.split(torch.arange(self.size), self.batch_size)
 
 
-def loader(images: Images, batches: Sampler[Tensor], num_workers: int) -> DataLoader[Batch]:
+def loader(images: Images, batches: Sampler[Tensor], num_workers: int = 0) -> DataLoader[Batch]:
     """Returns a loader that yields the given batches.
 
     It has a random generator of its own, so that making an iterator draws nothing from the global one.

@@ -20,20 +20,17 @@ class CIFAR10DataModule(TorchvisionDataModule):
 
     title = "CIFAR-10"
     folder = "cifar-10-batches-py"
-    raw_files = "the file cifar-10-python.tar.gz"
+    raw_folder = ""
+    raw_files: ClassVar[list[str]] = [torchvision.datasets.CIFAR10.filename]
     image_shape = (3, 32, 32)
     sizes: ClassVar[dict[bool, int]] = {True: 50_000, False: 10_000}
     default_mean: ClassVar[list[float] | None] = [0.4914, 0.4822, 0.4465]
     default_std: ClassVar[list[float] | None] = [0.6069, 0.5982, 0.6030]
-    official: ClassVar[str] = "CIFAR10"
+    torchvision_class: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
 
-    def dataset(self, root: Path, *, train: bool, download_from: str | None = None) -> Any:
-        """Returns torchvision's data set."""
-        official = getattr(torchvision.datasets, self.official)
-        if not download_from:
-            return official(str(root), train=train, download=download_from is not None)
-        mirrored = type(self.official, (official,), {"url": download_from + official.filename})
-        return mirrored(str(root), train=train, download=True)
+    def dataset(self, root: Path, *, train: bool, download: bool) -> Any:
+        """Returns torchvision's data set, whose every file it has checked by its checksum."""
+        return self.torchvision_class(str(root), train=train, download=download)
 
     def tensors(self, dataset: Any) -> tuple[Tensor, Tensor]:
         """Returns its images and classes."""
@@ -49,6 +46,6 @@ class CIFAR100DataModule(CIFAR10DataModule):
 
     title = "CIFAR-100"
     folder = "cifar-100-python"
-    raw_files = "the file cifar-100-python.tar.gz"
+    raw_files: ClassVar[list[str]] = [torchvision.datasets.CIFAR100.filename]
     num_classes = 100
-    official = "CIFAR100"
+    torchvision_class = torchvision.datasets.CIFAR100

@@ -19,16 +19,17 @@ class TorchvisionDataModule(ImageDataModule):
 
     Args:
         data_dir: folder that holds the data sets in torchvision's layout.
-        mirror: folder or address with the raw files under their published names, from which to fetch them; None: the
-            official source.
+        mirror: folder with the raw files under their published names, to take them from; None: the official source.
         **options: those of :class:`bioplausible.data.ImageDataModule`.
     """
 
     title: ClassVar[str]
     folder: ClassVar[str]
     """What torchvision makes below ``data_dir``."""
-    raw_files: ClassVar[str]
-    """The published files, in words."""
+    raw_folder: ClassVar[str]
+    """Where torchvision puts the published files below ``data_dir``."""
+    raw_files: ClassVar[list[str]]
+    """The published files."""
     debian_package: ClassVar[str | None] = None
     sizes: ClassVar[dict[bool, int]]
     """Number of images of the training split (True) and of the test split (False)."""
@@ -39,8 +40,8 @@ class TorchvisionDataModule(ImageDataModule):
         self.mirror = mirror
 
     @abstractmethod
-    def dataset(self, root: Path, *, train: bool, download_from: str | None = None) -> Any:
-        """Returns torchvision's data set; ``download_from`` is an address that ends in /, or "" for the official one."""
+    def dataset(self, root: Path, *, train: bool, download: bool) -> Any:
+        """Returns torchvision's data set; with ``download`` it fetches and unpacks what is missing."""
 
     @abstractmethod
     def tensors(self, dataset: Any) -> tuple[Tensor, Tensor]:
@@ -60,7 +61,11 @@ class TorchvisionDataModule(ImageDataModule):
             self.data_dir.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=f".{self.folder}-", dir=self.data_dir))
             try:
-                self.dataset(aside, train=True, download_from=self._address())
+                if self.mirror is not None:
+                    (aside / self.raw_folder).mkdir(parents=True, exist_ok=True)
+                    for name in self.raw_files:
+                        shutil.copyfile(Path(self.mirror) / name, aside / self.raw_folder / name)
+                self.dataset(aside, train=True, download=True)
                 (aside / self.folder).rename(self.data_dir / self.folder)
             except OSError:
                 if not (self.data_dir / self.folder).exists():  # else another process was faster
@@ -75,25 +80,16 @@ class TorchvisionDataModule(ImageDataModule):
             UserError: the files are missing, damaged, or not those of this data set.
         """
         with self._explained("missing or damaged"):
-            images, labels = self.tensors(self.dataset(self.data_dir, train=train))
+            images, labels = self.tensors(self.dataset(self.data_dir, train=train, download=False))
         expected = (self.sizes[train], *self.image_shape)
         low, high = int(labels.min()), int(labels.max())
         if tuple(images.shape) != expected or len(labels) != len(images) or low < 0 or high >= self.num_classes:
             raise UserError(
-                f"{self.title} in {self.data_dir / self.folder} has images {tuple(images.shape)} and {len(labels)} labels"
-                f" from {low} to {high} where images {expected} and labels from 0 to {self.num_classes - 1} belong:"
-                " delete that folder, so that the files are fetched anew."
+                f"{self.title} in {self.data_dir / self.folder} has images {tuple(images.shape)} and {len(labels)}"
+                f" labels from {low} to {high}, not images {expected} and labels from 0 to {self.num_classes - 1}: delete"
+                " that folder, so that the files are fetched anew."
             )
         return images.float().div_(255), labels
-
-    def _address(self) -> str:
-        if self.mirror is None:
-            return ""
-        if "://" in self.mirror:
-            return self.mirror.rstrip("/") + "/"
-        if not Path(self.mirror).is_dir():
-            raise UserError(f"mirror is {self.mirror}, which is no folder: name the one that holds {self.raw_files}.")
-        return Path(self.mirror).resolve().as_uri() + "/"
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -106,7 +102,7 @@ class TorchvisionDataModule(ImageDataModule):
             package = f" (Debian's package {self.debian_package} has them)" if self.debian_package else ""
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise UserError(
-                f"{self.title}'s files are {what} in {self.data_dir / self.folder}: delete that folder if it exists, put"
-                f" {self.raw_files}{package} into one folder and name it with --data.init_args.mirror."
+                f"{self.title}'s files are {what} in {self.data_dir / self.folder}: delete that folder if it exists,"
+                f" put {', '.join(self.raw_files)}{package} into one folder and name it with --data.init_args.mirror."
                 f" [{lines[-1].strip() if lines else type(error).__name__}]"
             ) from error

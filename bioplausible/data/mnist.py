@@ -18,19 +18,19 @@ class MNISTDataModule(TorchvisionDataModule):
 
     title = "MNIST"
     folder = "MNIST"
-    raw_files = "the four files {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+    raw_folder = "MNIST/raw"
+    raw_files: ClassVar[list[str]] = [name for name, _ in torchvision.datasets.MNIST.resources]
     image_shape = (1, 28, 28)
     sizes: ClassVar[dict[bool, int]] = {True: 60_000, False: 10_000}
 
-    def dataset(self, root: Path, *, train: bool, download_from: str | None = None) -> Any:
+    def dataset(self, root: Path, *, train: bool, download: bool) -> Any:
         """Returns torchvision's data set."""
-        official = getattr(torchvision.datasets, self.folder)
-        if not download_from:
-            return official(str(root), train=train, download=download_from is not None)
-        # a mirror may have compressed the files anew: their content is checked when they are read, not the archive
-        files = [(name, None) for name, _ in official.resources]
-        mirrored = type(self.folder, (official,), {"mirrors": [download_from], "resources": files})
-        return mirrored(str(root), train=train, download=True)
+        dataset = getattr(torchvision.datasets, self.folder)
+        if self.mirror is not None:
+            # mirrors compress the files anew, so that checksums of the archives say nothing: their content is checked
+            unchecked = [(name, None) for name, _ in dataset.resources]
+            dataset = type(self.folder, (dataset,), {"resources": unchecked})
+        return dataset(str(root), train=train, download=download)
 
     def tensors(self, dataset: Any) -> tuple[Tensor, Tensor]:
         """Returns its images and classes."""
@@ -47,4 +47,5 @@ class FashionMNISTDataModule(MNISTDataModule):
 
     title = "Fashion-MNIST"
     folder = "FashionMNIST"
+    raw_folder = "FashionMNIST/raw"
     debian_package = "dataset-fashion-mnist, in /usr/share/datasets/fashion-mnist,"

@@ -64,8 +64,8 @@ class LearningRule(LightningModule, ABC):
         optimizer step; update_state(phases); schedulers; metrics
 
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
-    ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`, :meth:`settle` and
-    :meth:`local_updates`; the rest has defaults.
+    ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`,
+    :meth:`settle` and :meth:`local_updates`; the rest has defaults.
 
     Args:
         layer_sizes: d_0 … d_L, the input's size first and the number of classes last.
@@ -110,7 +110,7 @@ class LearningRule(LightningModule, ABC):
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
 
-    # ---------------------------------------------------------------------------------------------- what a rule fills in
+    # --------------------------------------------------------------------------------------------- what a rule fills in
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class LearningRule(LightningModule, ABC):
 
     @abstractmethod
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields each parameter with its local update: the direction in which it should move, learning rate excluded."""
+        """Yields each parameter with its local update, the direction in which it moves, learning rate excluded."""
 
     def update_state(self, phases: Phases) -> None:
         """Updates what no optimizer moves (lateral matrices …), after the optimizer's step."""
@@ -145,7 +145,7 @@ class LearningRule(LightningModule, ABC):
         return (output - target).square().sum(1) / 2
 
     def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns each class's share (n × d_L) of the output activity, clipped to be non-negative; uniform where all is 0."""
+        """Returns each class's share (n × d_L) of the output's positive part; uniform where that is 0."""
         share = output.clamp(min=0) + torch.finfo(output.dtype).tiny
         return share / share.sum(1, keepdim=True)
 
@@ -164,16 +164,17 @@ class LearningRule(LightningModule, ABC):
         return cls(**{name: value for name, value in meta.items() if name in arguments})
 
     def recorded_weights(self) -> dict[str, Tensor]:
-        """Returns the rule's own weights by their keys in a recorded trajectory; ``verify`` sets them at the start and
-        compares them after each step.
+        """Returns the rule's own weights by their keys in a recorded trajectory.
+
+        ``verify`` sets them at the start and compares them after each step.
         """
-        return {name: tensor for name, tensor in self.named_parameters()}
+        return dict(self.named_parameters())
 
     def recorded_observations(self) -> dict[str, Tensor]:
         """Returns what else a recorded trajectory holds after a step, by its key there: the states of each phase."""
         return {f"{name}{i}": r for name, p in self.phases.items() for i, r in enumerate(p.activity[1:])}
 
-    # ------------------------------------------------------------------------------------------------------ the shared step
+    # -------------------------------------------------------------------------------------------------- the shared step
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Settles, learns and keeps the books for one batch of images and classes."""
@@ -190,11 +191,11 @@ class LearningRule(LightningModule, ABC):
             self._score(self.train_means, self.prediction_phase(phases).output, y, target)
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        if self.global_step % cast(Any, self.trainer).log_every_n_steps == 0:
             self._write(self.dynamics())
 
     def dynamics(self) -> dict[str, Tensor]:
-        """Returns the scalars that are logged during training: each phase's residual and each layer's alignment angle."""
+        """Returns the scalars logged during training: each phase's residual and each layer's alignment angle."""
         with torch.no_grad():
             return {
                 **{f"dynamics/{name}_residual": p.residual() for name, p in self.phases.items() if p.previous},
@@ -238,8 +239,9 @@ class LearningRule(LightningModule, ABC):
         return F.one_hot(y, self.layer_sizes[-1]).to(dtype)
 
     def _write(self, scalars: Mapping[str, Tensor]) -> None:
-        """Writes scalars to the loggers at once: ``self.log`` would write them after the checkpoint of the same step, and
-        a kill in between would lose them.
+        """Writes scalars to the loggers at once.
+
+        ``self.log`` would write them after the checkpoint of the same step, and a kill in between would lose them.
         """
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
@@ -259,7 +261,7 @@ class LearningRule(LightningModule, ABC):
         self.log(f"{stage}/accuracy", values["accuracy"], prog_bar=prog_bar)
         self.log(f"{stage}/loss", values["loss"])
 
-    # ------------------------------------------------------------------------------------------------ what Lightning asks for
+    # ------------------------------------------------------------------------------------------ what Lightning asks for
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns the optimizer over :meth:`parameter_groups` and its scheduler."""
@@ -267,7 +269,7 @@ class LearningRule(LightningModule, ABC):
         if self.lr_scheduler is None:
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
-        config = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
         if isinstance(scheduler, ReduceLROnPlateau):
             config["monitor"] = getattr(scheduler, "monitor", "train/loss")
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
@@ -329,12 +331,12 @@ class LearningRule(LightningModule, ABC):
             if a is None or b is None or a.shape != b.shape:
                 there, here = ("nothing" if t is None else f"shape {tuple(t.shape)}" for t in (b, a))
                 raise UserError(
-                    f"The checkpoint has {there} for {key}, the network {here}: use the layer_sizes and options that the"
-                    " checkpoint was trained with."
+                    f"The checkpoint has {there} for {key}, the network {here}: use the layer_sizes and options that"
+                    " the checkpoint was trained with."
                 )
         self.seed = saved["seed"]
 
-    # ------------------------------------------------------------------------------------------------------------- internals
+    # -------------------------------------------------------------------------------------------------------- internals
 
     @property
     def step(self) -> int:
@@ -352,4 +354,3 @@ class LearningRule(LightningModule, ABC):
             scheduler.step(value)
         elif scheduler is not None:
             cast(Any, scheduler).step()
-

@@ -1,6 +1,7 @@
 """Correlative information maximization (Bozkurt, Pehlevan & Erdogan, NeurIPS 2023)."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import torch
@@ -65,8 +66,8 @@ class CorInfoMax(LearningRule):
         feedforward_learning_rates: rate of W, one number or one per layer 1 … L; None: the optimizer's own.
         feedback_learning_rates: rate of V, one number or one per layer 2 … L; None: the optimizer's own.
         weight_decay: whether W_k ← W_k (1 − lr_k ε) and V_k ← V_k (1 − lr'_k ε) follow each step.
-        track_correlations: whether to keep the correlation estimates R_k ← λ R_k + (1 − λ) ⟨r_k r_k⟩ of the free and the
-            nudged phase, from R = I, for correlative information.
+        track_correlations: whether to keep the correlation estimates R_k ← λ R_k + (1 − λ) ⟨r_k r_k⟩ of the free and
+            the nudged phase, from R = I, for correlative information.
         optimizer: any torch optimizer; momentum and the like act on the local updates.
         lr_scheduler: any torch scheduler; the published one is :class:`bioplausible.PiecewisePower`.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
@@ -134,7 +135,7 @@ class CorInfoMax(LearningRule):
         L = len(layer_sizes) - 1
         self.feedforward_learning_rates = _per_layer("feedforward_learning_rates", feedforward_learning_rates, L, 1)
         self.feedback_learning_rates = _per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
-        pairs = list(zip(layer_sizes[:-1], layer_sizes[1:], strict=True))
+        pairs = list(pairwise(layer_sizes))
         # a ModuleList registers them; for the type checker it is the list of what is in it
         self.connections = cast(
             list[Dense], nn.ModuleList(Dense(pre, post, feedback=k > 0) for k, (pre, post) in enumerate(pairs))
@@ -145,7 +146,7 @@ class CorInfoMax(LearningRule):
             for name in ("free", "nudged"):
                 self.correlations[name] = _Correlations(layer_sizes[1:])
 
-    # ------------------------------------------------------------------------------------------------------ network dynamics
+    # ------------------------------------------------------------------------------------------------- network dynamics
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output r_L (n × d_L) after the free phase of an evaluation, for the input x (n × d_0)."""
@@ -211,7 +212,7 @@ class CorInfoMax(LearningRule):
                 torch.clamp(u_k, 0, 1, out=r_k)
         return Phase(r, beta, previous, step_sizes[-1], {"u": u, "W_1 x": [W_1_x]})
 
-    # --------------------------------------------------------------------------------------------------------------- learning
+    # --------------------------------------------------------------------------------------------------------- learning
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ( ⟨e_k⁺ r_{k−1}⁺⟩ − ⟨e_k⁻ r_{k−1}⁻⟩ )/s and V_k with ( ⟨f_k⁺ r_k⁺⟩ − ⟨f_k⁻ r_k⁻⟩ )/s."""
@@ -229,7 +230,7 @@ class CorInfoMax(LearningRule):
             f_plus = (pre_plus - connection.feedback(post_plus)) / s
             f_minus = (pre_minus - connection.feedback(post_minus)) / s
             yield (
-                connection.feedback_weight,
+                connection.own_feedback_weight,
                 connection.correlate(f_plus, post_plus) - connection.correlate(f_minus, post_minus),
             )
 
@@ -250,30 +251,30 @@ class CorInfoMax(LearningRule):
         for k, (connection, rate) in enumerate(zip(self.connections, self.feedforward_learning_rates, strict=True), 1):
             groups.append({"name": f"feedforward_{k}", "params": [connection.weight], **_rate(rate)})
         for k, (connection, rate) in enumerate(zip(self.connections[1:], self.feedback_learning_rates, strict=True), 2):
-            groups.append({"name": f"feedback_{k}", "params": [connection.feedback_weight], **_rate(rate)})
+            groups.append({"name": f"feedback_{k}", "params": [connection.own_feedback_weight], **_rate(rate)})
         return groups
 
-    # ------------------------------------------------------------------------------------------------------------ observation
+    # ------------------------------------------------------------------------------------------------------ observation
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""
-        return {k: alignment_angle(c.weight, c.feedback_weight) for k, c in enumerate(self.connections[1:], 2)}
+        return {k: alignment_angle(c.weight, c.own_feedback_weight) for k, c in enumerate(self.connections[1:], 2)}
 
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters, with the correlation estimates that it recorded."""
+        """Builds the rule from a recorded trajectory's hyperparameters, with the correlation estimates it recorded."""
         return super().from_recording({**meta, "random_beta_sign": False, "track_correlations": True})
 
     def recorded_weights(self) -> dict[str, Tensor]:
         """Returns W, V and B by their keys in a recorded trajectory: ``W{i}``, ``Wfb{i}`` and ``B{i}``."""
         return {
             **{f"W{i}": c.weight for i, c in enumerate(self.connections)},
-            **{f"Wfb{i}": c.feedback_weight for i, c in enumerate(self.connections[1:], 1)},
+            **{f"Wfb{i}": c.own_feedback_weight for i, c in enumerate(self.connections[1:], 1)},
             **{f"B{i}": lateral.weight for i, lateral in enumerate(self.laterals)},
         }
 
     def recorded_observations(self) -> dict[str, Tensor]:
-        """Returns states, correlation estimates, angles and the first hidden pair's information by their recorded keys."""
+        """Returns states, correlation estimates, angles and the first pair's information by their recorded keys."""
         free = self.phases["free"]
         error = free.activity[2] - self.connections[1].feedforward(free.activity[1])
         R = self.correlations["free"].estimates()[1]
