@@ -23,15 +23,21 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
 
     from bioplausible import cli, verify
-    from bioplausible.errors import UserError
+    from bioplausible.errors import sentence
 
+    if arguments[0] != "verify" and arguments[0] not in cli.CommandLine.subcommands():
+        print(f"error: There is no command {arguments[0]}: choose fit, validate, test, predict or verify.", file=sys.stderr)
+        return 2
     cli.quiet()
     try:
         if arguments[0] == "verify":
             return verify.run(arguments[1:])
         cli.run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        cause = sentence(error)
+        if cause is None:
+            raise
+        print(f"error: {cause}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,4 +1,10 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and what other libraries' errors come down to."""
+
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator
+
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 
 class UserError(ValueError):
@@ -6,3 +12,35 @@ class UserError(ValueError):
 
     At the command line it is printed without a traceback and the exit status is 2; from Python it is raised.
     """
+
+
+def sentence(error: BaseException) -> str | None:
+    """Returns the one sentence that a user's mistake comes down to, or None where the error is none of the user's.
+
+    jsonargparse wraps what a class says of its arguments into several layers of its own words, and its own complaints
+    into lists of all that it tried: the cause is at the end of the chain.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return str(cause)
+    if isinstance(error, MisconfigurationException):
+        return " ".join(str(error).split())
+    if not isinstance(error, ArgumentError):
+        return None
+    text = str(error)
+    if unknown := re.search(r"dot import path string: (\S+)", text):
+        return f"There is no class {unknown[1]}: give a name such as CorInfoMax, or a path such as my_module.MyRule."
+    keys = dict.fromkeys(key for key in re.findall(r'Parser key "([^"]+)"', text))
+    root = str(chain[-1]).splitlines()[0]
+    root = re.sub(r'^Parser key "[^"]+":?\s*', "", root) or text.splitlines()[-1].strip()
+    root = re.sub(r"<class '([\w.]+)'>", r"\1", root)
+    place = ".".join(keys)
+    return f"{f'{place}: ' if place else ''}{root}; --help lists what there is."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
