@@ -26,7 +26,10 @@ def main(args: Sequence[str] | None = None) -> int:
     from bioplausible.errors import sentence
 
     if arguments[0] != "verify" and arguments[0] not in cli.CommandLine.subcommands():
-        print(f"error: There is no command {arguments[0]}: choose fit, validate, test, predict or verify.", file=sys.stderr)
+        print(
+            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict or verify.",
+            file=sys.stderr,
+        )
         return 2
     cli.quiet()
     try:

@@ -4,7 +4,7 @@ import re
 from argparse import ArgumentError
 from collections.abc import Iterator
 
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 
 class UserError(ValueError):

@@ -27,6 +27,9 @@ ARGUMENT_NAMES = {
     "neural_lr_stop": "step_size_floor",
     "neural_lr_rule": "step_size_rule",
     "neural_lr_decay": "step_size_decay",
+    "neural_lr": "step_size",
+    "lr_w": "learning_rates",
+    "lambda_per_step": "nudge_per_step",
 }
 """Hyperparameters in a recording's ``meta`` whose name differs from the rule's argument."""
 
@@ -77,7 +80,11 @@ class Recording:
         meta = {ARGUMENT_NAMES.get(name, name): value for name, value in self.meta.items()}
         rule = rule_class(str(meta["rule"])).from_recording(meta).double()
         weights = rule.recorded_weights()
-        initial = {key[5:]: value for key, value in self.arrays.items() if key.startswith("init/")}
+        initial = {
+            key.removeprefix("init/"): value
+            for key, value in self.arrays.items()
+            if key.startswith("init/") and key.removeprefix("init/") not in rule.recorded_but_unused
+        }
         if initial.keys() != weights.keys():
             raise UserError(f"{self.path} starts from {sorted(initial)}, the rule has {sorted(weights)}.")
         with torch.no_grad():
@@ -98,7 +105,7 @@ class _Compare(Callback):
         self.recording = recording
         self.differences: list[Difference] = []
         self.per_step = {
-            name.removesuffix("_per_step"): values
+            ARGUMENT_NAMES.get(name, name).removesuffix("_per_step"): values
             for name, values in recording.meta.items()
             if name.endswith("_per_step")
         }

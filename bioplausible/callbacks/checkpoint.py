@@ -79,4 +79,4 @@ class EveryNSteps(_RunCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes a checkpoint where one is due at the end of an epoch."""
-        super().on_train_batch_end(trainer, pl_module, None, None, trainer.num_training_batches - 1)
+        super().on_train_batch_end(trainer, pl_module, None, None, int(trainer.num_training_batches) - 1)

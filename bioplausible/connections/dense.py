@@ -1,52 +1,92 @@
 """Two layers wired all to all."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from bioplausible.functional import mean_outer_product
 
+Initialization = Literal["xavier", "kaiming", "linear"]
+Feedback = Literal["tied", "learned", "fixed"]
+
 
 class Dense(nn.Module):
-    """All-to-all connection from a presynaptic to a postsynaptic layer, with an optional way back.
+    """All-to-all connection from a presynaptic to a postsynaptic layer.
 
-    feedforward: W r_pre,  W (d_post × d_pre);  feedback: V r_post,  V (d_pre × d_post).
+    feedforward: W r_pre + b,  W (d_post × d_pre);  feedback: V r_post,  V (d_pre × d_post).
 
-    A rule reaches its weights only through the methods below, so that another wiring (a convolution, say) can take this
+    A rule reaches its weights through the methods below, so that another wiring (a convolution, say) can take this
     one's place without touching the rule.
 
     Args:
         inputs: d_pre.
         outputs: d_post.
-        feedback: whether the connection has feedback weights V of its own.
+        feedback: where V comes from: ``tied`` to Wᵀ, ``learned`` weights of its own, or ``fixed`` random ones.
+        bias: whether there is a bias b (d_post).
+        initialization: of W and V. ``xavier``: uniform, b = 0. ``kaiming``: He-uniform, b uniform in ±1/√d_pre.
+            ``linear``: W and b uniform in ±1/√d_pre, torch.nn.Linear's default.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, feedback: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        feedback: Feedback = "tied",
+        bias: bool = True,
+        initialization: Initialization = "xavier",
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
-        self.feedback_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(inputs, outputs))) if feedback else None
+        self.weight = nn.Parameter(_draw(outputs, inputs, initialization))
+        self.bias: nn.Parameter | None = None
+        if bias:
+            bound = 0.0 if initialization == "xavier" else inputs**-0.5
+            self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+        self._feedback_weight: Tensor | None
+        if feedback == "learned":
+            self._feedback_weight = nn.Parameter(_draw(inputs, outputs, initialization))
+        else:
+            fixed = _draw(outputs, inputs, initialization).t() if feedback == "fixed" else None
+            self.register_buffer("_feedback_weight", fixed)
+
+    @property
+    def feedback_weight(self) -> Tensor:
+        """V (d_pre × d_post)."""
+        return self.weight.t() if self._feedback_weight is None else self._feedback_weight
 
     def feedforward(self, pre: Tensor) -> Tensor:
-        """Returns W r_pre (n × d_post) of the presynaptic activity (n × d_pre)."""
-        return pre @ self.weight.t()
+        """Returns W r_pre + b (n × d_post) of the presynaptic activity (n × d_pre)."""
+        return torch.nn.functional.linear(pre, self.weight, self.bias)
 
     def feedback(self, post: Tensor) -> Tensor:
         """Returns V r_post (n × d_pre) of the postsynaptic activity (n × d_post)."""
-        return post @ self.own_feedback_weight.t()
+        return post @ self.feedback_weight.t()
 
-    def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float) -> None:
-        """Adds scale · W r_pre to the voltage (n × d_post), in place."""
+    def set_feedforward_(self, voltage: Tensor, pre: Tensor) -> None:
+        """Sets the voltage (n × d_post) to W r_pre + b, in place."""
+        if self.bias is None:
+            torch.mm(pre, self.weight.t(), out=voltage)
+        else:
+            torch.addmm(self.bias, pre, self.weight.t(), out=voltage)
+
+    def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
+        """Adds scale · W r_pre to the voltage (n × d_post), in place; the bias is left out."""
         voltage.addmm_(pre, self.weight.t(), alpha=scale)
 
-    def add_feedback_(self, voltage: Tensor, post: Tensor, scale: float) -> None:
+    def add_feedback_(self, voltage: Tensor, post: Tensor, scale: float = 1.0) -> None:
         """Adds scale · V r_post to the voltage (n × d_pre), in place."""
-        voltage.addmm_(post, self.own_feedback_weight.t(), alpha=scale)
+        voltage.addmm_(post, self.feedback_weight.t(), alpha=scale)
 
     def correlate(self, a: Tensor, b: Tensor) -> Tensor:
         """Returns the Hebbian product ⟨a b⟩ (d_a × d_b) of the activities on the connection's two sides."""
         return mean_outer_product(a, b)
 
-    @property
-    def own_feedback_weight(self) -> nn.Parameter:
-        """V, where the connection has one."""
-        assert self.feedback_weight is not None, "this connection was built without feedback weights"
-        return self.feedback_weight
+
+def _draw(outputs: int, inputs: int, initialization: Initialization) -> Tensor:
+    weight = torch.empty(outputs, inputs)
+    if initialization == "xavier":
+        return nn.init.xavier_uniform_(weight)
+    if initialization == "kaiming":
+        return nn.init.kaiming_uniform_(weight)
+    return weight.uniform_(-(inputs**-0.5), inputs**-0.5)

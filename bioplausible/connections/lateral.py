@@ -6,10 +6,16 @@ from torch import Tensor, nn
 from bioplausible.functional import update_inverse_correlation_
 
 
+def positive_semidefinite(size: int) -> Tensor:
+    """Returns A Aᵀ (size × size) with A Xavier-uniform, where lateral weights start."""
+    A = nn.init.xavier_uniform_(torch.empty(size, size))
+    return A @ A.t()
+
+
 class InverseCorrelation(nn.Module):
     """Lateral weights B (d × d) that follow the inverse correlation of their layer's activity.
 
-    B = A Aᵀ with A Xavier-uniform at the start. B is no parameter of the optimizer: it learns by :meth:`learn_` alone.
+    B is no parameter of the optimizer: it learns by :meth:`learn_` alone.
 
     Args:
         size: d, the number of neurons.
@@ -19,8 +25,7 @@ class InverseCorrelation(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        A = nn.init.xavier_uniform_(torch.empty(size, size))
-        self.register_buffer("weight", A @ A.t())
+        self.register_buffer("weight", positive_semidefinite(size))
 
     def add_lateral_(self, voltage: Tensor, activity: Tensor, scale: float) -> None:
         """Adds scale · B r to the voltage (n × d), in place."""
@@ -29,3 +34,19 @@ class InverseCorrelation(nn.Module):
     def learn_(self, activity: Tensor, forgetting_factor: float) -> None:
         """Updates B ← (B − γ ⟨z z⟩)/λ, z = B r, from the activity r (n × d)."""
         update_inverse_correlation_(self.weight, activity, forgetting_factor)
+
+
+class Inhibition(nn.Module):
+    """Lateral weights M (d × d) that add ½ rᵀ M r to an energy, a parameter of the optimizer.
+
+    Args:
+        size: d, the number of neurons.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(positive_semidefinite(size))
+
+    def symmetric(self) -> Tensor:
+        """Returns (M + Mᵀ)/2, whose product with r is the energy's gradient."""
+        return (self.weight + self.weight.t()) / 2

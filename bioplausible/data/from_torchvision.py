@@ -86,8 +86,8 @@ class TorchvisionDataModule(ImageDataModule):
         if tuple(images.shape) != expected or len(labels) != len(images) or low < 0 or high >= self.num_classes:
             raise UserError(
                 f"{self.title} in {self.data_dir / self.folder} has images {tuple(images.shape)} and {len(labels)}"
-                f" labels from {low} to {high}, not images {expected} and labels from 0 to {self.num_classes - 1}: delete"
-                " that folder, so that the files are fetched anew."
+                f" labels from {low} to {high}, not images {expected} and labels from 0 to {self.num_classes - 1}:"
+                " delete that folder, so that the files are fetched anew."
             )
         return images.float().div_(255), labels
 

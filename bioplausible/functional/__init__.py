@@ -1,5 +1,6 @@
 """The mathematics: pure functions of tensors, without Lightning and without state."""
 
+from bioplausible.functional.activations import Activation, ActivationName, activation
 from bioplausible.functional.alignment import alignment_angle
 from bioplausible.functional.correlation import (
     correlative_information,
@@ -8,14 +9,20 @@ from bioplausible.functional.correlation import (
     update_correlation_,
     update_inverse_correlation_,
 )
+from bioplausible.functional.energies import hopfield_energy, prediction_error_energy
 from bioplausible.functional.settling import residual
 from bioplausible.functional.step_sizes import StepSizeRule, step_sizes
 
 __all__ = [
+    "Activation",
+    "ActivationName",
     "StepSizeRule",
+    "activation",
     "alignment_angle",
     "correlative_information",
+    "hopfield_energy",
     "mean_outer_product",
+    "prediction_error_energy",
     "published_correlative_information",
     "residual",
     "step_sizes",

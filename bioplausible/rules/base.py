@@ -79,6 +79,8 @@ class LearningRule(LightningModule, ABC):
 
     recorded_as: ClassVar[str] = ""
     """Name of the rule in recorded trajectories (``verify``)."""
+    recorded_but_unused: ClassVar[frozenset[str]] = frozenset()
+    """Initial weights that recorded trajectories hold and the rule has no use for."""
 
     def __init__(
         self,
@@ -354,3 +356,30 @@ class LearningRule(LightningModule, ABC):
             scheduler.step(value)
         elif scheduler is not None:
             cast(Any, scheduler).step()
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raises a :class:`bioplausible.UserError` with this sentence unless the condition holds."""
+    if not condition:
+        raise UserError(sentence)
+
+
+def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:
+    """Returns one rate per layer first … first + count − 1; None stands for the optimizer's own.
+
+    Raises:
+        UserError: the list has another length.
+    """
+    if rates is None or isinstance(rates, (int, float)):
+        return [rates] * count
+    require(
+        len(rates) == count,
+        f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {first + count - 1}"
+        f" ({count} in all).",
+    )
+    return list(rates)
+
+
+def rate(lr: float | None) -> dict[str, float]:
+    """Returns a parameter group's own learning rate; nothing where the optimizer's holds."""
+    return {} if lr is None else {"lr": lr}

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from bioplausible.connections import Dense, InverseCorrelation
-from bioplausible.errors import UserError
 from bioplausible.functional import (
     StepSizeRule,
     alignment_angle,
@@ -19,7 +18,7 @@ from bioplausible.functional import (
     update_correlation_,
 )
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import LearningRule, Phase, Phases
+from bioplausible.rules.base import LearningRule, Phase, Phases, per_layer, rate, require
 
 
 class CorInfoMax(LearningRule):
@@ -106,14 +105,14 @@ class CorInfoMax(LearningRule):
     ) -> None:
         super().__init__(layer_sizes, optimizer, lr_scheduler, lr_scheduler_interval)
         evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
-        _require(0 < forgetting_factor <= 1, f"forgetting_factor is {forgetting_factor}: it must lie in (0, 1].")
-        _require(epsilon > 0, f"epsilon is {epsilon}: it must be positive.")
-        _require(leak >= 0, f"leak is {leak}: it must not be negative.")
-        _require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
-        _require(step_size > 0, f"step_size is {step_size}: it must be positive.")
+        require(0 < forgetting_factor <= 1, f"forgetting_factor is {forgetting_factor}: it must lie in (0, 1].")
+        require(epsilon > 0, f"epsilon is {epsilon}: it must be positive.")
+        require(leak >= 0, f"leak is {leak}: it must not be negative.")
+        require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
+        require(step_size > 0, f"step_size is {step_size}: it must be positive.")
         for name, steps in (("free", free_steps), ("nudged", nudged_steps), ("evaluation", evaluation_steps)):
-            _require(steps >= 1, f"{name}_steps is {steps}: a phase needs at least one iteration.")
-        _require(
+            require(steps >= 1, f"{name}_steps is {steps}: a phase needs at least one iteration.")
+        require(
             third_phase_start in ("nudged", "free"),
             f"third_phase_start is {third_phase_start!r}: choose nudged or free.",
         )
@@ -133,12 +132,16 @@ class CorInfoMax(LearningRule):
         )
 
         L = len(layer_sizes) - 1
-        self.feedforward_learning_rates = _per_layer("feedforward_learning_rates", feedforward_learning_rates, L, 1)
-        self.feedback_learning_rates = _per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
+        self.feedforward_learning_rates = per_layer("feedforward_learning_rates", feedforward_learning_rates, L, 1)
+        self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
         pairs = list(pairwise(layer_sizes))
         # a ModuleList registers them; for the type checker it is the list of what is in it
         self.connections = cast(
-            list[Dense], nn.ModuleList(Dense(pre, post, feedback=k > 0) for k, (pre, post) in enumerate(pairs))
+            list[Dense],
+            nn.ModuleList(
+                Dense(pre, post, bias=False, feedback="learned" if k > 0 else "tied")
+                for k, (pre, post) in enumerate(pairs)
+            ),
         )
         self.laterals = cast(list[InverseCorrelation], nn.ModuleList(InverseCorrelation(d) for d in layer_sizes[1:]))
         self.correlations = cast(dict[str, _Correlations], nn.ModuleDict())
@@ -188,6 +191,7 @@ class CorInfoMax(LearningRule):
         Δu = [torch.empty_like(a) for a in u]
         W_1_x = start.internal["W_1 x"][0]  # the input does not change while the network settles
         previous: list[Tensor] = []
+        inhibition = self.inhibition(start)
 
         for t, η in enumerate(step_sizes):
             if t == len(step_sizes) - 1:
@@ -208,9 +212,23 @@ class CorInfoMax(LearningRule):
                     Δu_k.sub_(u_k, alpha=g + 1 / ε + 1)
                     if target is not None:
                         Δu_k.sub_(r_k, alpha=beta).add_(target, alpha=beta)
+                if k in inhibition:
+                    Δu_k.sub_(inhibition[k][0])
                 u_k.add_(Δu_k, alpha=η)
-                torch.clamp(u_k, 0, 1, out=r_k)
-        return Phase(r, beta, previous, step_sizes[-1], {"u": u, "W_1 x": [W_1_x]})
+                self.fire_(k, u_k, r_k, inhibition)
+        return Phase(r, beta, previous, step_sizes[-1], {"u": u, "W_1 x": [W_1_x], **self.carried(inhibition)})
+
+    def inhibition(self, start: Phase) -> dict[int, tuple[Tensor, Tensor]]:
+        """Returns each inhibited layer's inhibition (n × 1) after and before rectification: none here."""
+        return {}
+
+    def carried(self, inhibition: dict[int, tuple[Tensor, Tensor]]) -> dict[str, list[Tensor]]:
+        """Returns what of the inhibition carries over to the next phase, by name."""
+        return {}
+
+    def fire_(self, k: int, u: Tensor, r: Tensor, inhibition: dict[int, tuple[Tensor, Tensor]]) -> None:
+        """Sets r_k = min(max(u_k, 0), 1), in place."""
+        torch.clamp(u, 0, 1, out=r)
 
     # --------------------------------------------------------------------------------------------------------- learning
 
@@ -230,7 +248,7 @@ class CorInfoMax(LearningRule):
             f_plus = (pre_plus - connection.feedback(post_plus)) / s
             f_minus = (pre_minus - connection.feedback(post_minus)) / s
             yield (
-                connection.own_feedback_weight,
+                connection.feedback_weight,
                 connection.correlate(f_plus, post_plus) - connection.correlate(f_minus, post_minus),
             )
 
@@ -248,17 +266,17 @@ class CorInfoMax(LearningRule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
         groups: list[dict[str, Any]] = []
-        for k, (connection, rate) in enumerate(zip(self.connections, self.feedforward_learning_rates, strict=True), 1):
-            groups.append({"name": f"feedforward_{k}", "params": [connection.weight], **_rate(rate)})
-        for k, (connection, rate) in enumerate(zip(self.connections[1:], self.feedback_learning_rates, strict=True), 2):
-            groups.append({"name": f"feedback_{k}", "params": [connection.own_feedback_weight], **_rate(rate)})
+        for k, (connection, lr) in enumerate(zip(self.connections, self.feedforward_learning_rates, strict=True), 1):
+            groups.append({"name": f"feedforward_{k}", "params": [connection.weight], **rate(lr)})
+        for k, (connection, lr) in enumerate(zip(self.connections[1:], self.feedback_learning_rates, strict=True), 2):
+            groups.append({"name": f"feedback_{k}", "params": [connection.feedback_weight], **rate(lr)})
         return groups
 
     # ------------------------------------------------------------------------------------------------------ observation
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""
-        return {k: alignment_angle(c.weight, c.own_feedback_weight) for k, c in enumerate(self.connections[1:], 2)}
+        return {k: alignment_angle(c.weight, c.feedback_weight) for k, c in enumerate(self.connections[1:], 2)}
 
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
@@ -269,7 +287,7 @@ class CorInfoMax(LearningRule):
         """Returns W, V and B by their keys in a recorded trajectory: ``W{i}``, ``Wfb{i}`` and ``B{i}``."""
         return {
             **{f"W{i}": c.weight for i, c in enumerate(self.connections)},
-            **{f"Wfb{i}": c.own_feedback_weight for i, c in enumerate(self.connections[1:], 1)},
+            **{f"Wfb{i}": c.feedback_weight for i, c in enumerate(self.connections[1:], 1)},
             **{f"B{i}": lateral.weight for i, lateral in enumerate(self.laterals)},
         }
 
@@ -300,24 +318,3 @@ class _Correlations(nn.Module):
     def learn_(self, activity: list[Tensor], forgetting_factor: float) -> None:
         for R, r in zip(self.estimates(), activity, strict=True):
             update_correlation_(R, r, forgetting_factor)
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise UserError(sentence)
-
-
-def _per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:
-    """Returns one rate per layer first … first + count − 1."""
-    if rates is None or isinstance(rates, (int, float)):
-        return [rates] * count
-    _require(
-        len(rates) == count,
-        f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {first + count - 1}"
-        f" ({count} in all).",
-    )
-    return list(rates)
-
-
-def _rate(rate: float | None) -> dict[str, float]:
-    return {} if rate is None else {"lr": rate}

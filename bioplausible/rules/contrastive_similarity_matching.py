@@ -1,0 +1,143 @@
+"""Contrastive similarity matching (Qin, Mudur & Pehlevan 2021)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from bioplausible.connections import Inhibition
+from bioplausible.functional import hopfield_energy
+from bioplausible.rules.base import Phase, Phases, per_layer, rate
+from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
+
+
+class ContrastiveSimilarityMatching(EquilibriumPropagation):
+    r"""Equilibrium propagation with lateral weights M_k on the hidden layers, which decorrelate their units.
+
+    The energy gains ½ Σ_{k<L} r_kᵀ M_k r_k, so −∂Φ/∂r_k gains −(M_k + M_kᵀ) r_k / 2. W and b learn as in equilibrium
+    propagation; M learns from the nudged phase alone. With α_t its scheduled rate and α_0 the initial one::
+
+        M_k ← ( 1 − α_0/(2|β|) ) ( M_k + α_t/(2β) ⟨r_k⁺ r_k⁺⟩ )
+
+    (the published code writes a = −α). It has two habits that are kept by default and can be switched off: the decay
+    does not follow the rate's schedule (``scheduled_decay``), and with a random sign of β the Hebbian term changes its
+    sign while the decay does not (``signed_hebbian_term``).
+
+    Args:
+        layer_sizes: d_0 … d_L.
+        beta: β ≠ 0, strength of the nudge.
+        random_beta_sign: whether β takes a random sign each batch, as in every published run.
+        symmetric_nudge: as in equilibrium propagation; M still learns from the phase with +β.
+        free_steps: iterations of the free phase.
+        nudged_steps: iterations of each nudged phase.
+        evaluation_steps: iterations of the free phase outside training; None: as many as in training.
+        step_size: η.
+        evaluation_step_size: η outside training; None: the same.
+        learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
+        lateral_learning_rates: α_0, rate of M_k, one number or one per hidden layer 1 … L − 1.
+        scheduled_decay: whether the decay uses α_t instead of α_0.
+        signed_hebbian_term: whether the Hebbian term is divided by β with its sign, or by |β|.
+        optimizer: any torch optimizer.
+        lr_scheduler: any torch scheduler.
+        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+
+    Raises:
+        UserError: an argument is outside its range, or a list of rates has the wrong length.
+    """
+
+    recorded_as = "csm"
+
+    def __init__(
+        self,
+        layer_sizes: list[int],
+        beta: float = 1.0,
+        random_beta_sign: bool = True,
+        symmetric_nudge: bool = False,
+        free_steps: int = 20,
+        nudged_steps: int = 4,
+        evaluation_steps: int | None = None,
+        step_size: float = 0.5,
+        evaluation_step_size: float | None = None,
+        learning_rates: float | list[float] | None = 0.1,
+        lateral_learning_rates: float | list[float] = 0.002,
+        scheduled_decay: bool = False,
+        signed_hebbian_term: bool = True,
+        optimizer: OptimizerCallable = torch.optim.SGD,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+    ) -> None:
+        super().__init__(
+            layer_sizes,
+            beta=beta,
+            random_beta_sign=random_beta_sign,
+            symmetric_nudge=symmetric_nudge,
+            free_steps=free_steps,
+            nudged_steps=nudged_steps,
+            evaluation_steps=evaluation_steps,
+            step_size=step_size,
+            evaluation_step_size=evaluation_step_size,
+            learning_rates=learning_rates,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+        )
+        rates = per_layer("lateral_learning_rates", lateral_learning_rates, len(layer_sizes) - 2, 1)
+        self.lateral_learning_rates = cast(list[float], rates)
+        self.scheduled_decay = scheduled_decay
+        self.signed_hebbian_term = signed_hebbian_term
+        self.laterals = cast(list[Inhibition], nn.ModuleList(Inhibition(d) for d in layer_sizes[1:-1]))
+
+    def constants(self) -> dict[str, list[Tensor]]:
+        """Returns (M_k + M_kᵀ)/2 of the hidden layers, which do not change while the network settles."""
+        return {"M": [lateral.symmetric() for lateral in self.laterals]}
+
+    def inhibit_(self, k: int, drive: Tensor, activity: Tensor, start: Phase) -> None:
+        """Subtracts (M_k + M_kᵀ) r_k / 2 from the drive of layer k, in place."""
+        drive.addmm_(activity, start.internal["M"][k - 1], alpha=-1)
+
+    def energy(self, phase: Phase, target: Tensor) -> Tensor:
+        """Returns the energy Φ of each sample (n) at a phase's end."""
+        return hopfield_energy(
+            phase.activity,
+            [c.weight for c in self.connections],
+            [cast(Tensor, c.bias) for c in self.connections],
+            [lateral.weight for lateral in self.laterals],
+            target=target,
+            beta=phase.nudge,
+        )
+
+    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields W and b as in equilibrium propagation, and M_k with ⟨r_k⁺ r_k⁺⟩/(2β)."""
+        yield from super().local_updates(phases)
+        nudged = phases["nudged"]
+        beta = nudged.nudge if self.signed_hebbian_term else abs(nudged.nudge)
+        for k, lateral in enumerate(self.laterals, start=1):
+            r = nudged.activity[k]
+            yield lateral.weight, self.connections[k - 1].correlate(r / (2 * beta), r)
+
+    def update_state(self, phases: Phases) -> None:
+        """Decays M_k by the factor 1 − α_0/(2|β|), after its optimizer step."""
+        beta = abs(phases["nudged"].nudge)
+        scheduled = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
+        for k, (lateral, initial) in enumerate(zip(self.laterals, self.lateral_learning_rates, strict=True), start=1):
+            alpha = scheduled[f"lateral_{k}"] if self.scheduled_decay else initial
+            lateral.weight.mul_(1 - alpha / (2 * beta))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the groups of equilibrium propagation and one for each M_k, named ``lateral_k``."""
+        return super().parameter_groups() + [
+            {"name": f"lateral_{k}", "params": [lateral.weight], **rate(alpha)}
+            for k, (lateral, alpha) in enumerate(zip(self.laterals, self.lateral_learning_rates, strict=True), start=1)
+        ]
+
+    @classmethod
+    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
+        """Builds the rule from a recorded trajectory's hyperparameters."""
+        return super().from_recording({**meta, "lateral_learning_rates": [-a for a in meta["lr_m"]]})
+
+    def recorded_weights(self) -> dict[str, Tensor]:
+        """Returns W, b and M by their keys in a recorded trajectory: ``W{i}``, ``b{i}`` and ``M{i}``."""
+        return {**super().recorded_weights(), **{f"M{i}": lateral.weight for i, lateral in enumerate(self.laterals)}}
