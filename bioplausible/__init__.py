@@ -11,19 +11,37 @@ from bioplausible.data import (
     MNISTDataModule,
 )
 from bioplausible.errors import UserError
-from bioplausible.rules import CorInfoMax, LearningRule, Phase
+from bioplausible.rules import (
+    Backpropagation,
+    ContrastiveSimilarityMatching,
+    CorInfoMax,
+    CorInfoMaxSparse,
+    EquilibriumPropagation,
+    FeedbackAlignment,
+    LearningRule,
+    NudgedPredictiveCoding,
+    Phase,
+    PredictiveCoding,
+)
 from bioplausible.schedulers import PiecewisePower
 
 __all__ = [
+    "Backpropagation",
     "CIFAR10DataModule",
     "CIFAR100DataModule",
+    "ContrastiveSimilarityMatching",
     "CorInfoMax",
+    "CorInfoMaxSparse",
     "DigitsDataModule",
+    "EquilibriumPropagation",
     "FashionMNISTDataModule",
+    "FeedbackAlignment",
     "ImageDataModule",
     "LearningRule",
     "MNISTDataModule",
+    "NudgedPredictiveCoding",
     "Phase",
     "PiecewisePower",
+    "PredictiveCoding",
     "UserError",
 ]

@@ -37,9 +37,9 @@ class SaveRunConfig(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""
-        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(
-            Namespace({**vars(self.config), "ckpt_path": None}), skip_none=False
-        )
+        config = self.config.clone()
+        config.ckpt_path = None
+        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(config, skip_none=False)
 
 
 class CommandLine(LightningCLI):
