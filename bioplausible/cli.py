@@ -132,13 +132,14 @@ class CommandLine(LightningCLI):
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
-                callbacks += [BestCheckpoint(), LastCheckpoint()]
                 if config.checkpoint_every_n_steps is not None:
                     if config.checkpoint_every_n_steps < 1:
                         raise UserError(
                             f"checkpoint_every_n_steps is {config.checkpoint_every_n_steps}: it must be at least 1."
                         )
                     callbacks.append(EveryNSteps(config.checkpoint_every_n_steps, config.checkpoint_keep))
+                # the last one is written last: it holds what the others know
+                callbacks += [BestCheckpoint(), LastCheckpoint()]
         if self.subcommand == "predict":
             folder = run_folder(config.ckpt_path) or Path()
             self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")

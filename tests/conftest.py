@@ -1,0 +1,29 @@
+import os
+import warnings
+from pathlib import Path
+
+# two cores at most, and the same bits whatever the machine: set before torch starts its threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+from hypothesis import settings
+
+from bioplausible.cli import quiet
+
+settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("default")
+
+GOLDEN = Path(__file__).parent / "golden"
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch, tmp_path):
+    """Each test in a folder of its own, without a seed from the test before."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        quiet()
+        yield

@@ -1,0 +1,233 @@
+"""Oracle: the equations written out once more, slowly, as they stand in the papers."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from bioplausible import ContrastiveSimilarityMatching, CorInfoMax, EquilibriumPropagation, PiecewisePower, UserError
+from bioplausible.functional import (
+    activation,
+    alignment_angle,
+    correlative_information,
+    mean_outer_product,
+    residual,
+    step_sizes,
+    update_inverse_correlation_,
+)
+from bioplausible.metrics import EpochMeans
+from bioplausible.randomness import random_sign
+from tests.small import SIZES, batch, build, updates
+
+
+def corinfomax_iteration(rule, r, u, η, β, y):
+    """One iteration of the network dynamics, sample by sample and term by term."""
+    ε, g, λ = rule.epsilon, rule.leak, rule.forgetting_factor
+    γ = (1 - λ) / λ
+    L = len(rule.connections)
+    W = {k: c.weight for k, c in enumerate(rule.connections, 1)}
+    V = {k: c.feedback_weight for k, c in enumerate(rule.connections, 1)}
+    B = {k: b.weight for k, b in enumerate(rule.laterals, 1)}
+    for k in range(1, L + 1):
+        for n in range(len(r[0])):
+            if k < L:
+                Δ = (
+                    g * (r[k][n] - u[k][n])
+                    + (W[k] @ r[k - 1][n] - u[k][n]) / ε
+                    + (V[k + 1] @ r[k + 1][n] - u[k][n]) / ε
+                    + 2 * γ * B[k] @ r[k][n]
+                )
+            else:
+                Δ = (
+                    g * (r[k][n] - u[k][n])
+                    + (W[k] @ r[k - 1][n] - u[k][n]) / ε
+                    + γ * B[k] @ r[k][n]
+                    - u[k][n]
+                    - β * (r[k][n] - y[n])
+                )
+            u[k][n] += η * Δ
+            r[k][n] = u[k][n].clamp(0, 1)
+
+
+@pytest.mark.parametrize("carry", [False, True])
+@pytest.mark.parametrize("third", ["nudged", "free"])
+@torch.no_grad()
+def test_corinfomax_dynamics(carry, third):
+    rule = build(
+        CorInfoMax,
+        forgetting_factor=0.99,
+        leak=0.4,
+        beta=0.7,
+        random_beta_sign=False,
+        three_phase=True,
+        third_phase_start=third,
+        carry_membrane_potential=carry,
+        free_steps=7,
+        nudged_steps=4,
+        step_size_rule="divide_by_slow_loop_index",
+        step_size_decay=0.2,
+    )
+    x, _, y = batch()
+    phases = rule.settle(x, y)
+    r = [x, *(torch.zeros(len(x), d, dtype=torch.float64) for d in SIZES[1:])]
+    u = [a.clone() for a in r]
+    ends = {}
+    for name, steps, β, start in (("free", 7, 0, None), ("nudged", 4, 0.7, "free"), ("antinudged", 4, -0.7, third)):
+        if start:
+            r, u = [a.clone() for a in ends[start][0]], [a.clone() for a in ends[start][1]]
+        if not carry:
+            u = [a.clone() for a in r]
+        for t in range(steps):
+            corinfomax_iteration(rule, r, u, max(0.05 / (0.2 * t + 1), 0.001), β, y)
+        ends[name] = (r, u)
+        for mine, plain in zip(phases[name].activity, r, strict=True):
+            assert torch.allclose(mine, plain, rtol=1e-12, atol=1e-14)
+        assert phases[name].nudge == β
+
+
+@pytest.mark.parametrize("three_phase", [False, True])
+@torch.no_grad()
+def test_corinfomax_learning_is_the_mean_over_samples_of_outer_products(three_phase):
+    rule = build(CorInfoMax, beta=0.5, random_beta_sign=False, three_phase=three_phase)
+    x, _, y = batch()
+    phases = rule.settle(x, y)
+    plus, minus, s = phases["nudged"], phases["free"], 0.5
+    if three_phase:
+        minus, s = phases["antinudged"], 1.0
+    found = updates(rule, phases)
+    for k, c in enumerate(rule.connections, 1):
+        ΔW = torch.zeros_like(c.weight)
+        ΔV = torch.zeros_like(c.feedback_weight)
+        for n in range(len(x)):
+            for phase, sign in ((plus, 1), (minus, -1)):
+                pre, post = phase.activity[k - 1][n], phase.activity[k][n]
+                ΔW += sign / s / len(x) * torch.outer(post - c.weight @ pre, pre)
+                ΔV += sign / s / len(x) * torch.outer(pre - c.feedback_weight @ post, post)
+        assert torch.allclose(found[f"connections.{k - 1}.weight"], ΔW, atol=1e-13)
+        if k > 1:
+            assert torch.allclose(found[f"connections.{k - 1}._feedback_weight"], ΔV, atol=1e-13)
+
+
+@torch.no_grad()
+def test_inverse_correlation_tracks_the_inverse_to_first_order():
+    """B ← (B − γ ⟨z z⟩)/λ is the inverse of λ B⁻¹ + (1 − λ)⟨r r⟩ up to (1 − λ)²."""
+    A = torch.randn(5, 5, dtype=torch.float64)
+    B = A @ A.t() / 5 + torch.eye(5, dtype=torch.float64)
+    r = torch.rand(8, 5, dtype=torch.float64)
+    errors = []
+    for one_minus_λ in (1e-3, 5e-4):
+        λ = 1 - one_minus_λ
+        exact = torch.linalg.inv(λ * torch.linalg.inv(B) + one_minus_λ * mean_outer_product(r, r))
+        errors.append(float((update_inverse_correlation_(B.clone(), r, λ) - exact).abs().max()))
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.02)
+
+
+@torch.no_grad()
+def test_inverse_correlation_update_term_by_term():
+    B = torch.randn(4, 4, dtype=torch.float64)
+    r = torch.rand(3, 4, dtype=torch.float64)
+    λ = 0.97
+    expected = B.clone()
+    for n in range(3):
+        z = B @ r[n]
+        expected -= (1 - λ) / λ * torch.outer(z, z) / 3
+    assert torch.allclose(update_inverse_correlation_(B.clone(), r, λ), expected / λ, atol=1e-14)
+
+
+def test_step_sizes():
+    options = {"start": 0.1, "floor": 0.02, "decay": 0.5}
+    assert step_sizes(3, rule="constant", **options) == [0.1] * 3
+    assert step_sizes(6, rule="divide_by_loop_index", **options) == [0.1, 0.05, 0.1 / 3, 0.025, 0.02, 0.02]
+    slow = step_sizes(9, rule="divide_by_slow_loop_index", **options)
+    assert slow == pytest.approx([0.1, 0.1 / 1.5, 0.05, 0.04, 0.1 / 3, 0.1 / 3.5, 0.025, 0.1 / 4.5, 0.02])
+    with pytest.raises(UserError, match="step_size_rule"):
+        step_sizes(3, rule="nonsense", **options)
+
+
+def test_published_schedule_jumps_and_the_continuous_one_does_not():
+    def rates(continuous):
+        optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": 1.0}, {"params": [torch.zeros(1)], "lr": 0.5}])
+        scheduler = PiecewisePower(optimizer, {0: 0.95, 3: 0.9}, continuous=continuous)
+        found = []
+        for _ in range(6):
+            assert optimizer.param_groups[1]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"] / 2)
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    assert rates(False) == pytest.approx([1, 0.95, 0.95**2, 0.9**3, 0.9**4, 0.9**5])
+    assert rates(True) == pytest.approx([1, 0.95, 0.95**2, 0.95**2 * 0.9, 0.95**2 * 0.9**2, 0.95**2 * 0.9**3])
+    for bases in ({1: 0.9}, {0: 0.0}, {0: 1.0, -2: 0.5}):
+        with pytest.raises(UserError, match="bases"):
+            PiecewisePower(torch.optim.SGD([torch.zeros(1)], lr=1.0), bases)
+
+
+def test_alignment_angle():
+    W = torch.randn(3, 5, dtype=torch.float64)
+    assert alignment_angle(W, W.t()) == pytest.approx(0, abs=1e-5)
+    assert alignment_angle(W, -2 * W.t()) == pytest.approx(180, abs=1e-5)
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0], [1.0]])
+    assert alignment_angle(a, b) == pytest.approx(45, abs=1e-4)
+
+
+def test_correlative_information_of_independent_errors():
+    """½ logdet(R + εI) − ½ logdet(R_e + εI) of diagonal matrices is a sum of logarithms."""
+    R, E = torch.diag(torch.tensor([1.0, 2.0])).double(), torch.diag(torch.tensor([0.5, 0.25])).double()
+    expected = (math.log(1.1) + math.log(2.1) - math.log(0.6) - math.log(0.35)) / 2
+    assert correlative_information(R, E, 0.1) == pytest.approx(expected)
+
+
+def test_residual_is_the_largest_layers_speed():
+    before = [torch.zeros(2, 3), torch.zeros(2, 4)]
+    now = [torch.full((2, 3), 0.1), torch.full((2, 4), -0.2)]
+    assert residual(now, before, 0.5) == pytest.approx(0.4)
+
+
+@torch.no_grad()
+def test_a_settled_network_has_no_residual():
+    rule = build(EquilibriumPropagation, free_steps=2000)
+    x, _, y = batch()
+    phases = rule.settle(x, y)
+    assert float(phases["free"].residual()) < 1e-12
+    assert float(phases["nudged"].residual()) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "linear"])
+def test_activation_derivatives(name):
+    f = activation(name)
+    v = torch.tensor([-1.5, -0.2, 0.3, 2.0], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(f.function(v).sum(), v)
+    assert torch.allclose(f.derivative(f.function(v.detach())), gradient)
+    with pytest.raises(UserError, match="activation"):
+        activation("swish")
+
+
+def test_epoch_means_weigh_samples():
+    means = EpochMeans(persistent=True)
+    means.update(torch.tensor([True, False, True]), torch.tensor([1.0, 2.0, 3.0]))
+    means.update(torch.tensor([False]), torch.tensor([10.0]))
+    assert {k: float(v) for k, v in means.compute().items()} == {"accuracy": 0.5, "loss": 4.0}
+    other = EpochMeans(persistent=True)
+    other.load_state_dict(means.state_dict())
+    assert torch.equal(other.totals, means.totals)
+
+
+def test_random_signs_are_balanced_and_independent_of_order():
+    signs = [random_sign(3, step) for step in range(10_000)]
+    assert abs(sum(signs)) < 300
+    assert abs(sum(a * b for a, b in pairwise(signs))) < 300
+    assert signs[17] == random_sign(3, 17)
+    assert signs != [random_sign(4, step) for step in range(10_000)]
+
+
+@torch.no_grad()
+def test_similarity_matching_lateral_learning_term_by_term():
+    rule = build(ContrastiveSimilarityMatching, beta=0.5, random_beta_sign=False, lateral_learning_rates=[0.01, 0.02])
+    x, _, y = batch()
+    phases = rule.settle(x, y)
+    found = updates(rule, phases)
+    for k in (1, 2):
+        expected = sum(torch.outer(r, r) for r in phases["nudged"].activity[k]) / len(x) / (2 * 0.5)
+        assert torch.allclose(found[f"laterals.{k - 1}.weight"], expected, atol=1e-14)

@@ -1,0 +1,243 @@
+"""End to end, through the command line in this process."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bioplausible.__main__ import main
+from bioplausible.data import DigitsDataModule
+from tests.conftest import CONFIGS
+
+FEW = ["--trainer.enable_progress_bar", "false", "--data.init_args.subset_size", "120"]
+RUN = Path("lightning_logs/digits/corinfomax/version_0")
+
+
+def fit(*args: str) -> int:
+    return main(["fit", *FEW, "--trainer.max_epochs", "2", *args])
+
+
+def scalars(folder) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_fit_then_validate_test_and_predict(capsys):
+    assert fit("--trainer.log_every_n_steps", "2") == 0
+    out = capsys.readouterr().out
+    assert f"run                  {RUN}" in out
+    assert f"tensorboard --logdir {RUN}" in out
+    accuracy = out.split("test accuracy")[1].split("%")[0].strip()
+
+    logged = scalars(RUN)
+    expected = {f"{stage}/{what}" for stage in ("train", "val", "test") for what in ("accuracy", "loss")}
+    expected |= {"dynamics/free_residual", "dynamics/nudged_residual", "alignment/layer_2_angle"}
+    expected |= {"throughput/samples_per_second"}
+    expected |= {f"lr-SGD/{name}" for name in ("feedforward_1", "feedforward_2", "feedback_2")}
+    assert expected <= logged.keys()
+    assert len(logged["train/accuracy"]) == 2
+    assert logged["lr-SGD/feedforward_1"][-1][1] == pytest.approx(2.0 * 0.97)
+    assert f"{logged['test/accuracy'][-1][1]:.2%}"[:-1] == accuracy
+    hparams = (RUN / "hparams.yaml").read_text()
+    assert "forgetting_factor" in hparams
+    events = b"".join(p.read_bytes() for p in RUN.glob("events*"))
+    assert b"_hparams_/session_start_info" in events
+
+    best, last = RUN / "checkpoints/best.ckpt", RUN / "checkpoints/last.ckpt"
+    assert best.is_file()
+    assert main(["test", "--ckpt_path", str(last), "--trainer.enable_progress_bar", "false"]) == 0
+    assert main(["validate", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
+    assert main(["predict", "--ckpt_path", str(RUN), "--trainer.enable_progress_bar", "false"]) == 0
+    assert [p.name for p in RUN.parent.iterdir()] == ["version_0"]
+    with (RUN / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["sample", "label", "prediction", "confidence"]
+    data = DigitsDataModule()
+    data.setup("test")
+    labels = torch.cat([y for _, y in data.test_dataloader()]).tolist()
+    assert [int(r["label"]) for r in rows] == labels
+    assert [int(r["sample"]) for r in rows] == list(range(len(labels)))
+    right = sum(r["label"] == r["prediction"] for r in rows) / len(rows)
+    assert f"{right:.2%}"[:-1] == accuracy
+    assert all(0 < float(r["confidence"]) <= 1 for r in rows)
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_evaluation_without_a_checkpoint_is_refused(command, capsys):
+    assert main([command]) == 2
+    assert "--ckpt_path" in capsys.readouterr().err
+
+
+def test_any_optimizer_and_scheduler_of_torch(capsys):
+    model = "--model.init_args."
+    assert (
+        fit(
+            f"{model}optimizer",
+            "torch.optim.Adam",
+            f"{model}optimizer.init_args.lr",
+            "0.003",
+            f"{model}feedforward_learning_rates",
+            "null",
+            f"{model}feedback_learning_rates",
+            "null",
+            f"{model}lr_scheduler",
+            "torch.optim.lr_scheduler.StepLR",
+            f"{model}lr_scheduler.init_args.step_size",
+            "3",
+            f"{model}lr_scheduler.init_args.gamma",
+            "0.5",
+            f"{model}lr_scheduler_interval",
+            "step",
+        )
+        == 0
+    )
+    checkpoint = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    (state,) = checkpoint["optimizer_states"]
+    assert {group["lr"] for group in state["param_groups"]} == {0.003 * 0.5 ** (checkpoint["global_step"] // 3)}
+    assert "exp_avg" in state["state"][0]
+
+
+def test_plateau_scheduler():
+    model = "--model.init_args.lr_scheduler"
+    args = [
+        model,
+        "pytorch_lightning.cli.ReduceLROnPlateau",
+        f"{model}.init_args.monitor",
+        "val/loss",
+        f"{model}.init_args.patience",
+        "0",
+    ]
+    args += [f"{model}.init_args.threshold", "10", f"{model}.init_args.factor", "0.1"]
+    assert fit(*args) == 0
+    (state,) = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["optimizer_states"]
+    assert state["param_groups"][0]["lr"] == pytest.approx(0.02)
+
+
+def test_float64():
+    assert fit("--trainer.precision", "64-true") == 0
+    state = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert {t.dtype for name, t in state.items() if "weight" in name} == {torch.float64}
+
+
+def test_command_line_beats_the_checkpoint():
+    assert fit() == 0
+    assert main(["fit", *FEW, "--ckpt_path", "last", "--trainer.max_epochs", "3", "--model.init_args.beta", "0.9"]) == 0
+    checkpoint = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 2
+    config = yaml.safe_load(checkpoint["run_config"])
+    assert config["model"]["init_args"]["beta"] == 0.9
+    assert config["data"]["init_args"]["subset_size"] == 120
+    assert checkpoint["hyper_parameters"]["beta"] == 0.9
+
+
+def test_checkpoints_every_n_steps():
+    assert fit("--checkpoint_every_n_steps", "2", "--checkpoint_keep", "-1") == 0
+    names = sorted(p.name for p in (RUN / "checkpoints").iterdir())
+    assert names == sorted([*(f"step={s}.ckpt" for s in (2, 4, 6, 8, 10, 12)), "best.ckpt", "last.ckpt"])
+
+
+BAD = {
+    "unknown option": ["--model.init_args.betta", "1"],
+    "unknown class": ["--model", "Nonsense"],
+    "unknown trainer key": ["--trainer.nonsense", "1"],
+    "no number": ["--model.init_args.beta", "abc"],
+    "input size": ["--model.init_args.layer_sizes", "[63, 20, 10]"],
+    "output size": ["--model.init_args.layer_sizes", "[64, 20, 9]"],
+    "no layers": ["--model.init_args.layer_sizes", "[64]"],
+    "feedforward rates": ["--model.init_args.feedforward_learning_rates", "[1, 2, 3]"],
+    "feedback rates": ["--model.init_args.feedback_learning_rates", "[1, 2]"],
+    "epsilon": ["--model.init_args.epsilon", "0"],
+    "forgetting factor": ["--model.init_args.forgetting_factor", "1.01"],
+    "forgetting factor 0": ["--model.init_args.forgetting_factor", "0"],
+    "beta": ["--model.init_args.beta", "0"],
+    "negative steps": ["--model.init_args.nudged_steps", "-1"],
+    "step size": ["--model.init_args.step_size", "0"],
+    "split": ["--data.init_args.validation_split", "1"],
+    "tiny split": ["--data.init_args.validation_split", "0.00001"],
+    "subset": ["--data.init_args.subset_size", "100000"],
+    "batch size": ["--data.init_args.batch_size", "0"],
+    "mirror": ["--data", "MNISTDataModule", "--data.init_args.mirror", "nowhere"],
+    "log folder": ["--trainer.logger.init_args.save_dir", "/dev/null/logs"],
+    "no config": ["--config", "nothing.yaml"],
+    "no checkpoint": ["--ckpt_path", "nothing.ckpt"],
+    "no last checkpoint": ["--ckpt_path", "last"],
+    "bad interval": ["--checkpoint_every_n_steps", "0"],
+}
+
+
+@pytest.mark.parametrize("args", BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_sentence(args, capsys):
+    assert main(["fit", *FEW, *args]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert len(error) < 500
+
+
+def test_bad_command(capsys):
+    assert main(["frobnicate"]) == 2
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(capsys):
+    assert fit() == 0
+    last = RUN / "checkpoints/last.ckpt"
+    Path("truncated.ckpt").write_bytes(last.read_bytes()[:2000])
+    Path("empty.ckpt").write_bytes(b"")
+    torch.save({"weights": 1}, "other.ckpt")
+    shutil.copy(last, "copy.ckpt")
+    capsys.readouterr()
+    for args in (
+        ["--ckpt_path", "truncated.ckpt"],
+        ["--ckpt_path", "empty.ckpt"],
+        ["--ckpt_path", "other.ckpt"],
+        [
+            "--ckpt_path",
+            "copy.ckpt",
+            "--config",
+            str(CONFIGS / "fashion_mnist/backpropagation.yaml"),
+            "--data",
+            "DigitsDataModule",
+            "--model.init_args.layer_sizes",
+            "[64,200,10]",
+        ],
+        ["--ckpt_path", "copy.ckpt", "--model.init_args.layer_sizes", "[64,100,10]"],
+    ):
+        assert main(["fit", "--trainer.enable_progress_bar", "false", *args]) == 2, args
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_recipe_trains(path, monkeypatch):
+    """Every shipped recipe is parsed as it is and trains for three batches, on random images in its data's shape."""
+    text = path.read_text()
+    assert text.startswith("# ")
+    config = yaml.safe_load(text)
+
+    def load(self, train):
+        g = torch.Generator().manual_seed(0)
+        return torch.rand(60, *self.image_shape, generator=g), torch.randint(self.num_classes, (60,), generator=g)
+
+    from bioplausible.data.from_torchvision import TorchvisionDataModule
+
+    monkeypatch.setattr(TorchvisionDataModule, "load", load)
+    monkeypatch.setattr(TorchvisionDataModule, "prepare_data", lambda self: None)
+    steps = [name for name in config["model"]["init_args"] if name.endswith("_steps")]
+    shorter = [a for name in steps for a in (f"--model.init_args.{name}", "2")]
+    limits = [
+        "--trainer.max_steps",
+        "3",
+        "--trainer.limit_test_batches",
+        "1",
+        "--trainer.enable_checkpointing",
+        "false",
+    ]
+    assert main(["fit", "--config", str(path), *shorter, *limits, "--trainer.enable_progress_bar", "false"]) == 0

@@ -1,0 +1,192 @@
+"""Data modules: on files of the true format, which the tests write."""
+
+import gzip
+import hashlib
+import pickle
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision.datasets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bioplausible import (
+    CIFAR10DataModule,
+    CIFAR100DataModule,
+    DigitsDataModule,
+    FashionMNISTDataModule,
+    MNISTDataModule,
+    UserError,
+)
+from bioplausible.data.augmentation import random_crop, random_horizontal_flip
+from bioplausible.data.batches import EpochBatches
+from bioplausible.randomness import generator
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+def write_idx(folder: Path, train=40, test=20):
+    """Writes the four gzipped IDX files."""
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    content = {}
+    for name, n in (("train", train), ("t10k", test)):
+        images = draw.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = draw.integers(0, 10, n, dtype=np.uint8)
+        content[name] = images, labels
+        for kind, magic, array in (("images-idx3", 2051, images), ("labels-idx1", 2049, labels)):
+            head = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
+            with gzip.open(folder / f"{name}-{kind}-ubyte.gz", "wb") as file:
+                file.write(head + array.tobytes())
+    return content
+
+
+@pytest.mark.parametrize("cls", [MNISTDataModule, FashionMNISTDataModule])
+def test_mnist_files(cls, tmp_path, monkeypatch):
+    content = write_idx(tmp_path / "mirror")
+    monkeypatch.setattr(cls, "sizes", {True: 40, False: 20})
+    data = cls(data_dir=str(tmp_path / "data"), mirror=str(tmp_path / "mirror"), batch_size=8)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    images, labels = content["t10k"]
+    x, y = next(iter(data.test_dataloader()))
+    assert torch.equal(x[:, 0], torch.from_numpy(images).float() / 255)
+    assert torch.equal(y, torch.from_numpy(labels).long())
+    assert sum(len(y) for _, y in data.train_dataloader()) == 40
+    assert [p.name for p in (tmp_path / "data").iterdir()] == [data.folder]
+    # what is there is not fetched again
+    again = cls(data_dir=str(tmp_path / "data"))
+    again.prepare_data()
+    again.setup("fit")
+
+
+@pytest.mark.parametrize(("cls", "key"), [(CIFAR10DataModule, "labels"), (CIFAR100DataModule, "fine_labels")])
+def test_cifar_files(cls, key, tmp_path, monkeypatch):
+    official = cls.torchvision_class
+    draw = np.random.default_rng(0)
+    mirror = tmp_path / "mirror"
+    (mirror / official.base_folder).mkdir(parents=True)
+    checksums = {}
+    pixels = {}
+
+    def write(name, content):
+        path = mirror / official.base_folder / name
+        path.write_bytes(pickle.dumps(content))
+        checksums[name] = hashlib.md5(path.read_bytes()).hexdigest()
+
+    for name, _ in (*official.train_list, *official.test_list):
+        pixels[name] = draw.integers(0, 256, (12, 3072), dtype=np.uint8)
+        labels = draw.integers(0, cls.num_classes, 12).tolist()
+        write(name, {"data": pixels[name], key: labels})
+    write(official.meta["filename"], {"label_names": [], "fine_label_names": []})
+    with tarfile.open(mirror / official.filename, "w:gz") as tar:
+        tar.add(mirror / official.base_folder, official.base_folder)
+    # the true format with other content has other checksums
+    for which in ("train_list", "test_list"):
+        monkeypatch.setattr(official, which, [[name, checksums[name]] for name, _ in getattr(official, which)])
+    monkeypatch.setattr(official, "meta", {**official.meta, "md5": checksums[official.meta["filename"]]})
+    monkeypatch.setattr(official, "tgz_md5", hashlib.md5((mirror / official.filename).read_bytes()).hexdigest())
+    train = 12 * len(official.train_list)
+    monkeypatch.setattr(cls, "sizes", {True: train, False: 12})
+
+    data = cls(data_dir=str(tmp_path / "data"), mirror=str(mirror))
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    x, _ = next(iter(data.test_dataloader()))
+    raw = torch.from_numpy(pixels[official.test_list[0][0]]).reshape(12, 3, 32, 32).float() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.4914, 0.4822, 0.4465], [0.6069, 0.5982, 0.6030]))
+    assert torch.allclose(x, (raw - mean) / std, atol=1e-6)
+    assert data.input_size == 3072
+    # a flipped byte is noticed
+    path = tmp_path / "data" / official.base_folder / official.test_list[0][0]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=cls.title):
+        cls(data_dir=str(tmp_path / "data")).load(train=False)
+
+
+def test_missing_and_damaged_files_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
+    data = FashionMNISTDataModule(data_dir=str(tmp_path / "data"))
+    with pytest.raises(UserError, match="dataset-fashion-mnist") as error:
+        data.prepare_data()
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "data").iterdir()) == []
+
+    write_idx(tmp_path / "mirror")
+    (tmp_path / "mirror/train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match="could not be fetched"):
+        FashionMNISTDataModule(data_dir=str(tmp_path / "data"), mirror=str(tmp_path / "mirror")).prepare_data()
+    assert list((tmp_path / "data").iterdir()) == []
+
+    write_idx(tmp_path / "short")
+    short = MNISTDataModule(data_dir=str(tmp_path / "data"), mirror=str(tmp_path / "short"))
+    short.prepare_data()
+    with pytest.raises(UserError, match=r"images \(40, 1, 28, 28\) .* not images \(60000"):
+        short.setup("fit")
+
+
+def test_digits_splits_are_disjoint_and_do_not_depend_on_the_seed():
+    first, second = DigitsDataModule(validation_split=0.1), DigitsDataModule(validation_split=0.1)
+    for seed, data in enumerate((first, second)):
+        torch.manual_seed(seed)
+        data.setup("fit")
+        data.setup("test")
+    sizes = {name: len(images) for name, images in first._splits.items()}
+    assert sizes == {"train": 1294, "val": 144, "test": 359}
+    for name in sizes:
+        assert torch.equal(first._splits[name].images, second._splits[name].images)
+    whole = DigitsDataModule()
+    whole.setup("fit")
+    assert len(whole._splits["train"]) == 1438
+    assert whole.val_dataloader() == []
+    assert first._splits["train"].images.min() == 0
+    assert first._splits["train"].images.max() == 1
+
+
+@given(size=st.integers(1, 60), batch=st.integers(1, 25), seed=st.integers(0, 5), epoch=st.integers(0, 3))
+def test_an_epoch_visits_each_sample_once_in_an_order_of_its_own(size, batch, seed, epoch):
+    batches = EpochBatches(size, batch, seed)
+    batches.set_epoch(epoch)
+    order = list(batches)
+    assert len(order) == len(batches)
+    assert torch.equal(torch.cat(order).sort().values, torch.arange(size))
+    for start in range(len(order)):
+        resumed = EpochBatches(size, batch, seed, (epoch, start))
+        assert all(torch.equal(a, b) for a, b in zip(resumed, order[start:], strict=True))
+    if size > 20:
+        batches.set_epoch(epoch + 1)
+        assert not torch.equal(torch.cat(list(batches)), torch.cat(order))
+
+
+def test_augmentation_moves_each_image_by_itself():
+    images = torch.arange(2 * 3 * 5 * 4).reshape(2, 3, 5, 4).float().repeat(20, 1, 1, 1)
+    moved = random_crop(images, 2, generator(0, 0))
+    padded = torch.nn.functional.pad(images, [2] * 4, mode="replicate")
+    offsets = set()
+    for n in range(len(images)):
+        found = [
+            (i, j) for i in range(5) for j in range(5) if torch.equal(moved[n], padded[n, :, i : i + 5, j : j + 4])
+        ]
+        assert found
+        offsets.add(found[0])
+    assert len(offsets) > 5
+    flipped = random_horizontal_flip(images, generator(0, 0))
+    same = (flipped == images).flatten(1).all(1)
+    assert 0 < same.sum() < len(images)
+    assert torch.equal(flipped[~same], images[~same].flip(-1))
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_the_real_fashion_mnist_files(tmp_path):
+    data = FashionMNISTDataModule(data_dir=str(tmp_path), mirror=str(DEBIAN))
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    assert len(data._splits["train"]) == 60_000
+    assert torch.bincount(data._splits["test"].labels).tolist() == [1000] * 10
