@@ -193,6 +193,8 @@ def test_damaged_and_foreign_checkpoints_are_refused(capsys):
     torch.save({"weights": 1}, "other.ckpt")
     shutil.copy(last, "copy.ckpt")
     capsys.readouterr()
+    other = ["--config", str(CONFIGS / "fashion_mnist/backpropagation.yaml"), "--data", "DigitsDataModule"]
+    other += ["--model.init_args.layer_sizes", "[64,200,10]"]
     for args in (
         ["--ckpt_path", "truncated.ckpt"],
         ["--ckpt_path", "empty.ckpt"],

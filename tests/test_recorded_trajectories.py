@@ -92,7 +92,7 @@ def test_verify_refuses_what_is_no_recording(tmp_path, capsys):
 
 def test_a_rule_can_be_named_by_its_class_path():
     assert verify.rule_class("bioplausible.rules.CorInfoMax").recorded_as == "corinfomax"
-    with pytest.raises(UserError, match="There is no rule os.path"):
+    with pytest.raises(UserError, match=r"There is no rule os\.path"):
         verify.rule_class("os.path")
 
 

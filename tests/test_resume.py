@@ -44,7 +44,7 @@ def result(folder: Path):
 @pytest.mark.parametrize(
     ("every", "kills", "extra"),
     [
-        # within an epoch; just before and after a checkpoint; at the last batch of an epoch and at the first of the next
+        # within an epoch; just before and after a checkpoint; at the last batch of an epoch and the first of the next
         (4, [5, 9, 10, 11, 12, 17, 21, 22], []),
         # a checkpoint on the last batch of an epoch
         (11, [11, 13, 22, 32], []),

@@ -272,8 +272,6 @@ class LearningRule(LightningModule, ABC):
             return optimizer
         scheduler = self.lr_scheduler(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            config["monitor"] = getattr(scheduler, "monitor", "train/loss")
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
 
     def configure_callbacks(self) -> list[Callback]:
@@ -348,8 +346,8 @@ class LearningRule(LightningModule, ABC):
     def _step_scheduler(self) -> None:
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau):
-            monitor = self.trainer.lr_scheduler_configs[0].monitor
-            value = self.trainer.callback_metrics.get(str(monitor))
+            monitor = getattr(scheduler, "monitor", "train/loss")  # Lightning's subclass names what it monitors
+            value = self.trainer.callback_metrics.get(monitor)
             if value is None:
                 known = ", ".join(self.trainer.callback_metrics) or "none yet"
                 raise UserError(f"ReduceLROnPlateau monitors {monitor}, which is not logged: choose one of {known}.")
