@@ -166,11 +166,13 @@ class CorInfoMax(LearningRule):
             phases["antinudged"] = self.relax(start, self.nudged_step_sizes, target, -beta)
         return phases
 
+    @torch.no_grad()
     def at_rest(self, x: Tensor) -> Phase:
         """Returns the state r = u = 0 for the input x (n × d_0), with what x drives into the first layer, W_1 x."""
         silence = [x.new_zeros(len(x), d) for d in self.layer_sizes[1:]]
         return Phase([x, *silence], internal={"u": silence, "W_1 x": [self.connections[0].feedforward(x)]})
 
+    @torch.no_grad()
     def relax(self, start: Phase, step_sizes: list[float], target: Tensor | None = None, beta: float = 0.0) -> Phase:
         """Iterates the network dynamics (see the class) from a state and returns the state that they reach.
 

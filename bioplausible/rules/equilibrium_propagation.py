@@ -104,6 +104,7 @@ class EquilibriumPropagation(LearningRule):
             phases["antinudged"] = self.relax(free, self.nudged_steps, self.step_size, target, -beta)
         return phases
 
+    @torch.no_grad()
     def at_rest(self, x: Tensor) -> Phase:
         """Returns the state r = 0 for the input x (n × d_0), with what x drives into the first layer, W_1 x + b_1."""
         silence = [x.new_zeros(len(x), d) for d in self.layer_sizes[1:]]
@@ -113,6 +114,7 @@ class EquilibriumPropagation(LearningRule):
         """Returns what else does not change while the network settles, by name."""
         return {}
 
+    @torch.no_grad()
     def relax(self, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: float = 0.0) -> Phase:
         """Descends the energy from a state and returns the state that is reached.
 

@@ -70,6 +70,7 @@ class PredictiveCodingNetwork(LearningRule):
             v.append(connection.feedforward(x if k == 1 else self.f.function(v[-1])))
         return Phase(v)
 
+    @torch.no_grad()
     def infer(
         self, start: Phase, *, gain: float, free_output: bool, target: Tensor, nudge: float = 0.0, fixed: bool = False
     ) -> Phase:
