@@ -238,5 +238,6 @@ def run(args: list[str]) -> None:
 def _snake_case(class_path: str) -> str:
     """Returns ``fashion_mnist`` for ``bioplausible.FashionMNISTDataModule``."""
     name = class_path.rpartition(".")[2].removesuffix("DataModule")
-    known = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist", "CIFAR10": "cifar10", "CorInfoMax": "corinfomax"}
-    return known.get(name, "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_"))
+    for word in ("CorInfoMax", "MNIST", "CIFAR"):
+        name = name.replace(word, word.capitalize())
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

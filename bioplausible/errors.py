@@ -31,6 +31,10 @@ def sentence(error: BaseException) -> str | None:
     text = str(error)
     if unknown := re.search(r"dot import path string: (\S+)", text):
         return f"There is no class {unknown[1]}: give a name such as CorInfoMax, or a path such as my_module.MyRule."
+    for cause in chain:
+        mark = getattr(cause, "problem_mark", None)
+        if mark is not None:
+            return f"The configuration is no YAML: {getattr(cause, 'problem', cause)} in line {mark.line + 1}."
     keys = dict.fromkeys(key for key in re.findall(r'Parser key "([^"]+)"', text))
     root = str(chain[-1]).splitlines()[0]
     root = re.sub(r'^Parser key "[^"]+":?\s*', "", root) or text.splitlines()[-1].strip()

@@ -10,6 +10,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bioplausible.__main__ import main
+from bioplausible.cli import _snake_case
 from bioplausible.data import DigitsDataModule
 from tests.conftest import CONFIGS
 
@@ -177,6 +178,27 @@ def test_bad_input_gets_one_sentence(args, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert len(error) < 500
+
+
+def test_a_broken_config_file_is_named_by_its_line(capsys):
+    Path("broken.yaml").write_text("model:\n  init_args: {layer_sizes: [64, 10]\n")
+    assert main(["fit", "--config", "broken.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert "no YAML" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("bioplausible.FashionMNISTDataModule", "fashion_mnist"),
+        ("bioplausible.CIFAR10DataModule", "cifar10"),
+        ("CorInfoMaxSparse", "corinfomax_sparse"),
+        ("my_module.MyRule", "my_rule"),
+    ],
+)
+def test_run_folders_are_named_after_data_and_rule(path, name):
+    assert _snake_case(path) == name
 
 
 def test_bad_command(capsys):
