@@ -35,6 +35,11 @@ def recipes() -> Path:
 class SaveRunConfig(SaveConfigCallback):
     """Saves the configuration in the run's folder and in each checkpoint, so that a checkpoint is all one needs."""
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""
         config = self.config.clone()
