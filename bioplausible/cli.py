@@ -35,6 +35,11 @@ def recipes() -> Path:
 class SaveRunConfig(SaveConfigCallback):
     """Saves the configuration in the run's folder and in each checkpoint, so that a checkpoint is all one needs."""
 
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
+        config = config.clone()
+        config.ckpt_path = None  # a saved configuration starts a run of its own
+        super().__init__(parser, config, **options)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
         if stage == "fit":
@@ -42,15 +47,14 @@ class SaveRunConfig(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""
-        config = self.config.clone()
-        config.ckpt_path = None
-        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(config, skip_none=False)
+        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(self.config, skip_none=False)
 
 
 class CommandLine(LightningCLI):
     """LightningCLI for learning rules."""
 
     def __init__(self, args: list[str]) -> None:
+        strict = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             LearningRule,
             ImageDataModule,
@@ -66,7 +70,7 @@ class CommandLine(LightningCLI):
                 "enable_model_summary": False,
                 "use_distributed_sampler": False,
             },
-            parser_kwargs={"exit_on_error": False} | {name: {"exit_on_error": False} for name in self.subcommands()},
+            parser_kwargs=strict | dict.fromkeys(self.subcommands(), strict),
             args=args,
         )
 
@@ -129,7 +133,7 @@ class CommandLine(LightningCLI):
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
         trainer = self._get(self.config_init, "trainer", default={})
-        callbacks = list(trainer.get("callbacks") or [])
+        callbacks = _as_list(trainer.get("callbacks"))
         if trainer.get("enable_progress_bar") is not False:
             callbacks.append(LiveProgressBar())
         if self.subcommand == "fit":
@@ -137,20 +141,15 @@ class CommandLine(LightningCLI):
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
-                if config.checkpoint_every_n_steps is not None:
-                    if config.checkpoint_every_n_steps < 1:
-                        raise UserError(
-                            f"checkpoint_every_n_steps is {config.checkpoint_every_n_steps}: it must be at least 1."
-                        )
-                    callbacks.append(EveryNSteps(config.checkpoint_every_n_steps, config.checkpoint_keep))
-                # the last one is written last: it holds what the others know
-                callbacks += [BestCheckpoint(), LastCheckpoint()]
+                every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
+                steps = [] if every is None else [EveryNSteps(every, keep)]
+                # in the order in which they are written: each holds what those before it know
+                callbacks += [BestCheckpoint(), *steps, LastCheckpoint()]
         if self.subcommand == "predict":
             folder = run_folder(config.ckpt_path) or Path()
             self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")
             callbacks.append(self.predictions)
-        plugins = trainer.get("plugins") or []
-        plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO()]
         built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         resumed = run_folder(config.ckpt_path) if config.ckpt_path else None
         if resumed is not None and isinstance(built.logger, RunLogger):
@@ -166,10 +165,12 @@ class CommandLine(LightningCLI):
         if self.trainer.interrupted:
             return
         validation = self.trainer.callback_metrics.get("val/accuracy")
-        (test,) = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        why = "not run" if self.datamodule.validation_split else "none (validation_split is 0)"
+        tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        test = tested[0].get("test/accuracy") if tested else None
         print(f"\nrun                  {self.trainer.log_dir}")
-        print(f"validation accuracy  {'none (validation_split is 0)' if validation is None else f'{validation:.2%}'}")
-        print(f"test accuracy        {test['test/accuracy']:.2%}")
+        print(f"validation accuracy  {why if validation is None else f'{validation:.2%}'}")
+        print(f"test accuracy        {'not run' if test is None else f'{test:.2%}'}")
         print(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
 
     def after_predict(self) -> None:
@@ -190,7 +191,7 @@ def complete_arguments(args: list[str]) -> list[str]:
         return args
     command, rest = args[0], args[1:]
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--ckpt_path", "--config", "--model", "--trainer.logger.init_args.save_dir"):
+    for name in ("--ckpt_path", "--config", "--trainer.logger.init_args.save_dir"):
         scan.add_argument(name, *(["-c"] if name == "--config" else []))
     given, _ = scan.parse_known_args(rest)
     if given.ckpt_path is None:
@@ -226,6 +227,7 @@ def quiet() -> None:
         ".*no pre-optimization state was saved.*",  # a checkpoint is taken after the optimizer's step
         ".*your dataloader is not resumable.*",  # the data module resumes it
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
+        ".*callbacks used to create the checkpoint need to be provided.*",  # evaluation has no use for them
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", "(?s)" + message)
@@ -238,6 +240,11 @@ def run(args: list[str]) -> None:
         UserError: a mistake that the user can cure.
     """
     CommandLine(complete_arguments(args))
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Returns a Trainer option that may be given as nothing, one or several as a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _snake_case(class_path: str) -> str:

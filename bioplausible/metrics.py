@@ -20,7 +20,8 @@ class EpochMeans(Metric):
 
     def __init__(self, *, persistent: bool) -> None:
         super().__init__()
-        self.add_state("totals", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum", persistent=persistent)
+        dtype = torch.float32 if torch.backends.mps.is_available() else torch.float64  # Apple's GPUs have no float64
+        self.add_state("totals", torch.zeros(3, dtype=dtype), dist_reduce_fx="sum", persistent=persistent)
 
     def update(self, correct: Tensor, loss: Tensor) -> None:
         """Adds a batch.
@@ -29,7 +30,7 @@ class EpochMeans(Metric):
             correct: (n), whether each sample was classified right.
             loss: (n), each sample's loss.
         """
-        self.totals += torch.stack([correct.to(loss), loss, torch.ones_like(loss)]).sum(1, dtype=torch.float64)
+        self.totals += torch.stack([correct.to(loss), loss, torch.ones_like(loss)]).sum(1, dtype=self.totals.dtype)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns ``accuracy`` (a fraction) and ``loss``."""

@@ -51,10 +51,17 @@ def test_fit_then_validate_test_and_predict(capsys):
 
     best, last = RUN / "checkpoints/best.ckpt", RUN / "checkpoints/last.ckpt"
     assert best.is_file()
+    config = (RUN / "config.yaml").read_text()
+    assert yaml.safe_load(config)["ckpt_path"] is None
     assert main(["test", "--ckpt_path", str(last), "--trainer.enable_progress_bar", "false"]) == 0
     assert main(["validate", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
     assert main(["predict", "--ckpt_path", str(RUN), "--trainer.enable_progress_bar", "false"]) == 0
     assert [p.name for p in RUN.parent.iterdir()] == ["version_0"]
+    assert (RUN / "config.yaml").read_text() == config
+    capsys.readouterr()
+    assert main(["predict", "--ckpt_path", str(RUN), "--output", "/dev/null/p.csv"]) == 2
+    assert capsys.readouterr().err.startswith("error: The predictions /dev/null/p.csv can't be written")
+    assert not list(RUN.glob(".*"))
     with (RUN / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["sample", "label", "prediction", "confidence"]
@@ -136,6 +143,34 @@ def test_command_line_beats_the_checkpoint():
     assert checkpoint["hyper_parameters"]["beta"] == 0.9
 
 
+def test_a_resumed_run_keeps_a_configuration_to_start_from(recwarn):
+    assert fit("--data.init_args.validation_split", "0") == 0
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3", "--checkpoint_every_n_steps", "7"]) == 0
+    config = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert config["ckpt_path"] is None
+    assert config["trainer"]["max_epochs"] == 3
+    assert not [w for w in recwarn if "callback" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--trainer.log_every_n_steps", "0"], "test accuracy        "),
+        (["--trainer.limit_test_batches", "0"], "test accuracy        not run"),
+        (["--trainer.limit_val_batches", "0"], "validation accuracy  not run"),
+        (["--data.init_args.validation_split", "0"], "validation accuracy  none (validation_split is 0)"),
+        (
+            ["--trainer.callbacks", "{class_path: EarlyStopping, init_args.monitor: val/loss}"],
+            "test accuracy        ",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_trainer_options(args, said, capsys):
+    assert fit(*args) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_checkpoints_every_n_steps():
     assert fit("--checkpoint_every_n_steps", "2", "--checkpoint_keep", "-1") == 0
     names = sorted(p.name for p in (RUN / "checkpoints").iterdir())
@@ -168,6 +203,10 @@ BAD = {
     "no checkpoint": ["--ckpt_path", "nothing.ckpt"],
     "no last checkpoint": ["--ckpt_path", "last"],
     "bad interval": ["--checkpoint_every_n_steps", "0"],
+    "no checkpoints kept": ["--checkpoint_every_n_steps", "5", "--checkpoint_keep", "0"],
+    "mixed precision": ["--trainer.precision", "bf16-mixed"],
+    "half precision": ["--trainer.precision", "bf16-true"],
+    "abbreviation": ["--trainer.max_epoch", "3"],
 }
 
 

@@ -1,5 +1,5 @@
 """Observers: they read updates and states, and never teach."""
 
-from bioplausible.callbacks.random_state import RandomState
+from bioplausible.callbacks.exact_resume import ExactResume
 
-__all__ = ["RandomState"]
+__all__ = ["ExactResume"]

@@ -6,12 +6,19 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from bioplausible.errors import UserError
+
 
 class _RunCheckpoint(ModelCheckpoint):
     """ModelCheckpoint that knows its files even when the run's folder was moved, or is named in another way."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(enable_version_counter=False, **options)
+
+    @property
+    def state_key(self) -> str:
+        """Name of its state in a checkpoint: the same whatever its options are when training resumes."""
+        return type(self).__name__
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the state, with its files where the run lies now."""
@@ -25,13 +32,26 @@ class _RunCheckpoint(ModelCheckpoint):
             state[name] = moved(state[name])
         state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
         super().load_state_dict(state)
+        self.current_score = state["current_score"]  # saved by the base class, but not loaded
 
 
 class LastCheckpoint(_RunCheckpoint):
-    """Writes ``last.ckpt`` after each epoch."""
+    """Writes ``last.ckpt`` after each epoch, and at the step where ``max_steps`` or ``max_time`` cuts an epoch short.
+
+    Lightning ends a cut epoch like a whole one: a checkpoint written then would resume with the next epoch and leave
+    out the rest of this one.
+    """
 
     def __init__(self) -> None:
         super().__init__(filename="last", save_on_train_epoch_end=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes the checkpoint where this step is the last one and others of the epoch remain."""
+        stops = trainer.global_step == trainer.max_steps or trainer.should_stop
+        if stops and batch_idx + 1 < trainer.num_training_batches and not self._should_skip_saving_checkpoint(trainer):
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class BestCheckpoint(_RunCheckpoint):
@@ -43,10 +63,10 @@ class BestCheckpoint(_RunCheckpoint):
     def __init__(self) -> None:
         super().__init__(filename="best", monitor="val/accuracy", mode="max", save_on_train_epoch_end=True)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps nothing where nothing is validated."""
-        if not sum(trainer.num_val_batches):
-            self.monitor, self.save_top_k = None, 0
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the checkpoint where this epoch was validated and is the best."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class EveryNSteps(_RunCheckpoint):
@@ -58,9 +78,16 @@ class EveryNSteps(_RunCheckpoint):
     Args:
         every_n_steps: N.
         keep: how many to keep; −1 keeps all.
+
+    Raises:
+        UserError: N is not positive, or ``keep`` is neither positive nor −1.
     """
 
     def __init__(self, every_n_steps: int, keep: int = 1) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"checkpoint_every_n_steps is {every_n_steps}: it must be at least 1.")
+        if keep < 1 and keep != -1:
+            raise UserError(f"checkpoint_keep is {keep}: it must be at least 1, or -1 to keep all.")
         super().__init__(
             filename="{step}",
             monitor="step",

@@ -1,32 +1,46 @@
 """Predictions as a table."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any, TextIO
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
+from bioplausible.errors import UserError
+
 
 class PredictionsCSV(BasePredictionWriter):
     """Writes the columns sample, label, prediction and confidence, a row a test sample in the data set's order.
+
+    The file is written aside and takes its name when it is whole.
 
     The confidence is the predicted class's share of the output (:meth:`bioplausible.LearningRule.class_probabilities`).
 
     Args:
         path: file to write.
+
+    Raises:
+        UserError: the file can't be written.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__("batch")
         self.path = path
+        self._aside = path.with_name(f".{path.name}.{os.getpid()}")
         self._file: TextIO | None = None
         self._samples = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file and writes the heading."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("w", newline="")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._aside.open("w", newline="")
+        except OSError as error:
+            raise UserError(
+                f"The predictions {self.path} can't be written ({error.strerror}): name another file with --output."
+            ) from error
         self._samples = 0
         csv.writer(self._file).writerow(["sample", "label", "prediction", "confidence"])
 
@@ -38,8 +52,16 @@ class PredictionsCSV(BasePredictionWriter):
             csv.writer(self._file).writerow([self._samples, label, predicted, f"{confidence:.6f}"])
             self._samples += 1
 
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the whole file its name."""
+        assert self._file is not None
+        self._file.close()
+        self._file = None
+        self._aside.replace(self.path)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Closes the file."""
+        """Removes a file that did not become whole."""
         if self._file is not None:
             self._file.close()
             self._file = None
+            self._aside.unlink(missing_ok=True)

@@ -189,5 +189,6 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the seed and the position."""
-        self._seed = state_dict["seed"]
+        if run_seed() is None:
+            self._seed = state_dict["seed"]
         self._start = (state_dict["epoch"], state_dict["batch"])

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Self
 
-from bioplausible.callbacks.random_state import RandomState
+from bioplausible.callbacks.exact_resume import ExactResume
+from bioplausible.callbacks.rates import ConfiguredRates
 from bioplausible.errors import UserError
 from bioplausible.functional import residual
 from bioplausible.metrics import EpochMeans
@@ -193,7 +194,8 @@ class LearningRule(LightningModule, ABC):
             self._score(self.train_means, self.prediction_phase(phases).output, y, target)
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
-        if self.global_step % cast(Any, self.trainer).log_every_n_steps == 0:
+        every = cast(Any, self.trainer).log_every_n_steps  # 0: never
+        if every and self.global_step % every == 0:
             self._write(self.dynamics())
 
     def dynamics(self) -> dict[str, Tensor]:
@@ -275,15 +277,20 @@ class LearningRule(LightningModule, ABC):
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
 
     def configure_callbacks(self) -> list[Callback]:
-        """Returns the callback that makes resume exact, wherever the rule is trained."""
-        return [RandomState()]
+        """Returns the callbacks that make resume exact and changed rates effective, wherever the rule is trained."""
+        return [ExactResume(), ConfiguredRates()]
 
     def setup(self, stage: str) -> None:
-        """Checks that the data fit the network.
+        """Checks that the data fit the network, and that the precision is one in which the rules hold.
 
         Raises:
-            UserError: the input or output size is not the data's.
+            UserError: the input or output size is not the data's, or the precision is below float32.
         """
+        if self.trainer.precision not in ("32-true", "64-true"):
+            raise UserError(
+                f"precision is {self.trainer.precision}: small updates vanish in fewer bits and are left out of mixed"
+                " precision's loss scaling, so choose 32-true or 64-true."
+            )
         data = getattr(self.trainer, "datamodule", None)
         for size, name, what in (
             (self.layer_sizes[0], "input_size", "values a sample"),

@@ -1,4 +1,4 @@
-"""Random number generators in the checkpoint."""
+"""What a Trainer leaves out of a checkpoint."""
 
 import random
 from typing import Any
@@ -8,14 +8,17 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 
-class RandomState(Callback):
-    """Saves the states of the random number generators with each checkpoint and restores them when training resumes.
+class ExactResume(Callback):
+    """Makes training that resumes from a checkpoint end with the same bits as if it had never stopped.
+
+    Saves the states of the random number generators with each checkpoint and restores them when training resumes.
 
     Everything is stored as tensors and numbers, so that checkpoints load with ``weights_only=True``.
     """
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] = {}
+        self._max_steps: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the states of torch's (also each GPU's), Python's and NumPy's generators."""
@@ -32,8 +35,25 @@ class RandomState(Callback):
         """Keeps the states until training starts: building data and model in between may draw numbers."""
         self._restored = state_dict
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hides ``max_steps`` from Trainer while it restores its counters.
+
+        Where it is set, Trainer would take a finished epoch for one that was interrupted, and go through its end again.
+        """
+        if self._restored:
+            self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives ``max_steps`` back where nothing was left to train."""
+        self._give_back_max_steps(trainer)
+
+    def _give_back_max_steps(self, trainer: Trainer) -> None:
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restores the states, where training resumes."""
+        self._give_back_max_steps(trainer)
         if not self._restored:
             return
         state, self._restored = self._restored, {}
