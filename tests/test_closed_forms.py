@@ -179,6 +179,48 @@ def test_correlative_information_of_independent_errors():
     assert correlative_information(R, E, 0.1) == pytest.approx(expected)
 
 
+def test_logged_information_is_that_of_both_definitions_for_every_pair():
+    """Sample by sample, after two batches, for both directions, both phases and both connected pairs."""
+    rule = build(CorInfoMax, [7, 5, 4, 3], track_correlations=True, forgetting_factor=0.9, epsilon=0.2)
+    W = [c.weight.detach() for c in rule.connections]
+    V = [None, *(c.feedback_weight.detach() for c in rule.connections[1:])]
+    estimates = {}
+
+    def estimate(key, rows):
+        R = estimates.setdefault(key, torch.eye(rows.shape[1], dtype=torch.float64))
+        estimates[key] = 0.9 * R + 0.1 * sum(torch.outer(r, r) for r in rows) / len(rows)
+        return estimates[key]
+
+    for seed in (0, 1):
+        x, _, target = batch([7, 5, 4, 3], seed=seed)
+        rule.phases = rule.settle(x, target)
+        rule.update_state(rule.phases)
+        expected = {}
+        for name in ("free", "nudged"):
+            r = rule.phases[name].activity
+            R = {k: estimate((name, k), r[k]) for k in (1, 2, 3)}
+            for k in (2, 3):
+                forward = torch.stack([post - W[k - 1] @ pre for pre, post in zip(r[k - 1], r[k], strict=True)])
+                backward = torch.stack([pre - V[k - 1] @ post for pre, post in zip(r[k - 1], r[k], strict=True)])
+                for way, predicted, error in (("forward", k, forward), ("backward", k - 1, backward)):
+                    n, d = error.shape
+                    noise = 0.2 * torch.eye(d, dtype=torch.float64)
+                    R_e = estimate((name, way, k), error)
+                    key = f"{way}_layer_{k}"
+                    expected[f"information/{name}_{key}"] = (
+                        torch.linalg.slogdet(R[predicted] + noise)[1] - torch.linalg.slogdet(R_e + noise)[1]
+                    ) / 2
+                    squares = sum(float(e @ e) for e in error) / n
+                    expected[f"information/{name}_published_{key}"] = torch.linalg.slogdet(R[predicted] + noise)[1] - (
+                        squares / 0.2 - d / n * math.log(0.2)
+                    )
+    logged = {name: value for name, value in rule.dynamics().items() if name.startswith("information/")}
+    assert logged.keys() == expected.keys()
+    assert len(expected) == 16
+    for name, value in expected.items():
+        assert float(logged[name]) == pytest.approx(float(value), rel=1e-10), name
+
+
 def test_residual_is_the_largest_layers_speed():
     before = [torch.zeros(2, 3), torch.zeros(2, 4)]
     now = [torch.full((2, 3), 0.1), torch.full((2, 4), -0.2)]

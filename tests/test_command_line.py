@@ -126,6 +126,13 @@ def test_plateau_scheduler():
     assert state["param_groups"][0]["lr"] == pytest.approx(0.02)
 
 
+def test_tracked_information_is_logged():
+    assert fit("--model.init_args.track_correlations", "true", "--trainer.log_every_n_steps", "3") == 0
+    logged = scalars(RUN)
+    assert [step for step, _ in logged["information/free_forward_layer_2"]] == [2, 5, 8, 11]
+    assert "information/nudged_published_backward_layer_2" in logged
+
+
 def test_float64():
     assert fit("--trainer.precision", "64-true") == 0
     state = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["state_dict"]

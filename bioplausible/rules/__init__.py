@@ -5,6 +5,7 @@ from bioplausible.rules.base import LearningRule, Phase, Phases
 from bioplausible.rules.contrastive_similarity_matching import ContrastiveSimilarityMatching
 from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
+from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
@@ -15,6 +16,7 @@ __all__ = [
     "ContrastiveSimilarityMatching",
     "CorInfoMax",
     "CorInfoMaxSparse",
+    "CorrelativeInformation",
     "EquilibriumPropagation",
     "FeedbackAlignment",
     "LearningRule",

@@ -199,7 +199,7 @@ class LearningRule(LightningModule, ABC):
             self._write(self.dynamics())
 
     def dynamics(self) -> dict[str, Tensor]:
-        """Returns the scalars logged during training: each phase's residual and each layer's alignment angle."""
+        """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""
         with torch.no_grad():
             return {
                 **{f"dynamics/{name}_residual": p.residual() for name, p in self.phases.items() if p.previous},

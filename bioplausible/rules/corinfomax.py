@@ -15,10 +15,10 @@ from bioplausible.functional import (
     alignment_angle,
     published_correlative_information,
     step_sizes,
-    update_correlation_,
 )
 from bioplausible.randomness import random_sign
 from bioplausible.rules.base import LearningRule, Phase, Phases, per_layer, rate, require
+from bioplausible.rules.correlative_information import CorrelativeInformation
 
 
 class CorInfoMax(LearningRule):
@@ -65,8 +65,9 @@ class CorInfoMax(LearningRule):
         feedforward_learning_rates: rate of W, one number or one per layer 1 … L; None: the optimizer's own.
         feedback_learning_rates: rate of V, one number or one per layer 2 … L; None: the optimizer's own.
         weight_decay: whether W_k ← W_k (1 − lr_k ε) and V_k ← V_k (1 − lr'_k ε) follow each step.
-        track_correlations: whether to keep the correlation estimates R_k ← λ R_k + (1 − λ) ⟨r_k r_k⟩ of the free and
-            the nudged phase, from R = I, for correlative information.
+        track_correlations: whether to estimate the correlations of the free and the nudged phase and to log the
+            correlative information between layers (:class:`bioplausible.rules.CorrelativeInformation`); it costs
+            time, and changes nothing that is learned.
         optimizer: any torch optimizer; momentum and the like act on the local updates.
         lr_scheduler: any torch scheduler; the published one is :class:`bioplausible.PiecewisePower`.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
@@ -144,10 +145,10 @@ class CorInfoMax(LearningRule):
             ),
         )
         self.laterals = cast(list[InverseCorrelation], nn.ModuleList(InverseCorrelation(d) for d in layer_sizes[1:]))
-        self.correlations = cast(dict[str, _Correlations], nn.ModuleDict())
+        self.correlations = cast(dict[str, CorrelativeInformation], nn.ModuleDict())
         if track_correlations:
             for name in ("free", "nudged"):
-                self.correlations[name] = _Correlations(layer_sizes[1:])
+                self.correlations[name] = CorrelativeInformation(layer_sizes[1:])
 
     # ------------------------------------------------------------------------------------------------- network dynamics
 
@@ -263,7 +264,7 @@ class CorInfoMax(LearningRule):
         for k, lateral in enumerate(self.laterals, start=1):
             lateral.learn_(phases["nudged"].activity[k], self.forgetting_factor)
         for name, correlations in self.correlations.items():
-            correlations.learn_(phases[name].activity[1:], self.forgetting_factor)
+            correlations.learn_(phases[name].activity, self.connections, self.forgetting_factor)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
@@ -280,6 +281,17 @@ class CorInfoMax(LearningRule):
         """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""
         return {k: alignment_angle(c.weight, c.feedback_weight) for k, c in enumerate(self.connections[1:], 2)}
 
+    def dynamics(self) -> dict[str, Tensor]:
+        """Adds each phase's correlative information where correlations are tracked."""
+        with torch.no_grad():
+            return super().dynamics() | {
+                f"information/{name}_{key}": value
+                for name, correlations in self.correlations.items()
+                for key, value in correlations.information(
+                    self.phases[name].activity, self.connections, self.epsilon
+                ).items()
+            }
+
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
         """Builds the rule from a recorded trajectory's hyperparameters, with the correlation estimates it recorded."""
@@ -295,28 +307,13 @@ class CorInfoMax(LearningRule):
 
     def recorded_observations(self) -> dict[str, Tensor]:
         """Returns states, correlation estimates, angles and the first pair's information by their recorded keys."""
+        layers = range(1, len(self.connections) + 1)
         free = self.phases["free"]
         error = free.activity[2] - self.connections[1].feedforward(free.activity[1])
-        R = self.correlations["free"].estimates()[1]
+        R = self.correlations["free"].of_state(2)
         return {
             **super().recorded_observations(),
-            **{f"R{name}{i}": R for name, c in self.correlations.items() for i, R in enumerate(c.estimates())},
+            **{f"R{name}{k - 1}": c.of_state(k) for name, c in self.correlations.items() for k in layers},
             "angles_deg": torch.stack(list(self.alignment_angles().values())),
             "forward_info_free_pair0": published_correlative_information(R, error, self.epsilon),
         }
-
-
-class _Correlations(nn.Module):
-    """Correlation estimates R_1 … R_L of one phase, from R = I."""
-
-    def __init__(self, sizes: list[int]) -> None:
-        super().__init__()
-        for k, d in enumerate(sizes, start=1):
-            self.register_buffer(f"R_{k}", torch.eye(d))
-
-    def estimates(self) -> list[Tensor]:
-        return list(self.buffers())
-
-    def learn_(self, activity: list[Tensor], forgetting_factor: float) -> None:
-        for R, r in zip(self.estimates(), activity, strict=True):
-            update_correlation_(R, r, forgetting_factor)

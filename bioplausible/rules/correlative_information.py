@@ -1,0 +1,70 @@
+"""Correlation estimates of a phase of CorInfoMax and the information that they give; nothing learns from them."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from bioplausible.connections import Dense
+from bioplausible.functional import correlative_information, published_correlative_information, update_correlation_
+
+
+class CorrelativeInformation(nn.Module):
+    r"""Estimates of the correlations in one phase, and the correlative information between neighbouring layers.
+
+    With ⟨·⟩ the batch mean and every estimate starting at I, a batch updates, for each layer k and each pair (k − 1, k)
+    that is connected in both directions::
+
+        R_k ← λ R_k + (1 − λ) ⟨r_k r_k⟩                                                         k = 1 … L
+        forward:   R_e ← λ R_e + (1 − λ) ⟨e e⟩   with e = r_k − W_k r_{k−1},   information about R = R_k
+        backward:  R_e ← λ R_e + (1 − λ) ⟨e e⟩   with e = r_{k−1} − V_k r_k,   information about R = R_{k−1}
+
+    Args:
+        sizes: d_1 … d_L.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        for k, d in enumerate(sizes, start=1):
+            self.register_buffer(f"state_{k}", torch.eye(d))
+        for k, (pre, post) in enumerate(pairwise(sizes), start=2):
+            self.register_buffer(f"forward_error_{k}", torch.eye(post))
+            self.register_buffer(f"backward_error_{k}", torch.eye(pre))
+
+    def of_state(self, k: int) -> Tensor:
+        """Returns R_k (d_k × d_k)."""
+        return self.get_buffer(f"state_{k}")
+
+    def learn_(self, activity: list[Tensor], connections: Sequence[Dense], forgetting_factor: float) -> None:
+        """Updates all estimates from the states r_0 … r_L of a batch, each (n × d_k)."""
+        for k, r in enumerate(activity[1:], start=1):
+            update_correlation_(self.of_state(k), r, forgetting_factor)
+        for name, _, error in self._errors(activity, connections):
+            update_correlation_(self.get_buffer(name), error, forgetting_factor)
+
+    def information(self, activity: list[Tensor], connections: Sequence[Dense], epsilon: float) -> dict[str, Tensor]:
+        """Returns the information in nats by ``forward_layer_k`` and ``backward_layer_k``, by two definitions.
+
+        Under these names is the paper's (:func:`bioplausible.functional.correlative_information`); with ``published_``
+        in front the published code's (:func:`bioplausible.functional.published_correlative_information`), whose errors
+        are those of the states given.
+
+        Args:
+            activity: r_0 … r_L of a batch, each (n × d_k).
+            connections: W_1 and V_1 … W_L and V_L.
+            epsilon: ε.
+        """
+        information = {}
+        for name, predicted, error in self._errors(activity, connections):
+            R, key = self.of_state(predicted), name.replace("_error_", "_layer_")
+            information[key] = correlative_information(R, self.get_buffer(name), epsilon)
+            information[f"published_{key}"] = published_correlative_information(R, error, epsilon)
+        return information
+
+    def _errors(self, activity: list[Tensor], connections: Sequence[Dense]) -> Iterator[tuple[str, int, Tensor]]:
+        """Yields each direction's error by its buffer's name, with the number of the predicted layer."""
+        for k in range(2, len(activity)):
+            pre, post = activity[k - 1], activity[k]
+            yield f"forward_error_{k}", k, post - connections[k - 1].feedforward(pre)
+            yield f"backward_error_{k}", k - 1, pre - connections[k - 1].feedback(post)
