@@ -163,7 +163,8 @@ class LearningRule(LightningModule, ABC):
         Args:
             meta: the hyperparameters by name.
         """
-        arguments = inspect.signature(cls.__init__).parameters
+        signatures = (inspect.signature(cast(Any, base).__init__) for base in cls.__mro__)
+        arguments = {name for signature in signatures for name in signature.parameters}
         return cls(**{name: value for name, value in meta.items() if name in arguments})
 
     def recorded_weights(self) -> dict[str, Tensor]:

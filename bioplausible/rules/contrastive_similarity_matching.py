@@ -1,10 +1,8 @@
 """Contrastive similarity matching (Qin, Mudur & Pehlevan 2021)."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -28,21 +26,11 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
 
     Args:
         layer_sizes: d_0 … d_L.
-        beta: β ≠ 0, strength of the nudge.
-        random_beta_sign: whether β takes a random sign each batch, as in every published run.
-        symmetric_nudge: as in equilibrium propagation; M still learns from the phase with +β.
-        free_steps: iterations of the free phase.
-        nudged_steps: iterations of each nudged phase.
-        evaluation_steps: iterations of the free phase outside training; None: as many as in training.
-        step_size: η.
-        evaluation_step_size: η outside training; None: the same.
-        learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
         lateral_learning_rates: α_0, rate of M_k, one number or one per hidden layer 1 … L − 1.
         scheduled_decay: whether the decay uses α_t instead of α_0.
         signed_hebbian_term: whether the Hebbian term is divided by β with its sign, or by |β|.
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        options: the other arguments of :class:`bioplausible.EquilibriumPropagation`; with ``symmetric_nudge`` M still
+            learns from the phase with +β.
 
     Raises:
         UserError: an argument is outside its range, or a list of rates has the wrong length.
@@ -53,37 +41,12 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
     def __init__(
         self,
         layer_sizes: list[int],
-        beta: float = 1.0,
-        random_beta_sign: bool = True,
-        symmetric_nudge: bool = False,
-        free_steps: int = 20,
-        nudged_steps: int = 4,
-        evaluation_steps: int | None = None,
-        step_size: float = 0.5,
-        evaluation_step_size: float | None = None,
-        learning_rates: float | list[float] | None = 0.1,
         lateral_learning_rates: float | list[float] = 0.002,
         scheduled_decay: bool = False,
         signed_hebbian_term: bool = True,
-        optimizer: OptimizerCallable = torch.optim.SGD,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        **options: Any,
     ) -> None:
-        super().__init__(
-            layer_sizes,
-            beta=beta,
-            random_beta_sign=random_beta_sign,
-            symmetric_nudge=symmetric_nudge,
-            free_steps=free_steps,
-            nudged_steps=nudged_steps,
-            evaluation_steps=evaluation_steps,
-            step_size=step_size,
-            evaluation_step_size=evaluation_step_size,
-            learning_rates=learning_rates,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
-        )
+        super().__init__(layer_sizes, **options)
         rates = per_layer("lateral_learning_rates", lateral_learning_rates, len(layer_sizes) - 2, 1)
         self.lateral_learning_rates = cast(list[float], rates)
         self.scheduled_decay = scheduled_decay

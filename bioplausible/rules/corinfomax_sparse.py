@@ -1,10 +1,9 @@
 """CorInfoMax with sparse layers (Bozkurt, Pehlevan & Erdogan, NeurIPS 2023, appendix)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from typing_extensions import Self
 
@@ -28,28 +27,12 @@ class CorInfoMaxSparse(CorInfoMax):
         layer_sizes: d_0 … d_L.
         dual_step_sizes: η_q,k of each sparse layer, by its number 1 … L, for example ``{1: 1.0e-6, 2: 0.01}``; layers
             that are not listed are those of CorInfoMax.
-        forgetting_factor: as in :class:`bioplausible.CorInfoMax`, as all that follow.
-        epsilon: ε.
-        leak: g.
-        beta: β.
-        random_beta_sign: whether β takes a random sign each batch.
-        three_phase: whether a phase with −β follows.
-        third_phase_start: where the third phase starts.
-        carry_membrane_potential: whether u carries over from phase to phase.
+        leak: g ≥ 0, weight of the Hopfield term.
         free_steps: iterations of the free phase.
-        nudged_steps: iterations of each nudged phase.
-        evaluation_steps: iterations of the free phase outside training.
-        step_size: η.
-        step_size_rule: how η falls within a phase.
-        step_size_floor: η_stop.
-        step_size_decay: c.
-        feedforward_learning_rates: rate of W.
-        feedback_learning_rates: rate of V.
-        weight_decay: whether W and V decay.
-        track_correlations: whether to keep correlation estimates.
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        step_size: η, in units of the neural time constant.
+        step_size_rule: how η falls within a phase (:func:`bioplausible.functional.step_sizes`).
+        feedback_learning_rates: rate of V, one number or one per layer 2 … L; None: the optimizer's own.
+        options: the other arguments of :class:`bioplausible.CorInfoMax`.
 
     Raises:
         UserError: an argument is outside its range.
@@ -61,53 +44,21 @@ class CorInfoMaxSparse(CorInfoMax):
         self,
         layer_sizes: list[int],
         dual_step_sizes: dict[int, float],
-        forgetting_factor: float = 0.99999,
-        epsilon: float = 0.15,
         leak: float = 0.2,
-        beta: float = 1.0,
-        random_beta_sign: bool = True,
-        three_phase: bool = False,
-        third_phase_start: Literal["nudged", "free"] = "nudged",
-        carry_membrane_potential: bool = False,
         free_steps: int = 20,
-        nudged_steps: int = 10,
-        evaluation_steps: int | None = None,
         step_size: float = 0.045,
         step_size_rule: StepSizeRule = "divide_by_slow_loop_index",
-        step_size_floor: float = 0.001,
-        step_size_decay: float = 0.01,
-        feedforward_learning_rates: float | list[float] | None = 0.3,
         feedback_learning_rates: float | list[float] | None = 0.06,
-        weight_decay: bool = False,
-        track_correlations: bool = False,
-        optimizer: OptimizerCallable = torch.optim.SGD,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        **options: Any,
     ) -> None:
         super().__init__(
             layer_sizes,
-            forgetting_factor=forgetting_factor,
-            epsilon=epsilon,
             leak=leak,
-            beta=beta,
-            random_beta_sign=random_beta_sign,
-            three_phase=three_phase,
-            third_phase_start=third_phase_start,
-            carry_membrane_potential=carry_membrane_potential,
             free_steps=free_steps,
-            nudged_steps=nudged_steps,
-            evaluation_steps=evaluation_steps,
             step_size=step_size,
             step_size_rule=step_size_rule,
-            step_size_floor=step_size_floor,
-            step_size_decay=step_size_decay,
-            feedforward_learning_rates=feedforward_learning_rates,
             feedback_learning_rates=feedback_learning_rates,
-            weight_decay=weight_decay,
-            track_correlations=track_correlations,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            lr_scheduler_interval=lr_scheduler_interval,
+            **options,
         )
         L = len(layer_sizes) - 1
         require(

@@ -1,15 +1,14 @@
 """Feedback alignment (Lillicrap, Cownden, Tweed & Akerman 2016)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from typing_extensions import Self
 
 from bioplausible.connections.dense import Feedback, Initialization
-from bioplausible.functional import ActivationName, alignment_angle
+from bioplausible.functional import alignment_angle
 from bioplausible.rules.backpropagation import Backpropagation, Loss
 
 
@@ -22,11 +21,7 @@ class FeedbackAlignment(Backpropagation):
     Args:
         layer_sizes: d_0 … d_L.
         loss: the cost whose error is sent down.
-        activation_function: f of the hidden layers.
-        output_activation: f of the output.
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        options: the other arguments of :class:`bioplausible.Backpropagation`.
 
     Raises:
         UserError: an argument is outside its range.
@@ -37,19 +32,8 @@ class FeedbackAlignment(Backpropagation):
     feedback: Feedback = "fixed"
     initialization: Initialization = "xavier"
 
-    def __init__(
-        self,
-        layer_sizes: list[int],
-        loss: Loss = "mean_squared_error",
-        activation_function: ActivationName = "relu",
-        output_activation: ActivationName = "linear",
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-    ) -> None:
-        super().__init__(
-            layer_sizes, loss, activation_function, output_activation, optimizer, lr_scheduler, lr_scheduler_interval
-        )
+    def __init__(self, layer_sizes: list[int], loss: Loss = "mean_squared_error", **options: Any) -> None:
+        super().__init__(layer_sizes, loss, **options)
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""
