@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 
 # forked from a process that has imported everything but run nothing: a run starts in a fraction of a second
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -11,6 +12,7 @@ CONTEXT.set_forkserver_preload(["bioplausible.cli", "bioplausible.verify", "skle
 
 def _main(args: list[str], folder: str, kill_before_step: int | None) -> None:
     os.chdir(folder)
+    sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as at the command line
     import torch
 

@@ -36,10 +36,10 @@ def differences(a, b, where="checkpoint"):
         yield f"{where}: {a!r} {b!r}"
 
 
-def result(folder: Path):
+def result(folder: Path, run: Path = RUN):
     """Returns a finished run's last checkpoint (weights, optimizer, scheduler, counters, …) and all it logged."""
-    logged = {tag: values for tag, values in scalars(folder / RUN).items() if not tag.startswith("throughput")}
-    return torch.load(folder / RUN / "checkpoints/last.ckpt", weights_only=True), logged
+    logged = {tag: values for tag, values in scalars(folder / run).items() if not tag.startswith("throughput")}
+    return torch.load(folder / run / "checkpoints/last.ckpt", weights_only=True), logged
 
 
 @pytest.mark.parametrize(

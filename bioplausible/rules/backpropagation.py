@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bioplausible.connections import Dense
 from bioplausible.connections.dense import Feedback, Initialization
 from bioplausible.functional import ActivationName, activation
-from bioplausible.rules.base import LearningRule, Phase, Phases, require
+from bioplausible.rules.base import LearningRule, Phase, Phases, require, weights_and_biases
 
 Loss = Literal["mean_squared_error", "cross_entropy"]
 
@@ -120,7 +120,4 @@ class Backpropagation(LearningRule):
 
     def recorded_weights(self) -> dict[str, Tensor]:
         """Returns W and b by their keys in a recorded trajectory: ``W{i}`` and ``b{i}``."""
-        return {
-            **{f"W{i}": c.weight for i, c in enumerate(self.connections)},
-            **{f"b{i}": cast(Tensor, c.bias) for i, c in enumerate(self.connections)},
-        }
+        return weights_and_biases(self.connections)

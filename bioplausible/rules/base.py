@@ -4,6 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -18,6 +19,7 @@ from typing_extensions import Self
 
 from bioplausible.callbacks.exact_resume import ExactResume
 from bioplausible.callbacks.rates import ConfiguredRates
+from bioplausible.connections import Dense
 from bioplausible.errors import UserError
 from bioplausible.functional import residual
 from bioplausible.metrics import EpochMeans
@@ -161,18 +163,22 @@ class LearningRule(LightningModule, ABC):
         """Builds the rule from a recorded trajectory's hyperparameters: those that carry its arguments' names.
 
         Args:
-            meta: the hyperparameters by name.
+            meta: the hyperparameters by name; ``optimizer`` is ``sgd`` (where it is missing) or ``adam``, and ``lr``
+                its rate.
         """
+        if "lr" in meta:
+            kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[meta.get("optimizer", "sgd")]
+            meta = {**meta, "optimizer": partial(cast(Any, kind), lr=meta["lr"])}
         signatures = (inspect.signature(cast(Any, base).__init__) for base in cls.__mro__)
         arguments = {name for signature in signatures for name in signature.parameters}
         return cls(**{name: value for name, value in meta.items() if name in arguments})
 
     def recorded_weights(self) -> dict[str, Tensor]:
-        """Returns the rule's own weights by their keys in a recorded trajectory.
+        """Returns the rule's own weights by their keys in a recorded trajectory: here their names in the module.
 
         ``verify`` sets them at the start and compares them after each step.
         """
-        return dict(self.named_parameters())
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def recorded_observations(self) -> dict[str, Tensor]:
         """Returns what else a recorded trajectory holds after a step, by its key there: the states of each phase."""
@@ -362,6 +368,12 @@ class LearningRule(LightningModule, ABC):
             scheduler.step(value)
         elif scheduler is not None:
             cast(Any, scheduler).step()
+
+
+def weights_and_biases(connections: Iterable[Dense]) -> dict[str, Tensor]:
+    """Returns the connections' weights and biases by their keys in a recorded trajectory: ``W{i}`` and ``b{i}``."""
+    named = [(f"{name}{i}", t) for i, c in enumerate(connections) for name, t in (("W", c.weight), ("b", c.bias))]
+    return {name: tensor for name, tensor in named if tensor is not None}
 
 
 def require(condition: bool, sentence: str) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from bioplausible.connections import Dense
 from bioplausible.functional import hopfield_energy
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import LearningRule, Phase, Phases, per_layer, rate, require
+from bioplausible.rules.base import LearningRule, Phase, Phases, per_layer, rate, require, weights_and_biases
 
 
 class EquilibriumPropagation(LearningRule):
@@ -199,7 +199,4 @@ class EquilibriumPropagation(LearningRule):
 
     def recorded_weights(self) -> dict[str, Tensor]:
         """Returns W and b by their keys in a recorded trajectory: ``W{i}`` and ``b{i}``."""
-        return {
-            **{f"W{i}": c.weight for i, c in enumerate(self.connections)},
-            **{f"b{i}": cast(Tensor, c.bias) for i, c in enumerate(self.connections)},
-        }
+        return weights_and_biases(self.connections)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from typing_extensions import Self
 
@@ -41,14 +40,8 @@ class FeedbackAlignment(Backpropagation):
 
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters, with its optimizer."""
-
-        def optimizer(groups: Any) -> torch.optim.Optimizer:
-            return torch.optim.SGD(groups, lr=meta["lr"])
-
-        return super().from_recording(
-            {**{k: v for k, v in meta.items() if k != "loss"}, "optimizer": optimizer, "loss": "mean_squared_error"}
-        )
+        """Builds the rule from a recorded trajectory's hyperparameters; its loss is described in words there."""
+        return super().from_recording({**meta, "loss": "mean_squared_error"})
 
     def recorded_weights(self) -> dict[str, Tensor]:
         """Returns W, b and Vᵀ by their keys in a recorded trajectory: ``W{i}``, ``b{i}`` and ``Wfa{i}``."""

@@ -96,5 +96,5 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
 
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters, with its optimizer."""
+        """Builds the rule from a recorded trajectory's hyperparameters."""
         return super().from_recording({**meta, "random_nudge_sign": False})

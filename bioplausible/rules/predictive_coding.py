@@ -1,6 +1,6 @@
 """Predictive coding (Whittington & Bogacz 2017)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from bioplausible.connections import Dense
 from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
-from bioplausible.rules.base import LearningRule, Phase, Phases, require
+from bioplausible.rules.base import LearningRule, Phase, Phases, require, weights_and_biases
 
 
 class PredictiveCodingNetwork(LearningRule):
@@ -136,10 +136,7 @@ class PredictiveCodingNetwork(LearningRule):
 
     def recorded_weights(self) -> dict[str, Tensor]:
         """Returns W and b by their keys in a recorded trajectory: ``W{i}`` and ``b{i}``."""
-        return {
-            **{f"W{i}": c.weight for i, c in enumerate(self.connections)},
-            **{f"b{i}": cast(Tensor, c.bias) for i, c in enumerate(self.connections)},
-        }
+        return weights_and_biases(self.connections)
 
     def recorded_observations(self) -> dict[str, Tensor]:
         """Returns the values after inference, ``state{i}``, and the output of a feedforward pass after the step."""
@@ -149,15 +146,8 @@ class PredictiveCodingNetwork(LearningRule):
 
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters, with its optimizer."""
-        kind: Callable[..., torch.optim.Optimizer] = (
-            torch.optim.Adam if meta["optimizer"] == "adam" else torch.optim.SGD
-        )
-
-        def optimizer(groups: Any) -> torch.optim.Optimizer:
-            return kind(groups, lr=meta["lr"])
-
-        return super().from_recording({**meta, "activation_function": meta["activation"], "optimizer": optimizer})
+        """Builds the rule from a recorded trajectory's hyperparameters."""
+        return super().from_recording({**meta, "activation_function": meta["activation"]})
 
 
 class PredictiveCoding(PredictiveCodingNetwork):
