@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from pytorch_lightning import Callback, Trainer
 
+from bioplausible import DigitsDataModule
 from bioplausible.__main__ import main
 from tests.conftest import CONFIGS
+from tests.small import all_rules, build
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 QUIET = ["--trainer.enable_progress_bar", "false"]
@@ -18,6 +21,30 @@ def accuracy(capsys) -> float:
 def test_the_default_run_reaches_96_percent(capsys):
     assert main(["fit", *QUIET]) == 0
     assert accuracy(capsys) >= 96
+
+
+@pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_digits_recipe_learns_in_a_few_epochs(recipe, capsys):
+    assert main(["fit", "--config", str(recipe), "--trainer.max_epochs", "8", *QUIET]) == 0
+    assert accuracy(capsys) >= 85
+
+
+@pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+def test_every_rule_trains_from_python_with_its_defaults(cls):
+    """As a plain object, with nothing but its layer sizes: no NaN, and the loss falls."""
+    rule = build(cls, [64, 50, 10]).float()
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    losses = []
+
+    class Losses(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            losses.extend(v for name, v in trainer.callback_metrics.items() if name == "train/loss")
+
+        on_train_end = on_train_epoch_start
+
+    Trainer(max_epochs=4, callbacks=[Losses()], enable_model_summary=False, **options).fit(rule, DigitsDataModule())
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
