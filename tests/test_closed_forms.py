@@ -194,7 +194,7 @@ def test_logged_information_is_that_of_both_definitions_for_every_pair():
     for seed in (0, 1):
         x, _, target = batch([7, 5, 4, 3], seed=seed)
         rule.phases = rule.settle(x, target)
-        rule.update_state(rule.phases)
+        rule.update_state(rule.phases, None)
         expected = {}
         for name in ("free", "nudged"):
             r = rule.phases[name].activity

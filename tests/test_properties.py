@@ -105,7 +105,7 @@ def test_corinfomax_activities_stay_in_the_unit_cube_and_B_symmetric(sizes, n, l
     x, _, y = batch(sizes, n, seed)
     phases = rule.settle(x, y)
     assert all(r.min() >= 0 and r.max() <= 1 for p in phases.values() for r in p.activity)
-    rule.update_state(phases)
+    rule.update_state(phases, None)
     for lateral in rule.laterals:
         assert torch.allclose(lateral.weight, lateral.weight.t(), atol=1e-12)
 

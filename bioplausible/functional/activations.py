@@ -1,7 +1,6 @@
 """Activation functions and their derivatives."""
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -9,6 +8,14 @@ from torch import Tensor
 from bioplausible.errors import UserError
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "linear"]
+
+
+class Function(Protocol):
+    """An element-wise function that writes into ``out`` where that is given."""
+
+    def __call__(self, values: Tensor, /, *, out: Tensor | None = None) -> Tensor:
+        """Returns the function's values."""
+        ...
 
 
 class Activation(NamedTuple):
@@ -19,15 +26,26 @@ class Activation(NamedTuple):
         derivative: f(v) ↦ f′(v), element by element; 0 at the kink of the ReLU.
     """
 
-    function: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor], Tensor]
+    function: Function
+    derivative: Function
+
+
+def _identity(values: Tensor, out: Tensor | None = None) -> Tensor:
+    return values if out is None else out.copy_(values)
+
+
+def _one(values: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.ones_like(values) if out is None else out.fill_(1)
 
 
 _ACTIVATIONS: dict[str, Activation] = {
-    "sigmoid": Activation(torch.sigmoid, lambda a: a * (1 - a)),
-    "tanh": Activation(torch.tanh, lambda a: 1 - a * a),
-    "relu": Activation(torch.relu, lambda a: (a > 0).to(a.dtype)),
-    "linear": Activation(lambda v: v, torch.ones_like),
+    # a (1 − a)
+    "sigmoid": Activation(torch.sigmoid, lambda a, out=None: torch.addcmul(a, a, a, value=-1, out=out)),
+    # 1 − a²
+    "tanh": Activation(torch.tanh, lambda a, out=None: torch.addcmul(a.new_ones(()), a, a, value=-1, out=out)),
+    # 1 where a > 0, and a is nowhere negative
+    "relu": Activation(lambda v, out=None: torch.clamp(v, min=0, out=out), torch.sign),
+    "linear": Activation(_identity, _one),
 }
 
 

@@ -16,7 +16,7 @@ def mean_outer_product(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (d_a × d_b).
     """
-    return (a.t() @ b).div_(a.shape[0])
+    return (a / a.shape[0]).t() @ b  # n d_a divisions instead of d_a d_b
 
 
 def update_inverse_correlation_(B: Tensor, r: Tensor, forgetting_factor: float) -> Tensor:

@@ -64,7 +64,7 @@ class LearningRule(LightningModule, ABC):
 
         phases = settle(x, target)                 # free, nudged, … the rule's own affair
         p.grad = −update   for p, update in local_updates(phases)
-        optimizer step; update_state(phases); schedulers; metrics
+        optimizer step; update_state(phases, optimizer); schedulers; metrics
 
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
     ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`,
@@ -134,7 +134,7 @@ class LearningRule(LightningModule, ABC):
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields each parameter with its local update, the direction in which it moves, learning rate excluded."""
 
-    def update_state(self, phases: Phases) -> None:
+    def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Updates what no optimizer moves (lateral matrices …), after the optimizer's step."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -192,18 +192,29 @@ class LearningRule(LightningModule, ABC):
         x = x.flatten(1)
         target = self.one_hot(y, x.dtype)
         with torch.no_grad():
-            phases = self.settle(x, target)
-            for parameter, update in self.local_updates(phases):
-                parameter.grad = update.neg_()
-            cast(Any, self.optimizers()).step()
-            self.update_state(phases)
-            self.phases = phases
-            self._score(self.train_means, self.prediction_phase(phases).output, y, target)
+            self.phases = self.learn(x, target, cast(torch.optim.Optimizer, self.optimizers()))
+            self._score(self.train_means, self.prediction_phase(self.phases).output, y, target)
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
         every = cast(Any, self.trainer).log_every_n_steps  # 0: never
         if every and self.global_step % every == 0:
             self._write(self.dynamics())
+
+    @torch.no_grad()
+    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
+        """Settles, moves every weight by its local update, and returns the phases.
+
+        Args:
+            x: input (n × d_0).
+            target: one-hot target y (n × d_L).
+            optimizer: one over :meth:`parameter_groups`.
+        """
+        phases = self.settle(x, target)
+        for parameter, update in self.local_updates(phases):
+            parameter.grad = update.neg_()
+        optimizer.step()
+        self.update_state(phases, optimizer)
+        return phases
 
     def dynamics(self) -> dict[str, Tensor]:
         """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -81,10 +82,10 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
             r = nudged.activity[k]
             yield lateral.weight, self.connections[k - 1].correlate(r / (2 * beta), r)
 
-    def update_state(self, phases: Phases) -> None:
+    def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Decays M_k by the factor 1 − α_0/(2|β|), after its optimizer step."""
         beta = abs(phases["nudged"].nudge)
-        scheduled = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
+        scheduled = {group["name"]: group["lr"] for group in optimizer.param_groups}
         for k, (lateral, initial) in enumerate(zip(self.laterals, self.lateral_learning_rates, strict=True), start=1):
             alpha = scheduled[f"lateral_{k}"] if self.scheduled_decay else initial
             lateral.weight.mul_(1 - alpha / (2 * beta))

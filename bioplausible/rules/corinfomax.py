@@ -186,7 +186,7 @@ class CorInfoMax(LearningRule):
         g, ε = self.leak, self.epsilon
         γ = (1 - self.forgetting_factor) / self.forgetting_factor
         L = len(self.connections)
-        W = V = list(self.connections)
+        W = V = [connection.wires() for connection in self.connections]
         B = list(self.laterals)
 
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
@@ -255,10 +255,10 @@ class CorInfoMax(LearningRule):
                 connection.correlate(f_plus, post_plus) - connection.correlate(f_minus, post_minus),
             )
 
-    def update_state(self, phases: Phases) -> None:
+    def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Decays W and V where asked for, and updates B (and R) from the first nudged phase."""
         if self.weight_decay:
-            for group in self.trainer.optimizers[0].param_groups:
+            for group in optimizer.param_groups:
                 for weight in group["params"]:
                     weight.mul_(1 - group["lr"] * self.epsilon)
         for k, lateral in enumerate(self.laterals, start=1):

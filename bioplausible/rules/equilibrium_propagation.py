@@ -125,7 +125,7 @@ class EquilibriumPropagation(LearningRule):
             target: one-hot target y (n × d_L); unused in a free phase.
             beta: strength of the nudge.
         """
-        W = list(self.connections)
+        W = [connection.wires() for connection in self.connections]
         L = len(W)
         W_1_x = start.internal["W_1 x"][0]  # the input does not change while the network settles
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
@@ -136,14 +136,14 @@ class EquilibriumPropagation(LearningRule):
                 previous = [a.clone() for a in r[1:]]
             for k in range(1, L + 1):
                 d = drive[k - 1]
-                if k == 1:
-                    d.copy_(W_1_x)
-                else:
+                if k > 1:
                     W[k - 1].set_feedforward_(d, r[k - 1])
                 if k < L:
-                    W[k].add_feedback_(d, r[k + 1])
+                    W[k].set_feedback_(d, r[k + 1], base=W_1_x if k == 1 else d)
                     self.inhibit_(k, d, r[k], start)
-                elif target is not None:
+                elif k == 1:
+                    d.copy_(W_1_x)
+                if k == L and target is not None:
                     d.sub_(r[L], alpha=2 * beta).add_(target, alpha=2 * beta)
             for k in range(1, L + 1):
                 r[k].lerp_(drive[k - 1], η).clamp_(0, 1)  # r + η (drive − r)

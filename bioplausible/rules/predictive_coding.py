@@ -68,7 +68,7 @@ class PredictiveCodingNetwork(LearningRule):
         v = [x]
         for k, connection in enumerate(self.connections, start=1):
             v.append(connection.feedforward(x if k == 1 else self.f.function(v[-1])))
-        return Phase(v)
+        return Phase(v, internal={"W_1 x": [v[1]]})
 
     @torch.no_grad()
     def infer(
@@ -87,41 +87,47 @@ class PredictiveCodingNetwork(LearningRule):
             nudge: λ.
             fixed: whether the predictions (and f′) stay those of the start.
         """
-        W = list(self.connections)
+        W = [connection.wires() for connection in self.connections]
         L = len(W)
         v = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         moving = range(1, L + 1 if free_output else L)
-        f_v: list[Tensor] = [v[0]] + [self.f.function(a) for a in v[1:L]]
-        slope = [self.f.derivative(a) for a in f_v]
-        μ = [W[k - 1].feedforward(f_v[k - 1]) for k in range(1, L + 1)]
+        x = v[0]
+        f_v = [x, *(self.f.function(a) for a in v[1:L])]
+        slope = [x, *(self.f.derivative(a) for a in f_v[1:])]
+        μ = start.internal["W_1 x"] + [c.feedforward(a) for c, a in zip(self.connections[1:], f_v[1:], strict=True)]
         e = [torch.empty_like(a) for a in μ]
         feedback = [torch.empty_like(a) for a in μ]
+        lowest_error = min(2, L)  # e_1 goes nowhere but into v_1, unless that is the output
         previous: list[Tensor] = []
         for t, η in enumerate(self.step_sizes):
+            rate = η * gain
             if t == len(self.step_sizes) - 1:
                 previous = [a.clone() for a in v[1:]]
             if t > 0 and not fixed:
                 for k in range(2, L + 1):
-                    f_v[k - 1] = self.f.function(v[k - 1])
-                    slope[k - 1] = self.f.derivative(f_v[k - 1])
+                    self.f.function(v[k - 1], out=f_v[k - 1])
+                    self.f.derivative(f_v[k - 1], out=slope[k - 1])
                     W[k - 1].set_feedforward_(μ[k - 1], f_v[k - 1])
-            for k in range(1, L + 1):
+            for k in range(lowest_error, L + 1):
                 torch.sub(v[k], μ[k - 1], out=e[k - 1])
             for k in moving:
                 if k < L:
-                    torch.mm(e[k], W[k].weight, out=feedback[k - 1])
-                    feedback[k - 1].mul_(slope[k]).sub_(e[k - 1])
+                    W[k].set_feedback_(feedback[k - 1], e[k])
                 else:
-                    torch.sub(target, v[L], out=feedback[L - 1]).mul_(nudge).sub_(e[L - 1])
-            for k in moving:
-                v[k].add_(feedback[k - 1], alpha=η * gain)
-        return Phase(v, nudge, previous, self.step_sizes[-1])
+                    v[L].lerp_(target, rate * nudge)
+                if k < lowest_error:
+                    v[k].lerp_(μ[k - 1], rate)  # − rate · e_k
+                else:
+                    v[k].sub_(e[k - 1], alpha=rate)
+                if k < L:
+                    v[k].addcmul_(slope[k], feedback[k - 1], value=rate)
+        return Phase(v, nudge, previous, self.step_sizes[-1], start.internal)
 
     def errors(self, phase: Phase) -> list[Tensor]:
         """Returns the prediction errors e_1 … e_L, each (n × d_k), at a phase's end."""
         v = phase.activity
-        pre = [v[0]] + [self.f.function(a) for a in v[1:-1]]
-        return [v[k] - c.feedforward(pre[k - 1]) for k, c in enumerate(self.connections, start=1)]
+        upper = [c.feedforward(self.f.function(a)) for c, a in zip(self.connections[1:], v[1:-1], strict=True)]
+        return [a - μ for a, μ in zip(v[1:], phase.internal["W_1 x"] + upper, strict=True)]
 
     def hebbian(self, phase: Phase, errors: list[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
@@ -227,7 +233,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         """Returns the phases ``feedforward`` and ``inference``."""
         feedforward = self.feedforward(x)
         clamped = self.soften(target)
-        start = Phase([*feedforward.activity[:-1], clamped])
+        start = Phase([*feedforward.activity[:-1], clamped], internal=feedforward.internal)
         inference = self.infer(start, gain=1, free_output=False, target=clamped, fixed=self.fixed_predictions)
         return {"feedforward": feedforward, "inference": inference}
 
