@@ -112,22 +112,46 @@ class CommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Names the run's folder after data set and rule where it has no name, and checks that it can be written to."""
         config = self.config[self.subcommand]
-        logger = config.trainer.logger
-        if not isinstance(logger, Namespace) or not logger.class_path.endswith("RunLogger"):
-            return
-        options = logger.init_args
-        if options.name is None:
-            options.name = f"{_snake_case(config.data.class_path)}/{_snake_case(config.model.class_path)}"
-        if config.trainer.fast_dev_run:
-            return
-        try:
-            Path(options.save_dir).mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=options.save_dir).close()
-        except OSError as error:
-            raise UserError(
-                f"The log folder {options.save_dir} can't be written to ({error.strerror}): choose another with"
-                " --trainer.logger.init_args.save_dir."
-            ) from error
+        for logger in self._run_loggers():
+            options = logger.init_args
+            if options.name is None:
+                options.name = f"{_snake_case(config.data.class_path)}/{_snake_case(config.model.class_path)}"
+            folder = self._resumed_run(options) or Path(options.save_dir)
+            if config.trainer.fast_dev_run:
+                continue
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                raise UserError(
+                    f"The log folder {folder} can't be written to ({error.strerror}): choose another with"
+                    " --trainer.logger.init_args.save_dir."
+                ) from error
+
+    def _run_loggers(self) -> list[Namespace]:
+        loggers = _as_list(self.config[self.subcommand].trainer.logger)
+        return [
+            logger for logger in loggers if isinstance(logger, Namespace) and logger.class_path.endswith("RunLogger")
+        ]
+
+    def _resumed_run(self, options: Namespace) -> Path | None:
+        """Returns the folder of the checkpoint's run, unless the logger's options name another one."""
+        checkpoint = self.config[self.subcommand].ckpt_path
+        folder = run_folder(checkpoint) if checkpoint else None
+        if folder is None:
+            return None
+        saved = yaml.safe_load(read_checkpoint(checkpoint).get(CONFIG_IN_CHECKPOINT, "{}"))
+        before = [
+            logger.get("init_args", {})
+            for logger in _as_list(saved.get("trainer", {}).get("logger"))
+            if isinstance(logger, dict) and logger.get("class_path", "").endswith("RunLogger")
+        ]
+        moved = Path(options.save_dir).resolve() in folder.resolve().parents
+        for old in before:
+            same_place = moved or old.get("save_dir") == options.save_dir
+            if not same_place or (old.get("name"), old.get("version")) != (options.name, options.version):
+                return None
+        return folder
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
@@ -137,11 +161,13 @@ class CommandLine(LightningCLI):
         if trainer.get("enable_progress_bar") is not False:
             callbacks.append(LiveProgressBar())
         if self.subcommand == "fit":
+            every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
+            if every is not None and trainer.get("enable_checkpointing") is False:
+                raise UserError("checkpoint_every_n_steps needs checkpoints: leave out enable_checkpointing false.")
             callbacks.append(SamplesPerSecond())
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
-                every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
                 steps = [] if every is None else [EveryNSteps(every, keep)]
                 # in the order in which they are written: each holds what those before it know
                 callbacks += [BestCheckpoint(), *steps, LastCheckpoint()]
@@ -151,11 +177,13 @@ class CommandLine(LightningCLI):
             callbacks.append(self.predictions)
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO()]
         built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
-        resumed = run_folder(config.ckpt_path) if config.ckpt_path else None
-        if resumed is not None and isinstance(built.logger, RunLogger):
-            # the run goes on in its own folder; what it logged after the checkpoint is dropped, for it will come again
-            step = read_checkpoint(config.ckpt_path)["global_step"] if self.subcommand == "fit" else None
-            built.logger = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
+        for options in (logger.init_args for logger in self._run_loggers()):
+            resumed = self._resumed_run(options)
+            if resumed is not None:
+                # the run goes on in its own folder; what it logged after the checkpoint is dropped, it will come again
+                step = read_checkpoint(config.ckpt_path)["global_step"] if self.subcommand == "fit" else None
+                again = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
+                built.loggers = [again if isinstance(logger, RunLogger) else logger for logger in built.loggers]
         return built
 
     # ------------------------------------------------------------------------------------------ what is said at the end
@@ -165,6 +193,9 @@ class CommandLine(LightningCLI):
         if self.trainer.interrupted:
             return
         validation = self.trainer.callback_metrics.get("val/accuracy")
+        if validation is None and self.datamodule.validation_split:  # the run ended within an epoch
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+            validation = self.trainer.callback_metrics.get("val/accuracy")
         why = "not run" if self.datamodule.validation_split else "none (validation_split is 0)"
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         test = tested[0].get("test/accuracy") if tested else None
@@ -190,7 +221,7 @@ def complete_arguments(args: list[str]) -> list[str]:
     if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
         return args
     command, rest = args[0], args[1:]
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--ckpt_path", "--config", "--trainer.logger.init_args.save_dir"):
         scan.add_argument(name, *(["-c"] if name == "--config" else []))
     given, _ = scan.parse_known_args(rest)

@@ -96,6 +96,11 @@ class Recording:
     def rule(self) -> LearningRule:
         """Returns the rule with the recorded hyperparameters and initial weights, in float64."""
         meta = {ARGUMENT_NAMES.get(name, name): value for name, value in self.meta.items()}
+        for name in ("rule", "layer_sizes"):
+            if name not in meta:
+                raise UserError(f"{self.path} does not say its {name}: add it to meta.")
+        if meta.get("optimizer", "sgd") not in ("sgd", "adam"):
+            raise UserError(f"{self.path} was recorded with {meta['optimizer']}: verify knows sgd and adam.")
         rule = rule_class(str(meta["rule"])).from_recording(meta).double()
         weights = rule.recorded_weights()
         initial = {
@@ -107,6 +112,10 @@ class Recording:
             raise UserError(f"{self.path} starts from {sorted(initial)}, the rule has {sorted(weights)}.")
         with torch.no_grad():
             for name, weight in weights.items():
+                if weight.shape != initial[name].shape:
+                    raise UserError(
+                        f"{self.path} has init/{name} of shape {initial[name].shape}, the rule {tuple(weight.shape)}."
+                    )
                 weight.copy_(torch.from_numpy(initial[name]))
         return rule
 

@@ -61,6 +61,8 @@ def test_fit_then_validate_test_and_predict(capsys):
     capsys.readouterr()
     assert main(["predict", "--ckpt_path", str(RUN), "--output", "/dev/null/p.csv"]) == 2
     assert capsys.readouterr().err.startswith("error: The predictions /dev/null/p.csv can't be written")
+    assert main(["predict", "--ckpt_path", str(RUN), "--output", "."]) == 2
+    assert "a folder" in capsys.readouterr().err
     assert not list(RUN.glob(".*"))
     with (RUN / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -214,6 +216,10 @@ BAD = {
     "mixed precision": ["--trainer.precision", "bf16-mixed"],
     "half precision": ["--trainer.precision", "bf16-true"],
     "abbreviation": ["--trainer.max_epoch", "3"],
+    "no value": ["--ckpt_path"],
+    "negative rate": ["--model.init_args.feedforward_learning_rates", "-1"],
+    "overfit": ["--trainer.overfit_batches", "2"],
+    "checkpoints off and on": ["--trainer.enable_checkpointing", "false", "--checkpoint_every_n_steps", "5"],
 }
 
 

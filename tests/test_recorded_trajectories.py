@@ -96,6 +96,24 @@ def test_a_rule_can_be_named_by_its_class_path():
         verify.rule_class("os.path")
 
 
+@pytest.mark.parametrize("change", ["no rule", "no layer_sizes", "optimizer rmsprop", "shape"])
+def test_a_broken_recording_is_refused_in_one_sentence(change, capsys):
+    with np.load(GOLDEN / "pc_3layer_tanh_sgd.npz") as file:
+        arrays = dict(file)
+    meta = json.loads(str(arrays.pop("meta")))
+    if change.startswith("no "):
+        del meta[change.removeprefix("no ")]
+    elif change.startswith("optimizer"):
+        meta["optimizer"] = "rmsprop"
+    else:
+        arrays["init/W0"] = arrays["init/W0"][1:]
+    np.savez("broken.npz", meta=json.dumps(meta), **arrays)
+    assert main(["verify", "broken.npz"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: broken.npz")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if "corinfomax" in p.stem], ids=lambda p: p.stem)
 def test_correlations_and_information_follow_from_the_recorded_states(path):
     """The pure functions alone, without the rule: from the recorded states to the recorded R and information."""

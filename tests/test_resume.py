@@ -1,14 +1,18 @@
 """Oracle: a run that nobody interrupted."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.optim import lr_scheduler
 
-from bioplausible import CorInfoMax, DigitsDataModule
+from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower
 from bioplausible.__main__ import main
+from bioplausible.callbacks.rates import ConfiguredRates
 from tests.conftest import CONFIGS
 from tests.processes import command_line
 from tests.test_command_line import RUN, scalars
@@ -132,7 +136,6 @@ def test_changed_rates_and_schedules_take_effect_on_resume(tmp_path):
     groups = after["optimizer_states"][0]["param_groups"]
     assert [group["momentum"] for group in groups] == [0.25, 0.25, 0.25]
     assert [group["lr"] for group in groups] == [4 * 0.125**2, 0.125**2, 0.4 * 0.125**2]
-
     assert [value for step, value in logged["lr-SGD/feedforward_1"] if step >= 11] == [4 * 0.25]
 
 
@@ -157,15 +160,157 @@ def test_a_new_seed_on_resume_seeds_rule_and_data(tmp_path):
     assert last["DigitsDataModule"]["seed"] == 5
 
 
-def test_the_best_checkpoint_is_never_overwritten_by_a_worse_epoch(tmp_path):
-    """A checkpoint of an epoch's last step knows that epoch's validation accuracy."""
-    assert command_line([*ARGS, "--checkpoint_every_n_steps", "11", "--checkpoint_keep", "-1"], tmp_path) == 0
-    logged = dict(result(tmp_path)[1]["val/accuracy"])
-    best = 0.0
+def resumed_rates(first, again, steps=3):
+    """Returns the rates where a resumed run starts, and after its next step: each run is (its rates, its scheduler)."""
+
+    def start(rates, scheduler):
+        weights = [torch.nn.Parameter(torch.zeros(1)) for _ in rates]
+        optimizer = torch.optim.SGD([{"params": [w], "lr": lr} for w, lr in zip(weights, rates, strict=True)])
+        schedule = scheduler(optimizer)
+        trainer = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[SimpleNamespace(scheduler=schedule)])
+        return ConfiguredRates(), optimizer, schedule, trainer
+
+    callback, optimizer, schedule, trainer = start(*first)
+    callback.on_fit_start(trainer, None)
+    for _ in range(steps):
+        optimizer.step()
+        schedule.step()
+    saved = callback.state_dict(), optimizer.state_dict(), schedule.state_dict()
+    callback, optimizer, schedule, trainer = start(*again)
+    callback.load_state_dict(saved[0])
+    callback.on_fit_start(trainer, None)
+    optimizer.load_state_dict(saved[1])
+    schedule.load_state_dict(saved[2])
+    callback.on_train_start(trainer, None)
+    now = [group["lr"] for group in optimizer.param_groups]
+    optimizer.step()
+    schedule.step()
+    return now, [group["lr"] for group in optimizer.param_groups]
+
+
+SCHEDULES = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 2, 0.5),
+    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.7),
+    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o, 0.25, total_iters=5),
+    "LinearLR": lambda o: lr_scheduler.LinearLR(o, 0.25, total_iters=5),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, lambda epoch: 0.9**epoch),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 9),
+    "PiecewisePower": lambda o: PiecewisePower(o, {0: 0.9, 2: 0.7}),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+def test_a_resumed_run_has_the_rates_of_one_that_was_configured_so_from_the_start(schedule):
+    new = [4.0, 0.5, 3.0]
+    fresh = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in new])
+    expected = schedule(fresh)
+    for _ in range(3):
+        fresh.step()
+        expected.step()
+    now, following = resumed_rates(([2.0, 1.0, 0.0], schedule), (new, schedule))
+    assert now == pytest.approx([group["lr"] for group in fresh.param_groups])
+    fresh.step()
+    expected.step()
+    assert following == pytest.approx([group["lr"] for group in fresh.param_groups])
+
+
+def test_a_changed_schedule_acts_from_its_next_step():
+    def warm_up(factor):
+        return lambda o: lr_scheduler.ConstantLR(o, factor, total_iters=2)
+
+    def cycle(steps):
+        return lambda o: lr_scheduler.OneCycleLR(o, max_lr=1.0, total_steps=steps)
+
+    assert resumed_rates(([2.0], warm_up(0.25)), ([2.0], warm_up(0.5))) == ([2.0], [2.0])  # it is over
+    now, following = resumed_rates(([1.0], cycle(20)), ([1.0], cycle(40)))
+    assert now != following
+    fresh = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    expected = cycle(40)(fresh)
+    for _ in range(4):
+        fresh.step()
+        expected.step()
+    assert following == pytest.approx([fresh.param_groups[0]["lr"]])
+
+
+def test_options_without_saved_state_are_refused_on_resume(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    optimizer = "--model.init_args.optimizer"
+    assert main([*ARGS, optimizer, "Adam", "--trainer.max_epochs", "1"]) == 0
+    assert main(["fit", "--ckpt_path", "last", f"{optimizer}.init_args.amsgrad", "true"]) == 2
+    assert "without amsgrad" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint_survives_worse_epochs_and_resume(tmp_path, monkeypatch):
+    """Its accuracy falls from the second epoch on, for the rate explodes."""
+    monkeypatch.chdir(tmp_path)
+    explodes = ["--model.init_args.lr_scheduler.init_args.bases", "{0: 1, 1: 100}"]
+    every = ["--checkpoint_every_n_steps", "11", "--checkpoint_keep", "-1"]
+    assert main([*ARGS, *explodes, *every]) == 0
+    folder = tmp_path / RUN / "checkpoints"
+    accuracy = [value for _, value in sorted(result(tmp_path)[1]["val/accuracy"])]
+    assert accuracy[0] > max(accuracy[1:])
+
+    def steps():
+        names = ("best", "step=22", "last")
+        return [torch.load(folder / f"{name}.ckpt", weights_only=True)["global_step"] for name in names]
+
+    assert steps() == [11, 22, 33]
     for step in (11, 22, 33):
-        best = max(best, logged[step - 1])
-        saved = torch.load(tmp_path / RUN / f"checkpoints/step={step}.ckpt", weights_only=True)
-        assert float(saved["callbacks"]["BestCheckpoint"]["best_model_score"]) == pytest.approx(best)
+        state = torch.load(folder / f"step={step}.ckpt", weights_only=True)["callbacks"]["BestCheckpoint"]
+        assert float(state["best_model_score"]) == pytest.approx(accuracy[0])
+    assert main(["fit", "--ckpt_path", str(folder / "step=22.ckpt")]) == 0
+    assert steps() == [11, 22, 33]
+
+
+def test_a_best_checkpoint_ahead_of_the_resumed_one_is_set_aside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*ARGS, "--checkpoint_every_n_steps", "11", "--checkpoint_keep", "-1"]) == 0
+    folder = tmp_path / RUN / "checkpoints"
+    ahead = torch.load(folder / "best.ckpt", weights_only=True)["global_step"]
+    assert ahead > 11
+    still = ["--model.init_args.feedforward_learning_rates", "0", "--model.init_args.feedback_learning_rates", "0"]
+    assert main(["fit", "--ckpt_path", str(folder / "step=11.ckpt"), *still]) == 0
+    assert (folder / f"best_before_resume_step={ahead}.ckpt").is_file()
+    best, last = (torch.load(folder / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert best["callbacks"]["BestCheckpoint"]["best_model_score"] == pytest.approx(
+        float(last["callbacks"]["BestCheckpoint"]["best_model_score"])
+    )
+
+
+def test_throughput_of_a_resumed_epoch_is_that_of_its_own_batches(tmp_path):
+    assert command_line([*ARGS, "--checkpoint_every_n_steps", "4"], tmp_path, kill_before_step=9) == -9
+    assert command_line(["fit", "--ckpt_path", "last"], tmp_path) == 0
+    assert min(value for _, value in scalars(tmp_path / RUN)["throughput/samples_per_second"]) > 10
+
+
+def test_rates_are_known_to_a_checkpoint_saved_after_a_test(tmp_path):
+    def trainer(epochs):
+        return Trainer(max_epochs=epochs, logger=False, enable_progress_bar=False, enable_checkpointing=False)
+
+    rule, data, first = CorInfoMax([64, 20, 10]), DigitsDataModule(subset_size=230), trainer(1)
+    first.fit(rule, data)
+    first.test(rule, data, verbose=False)
+    first.save_checkpoint(tmp_path / "end.ckpt")
+    again = trainer(2)
+    again.fit(CorInfoMax([64, 20, 10], feedforward_learning_rates=3.0), data, ckpt_path=tmp_path / "end.ckpt")
+    assert [group["lr"] for group in again.optimizers[0].param_groups] == [3.0, 3.0, 0.07]
+
+
+def test_every_logger_and_new_folders_are_honoured_on_resume(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    csv = "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: csv}}"
+    csv = csv.replace("lightning.pytorch", "pytorch_lightning")
+    loggers = f"[{{class_path: bioplausible.loggers.RunLogger}}, {csv}]"
+    assert main([*ARGS, "--trainer.max_epochs", "1", "--trainer.logger", loggers]) == 0
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0
+    assert len(list(Path("csv").rglob("metrics.csv"))) == 2
+    assert [p.name for p in (tmp_path / RUN.parent).iterdir()] == ["version_0"]
+    shutil.rmtree("csv")
+    assert main([*ARGS, "--trainer.max_epochs", "1"]) == 0
+    elsewhere = ["--trainer.logger.init_args.save_dir", "other"]
+    last = str(tmp_path / RUN.parent / "version_1/checkpoints/last.ckpt")
+    assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "2", *elsewhere]) == 0
+    assert (tmp_path / "other" / RUN.relative_to("lightning_logs") / "checkpoints/last.ckpt").is_file()
 
 
 def test_resume_from_python_is_exact_too(tmp_path):

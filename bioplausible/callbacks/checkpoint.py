@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from bioplausible.checkpoints import read_checkpoint
 from bioplausible.errors import UserError
 
 
@@ -49,7 +50,9 @@ class LastCheckpoint(_RunCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes the checkpoint where this step is the last one and others of the epoch remain."""
-        stops = trainer.global_step == trainer.max_steps or trainer.should_stop
+        stops = trainer.global_step == trainer.max_steps or (
+            trainer.should_stop and trainer.fit_loop._can_stop_early  # not before min_epochs
+        )
         if stops and batch_idx + 1 < trainer.num_training_batches and not self._should_skip_saving_checkpoint(trainer):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -62,6 +65,17 @@ class BestCheckpoint(_RunCheckpoint):
 
     def __init__(self) -> None:
         super().__init__(filename="best", monitor="val/accuracy", mode="max", save_on_train_epoch_end=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sets a best checkpoint aside that lies ahead of where training resumes: it belongs to what is taken back."""
+        best = Path(str(self.dirpath)) / f"best{self.FILE_EXTENSION}"
+        if trainer.ckpt_path is None or not best.is_file():
+            return
+        step = read_checkpoint(best)["global_step"]
+        if step > trainer.global_step:
+            best.replace(best.with_name(f"best_before_resume_step={step}{self.FILE_EXTENSION}"))
+            self.best_k_models, self.kth_best_model_path, self.best_model_path = {}, "", ""
+            self.best_model_score = self.kth_value = None  # type: ignore[assignment]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the checkpoint where this epoch was validated and is the best."""

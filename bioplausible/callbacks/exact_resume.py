@@ -1,7 +1,7 @@
 """What a Trainer leaves out of a checkpoint."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 class ExactResume(Callback):
     """Makes training that resumes from a checkpoint end with the same bits as if it had never stopped.
+
+    Within an epoch this needs data that resume too, as this package's data modules do.
 
     Saves the states of the random number generators with each checkpoint and restores them when training resumes.
 
@@ -26,7 +28,7 @@ class ExactResume(Callback):
         algorithm, keys, *numpy_rest = np.random.get_state(legacy=True)
         return {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda": torch.cuda.get_rng_state_all() if cast(Any, torch.cuda).is_initialized() else [],
             "python": [version, list(internal), gauss],
             "numpy": [algorithm, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *numpy_rest],
         }

@@ -27,6 +27,8 @@ class PredictionsCSV(BasePredictionWriter):
 
     def __init__(self, path: Path) -> None:
         super().__init__("batch")
+        if path.is_dir():
+            raise UserError(f"The predictions can't be written to {path}, a folder: name a file in it with --output.")
         self.path = path
         self._aside = path.with_name(f".{path.name}.{os.getpid()}")
         self._file: TextIO | None = None
@@ -59,7 +61,7 @@ class PredictionsCSV(BasePredictionWriter):
         self._file = None
         self._aside.replace(self.path)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Removes a file that did not become whole."""
         if self._file is not None:
             self._file.close()

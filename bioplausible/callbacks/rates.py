@@ -7,14 +7,20 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from bioplausible.errors import UserError
 
+BOOKS = frozenset({"last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"})
+"""What a scheduler counts for itself: no option of the user's."""
+
+NEED_STATE = frozenset({"amsgrad", "centered", "momentum"})
+"""Options that an optimizer (but for SGD's momentum) can't switch on later, for it keeps a state for them."""
+
 
 class ConfiguredRates(Callback):
     """Makes options of the optimizer and the scheduler that differ from those of the checkpoint's run take effect.
 
     Restoring a checkpoint overwrites all options with the saved ones. This callback saves what was configured beside
     them; on resume, an option that is now configured differently takes its new value, all others keep the restored
-    one. A rate that a schedule has changed meanwhile is scaled: lr ← lr · (configured now) / (configured before). A
-    changed schedule acts from its next step on.
+    one. A rate that a schedule has changed meanwhile keeps that factor: lr ← (lr / configured before) · configured
+    now. A changed schedule acts from its next step on.
     """
 
     def __init__(self) -> None:
@@ -33,7 +39,7 @@ class ConfiguredRates(Callback):
         """Notes the options, before the checkpoint's are restored.
 
         Raises:
-            UserError: the checkpoint's state belongs to another optimizer or scheduler.
+            UserError: the checkpoint's state fits no such optimizer or scheduler.
         """
         optimizers = list(trainer.optimizers)
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -41,15 +47,30 @@ class ConfiguredRates(Callback):
         self._now = {
             "optimizer": ", ".join(type(o).__name__ for o in optimizers),
             "lr_scheduler": ", ".join(type(s).__name__ for s in schedulers) or "none",
-            "groups": [_plain({name: v for name, v in group.items() if name != "params"}) for group in groups],
+            "groups": [_plain({**group, "lr": group.get("initial_lr", group["lr"])}) for group in groups],
             "schedules": [_plain(s.state_dict()) for s in schedulers],
         }
+        if not self._before:
+            return
         for part in ("optimizer", "lr_scheduler"):
-            saved = self._before.get(part, self._now[part])
-            if saved != self._now[part]:
+            before, now = self._before[part], self._now[part]
+            if before != now:
                 raise UserError(
-                    f"The checkpoint was trained with {part} {saved}, not {self._now[part]}, and its state fits no"
-                    f" other: resume with {saved}, or train anew."
+                    f"The checkpoint was trained with {part} {before}, not {now}, and its state fits no other: resume"
+                    f" with {before}, or train anew."
+                )
+        for before, now in zip(self._before["groups"], self._now["groups"], strict=True):
+            for name in NEED_STATE & _changed(before, now).keys():
+                if now[name] and not before[name] and (name != "momentum" or self._now["optimizer"] != "SGD"):
+                    raise UserError(
+                        f"The checkpoint was trained without {name} and holds no state for it: resume without, or"
+                        " train anew."
+                    )
+        for before, now in zip(self._before["schedules"], self._now["schedules"], strict=True):
+            if "_schedulers" in _changed(before, now):
+                raise UserError(
+                    f"The schedules within {self._now['lr_scheduler']} differ from those of the checkpoint, and can't"
+                    " be changed on the way: resume without the change, or train anew."
                 )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,14 +78,17 @@ class ConfiguredRates(Callback):
         if not self._before:
             return
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        for group, before, now in zip(groups, self._before["groups"], self._now["groups"], strict=True):
-            for name, value in _changed(before, now).items():
-                scaled = name == "lr" and group[name] != before[name] and before[name] != 0
-                group[name] = group[name] * value / before[name] if scaled else value
+        configured = list(zip(groups, self._before["groups"], self._now["groups"], strict=True))
+        factors = [group["lr"] / before["lr"] if before["lr"] else None for group, before, _ in configured]
+        common = next((factor for factor in factors if factor is not None), 1.0)  # a rate of 0 does not tell its own
+        for (group, before, now), factor in zip(configured, factors, strict=True):
+            changed = _changed(before, now)
+            group.update(changed)
+            if "lr" in changed:
+                group["lr"] = now["lr"] * (common if factor is None else factor)
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         for scheduler, before, now in zip(schedulers, self._before["schedules"], self._now["schedules"], strict=True):
-            # names with an underscore are the scheduler's own books
-            vars(scheduler).update({k: v for k, v in _changed(before, now).items() if not k.startswith("_")})
+            vars(scheduler).update(_changed(before, now))
         self._before = {}
 
 
@@ -75,4 +99,8 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Returns the options that a checkpoint holds as plain values."""
     plain = (bool, int, float, str, type(None), list, tuple, dict)
-    return {name: copy(value) for name, value in options.items() if isinstance(value, plain)}
+    return {
+        name: copy(value)
+        for name, value in options.items()
+        if isinstance(value, plain) and name not in BOOKS and name != "params"
+    }

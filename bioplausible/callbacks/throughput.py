@@ -14,6 +14,10 @@ class SamplesPerSecond(Callback):
         self._seconds = 0.0
         self._since = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock: training that resumes within an epoch goes through no epoch's start."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
         self._samples, self._seconds, self._since = 0, 0.0, time.perf_counter()

@@ -103,7 +103,13 @@ class ImageDataModule(LightningDataModule, ABC):
     # ----------------------------------------------------------------------------------------------------------- splits
 
     def setup(self, stage: str) -> None:
-        """Loads the splits that the stage needs."""
+        """Loads the splits that the stage needs.
+
+        Raises:
+            UserError: a size does not fit the data, or Trainer's ``overfit_batches`` would replace the order.
+        """
+        if self.trainer is not None and cast(Any, self.trainer).overfit_batches:
+            raise UserError("overfit_batches would replace the training order: use the data's subset_size instead.")
         if stage in ("fit", "validate") and "train" not in self._splits:
             images = self._images(train=True)
             order = torch.randperm(len(images), generator=generator(SPLIT_SEED, 0))

@@ -107,6 +107,8 @@ class LearningRule(LightningModule, ABC):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
+        # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
+        self._resume_callbacks: list[Callback] = [ExactResume(), ConfiguredRates()]
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
         self.phases: Phases = {}
@@ -296,7 +298,7 @@ class LearningRule(LightningModule, ABC):
 
     def configure_callbacks(self) -> list[Callback]:
         """Returns the callbacks that make resume exact and changed rates effective, wherever the rule is trained."""
-        return [ExactResume(), ConfiguredRates()]
+        return self._resume_callbacks
 
     def setup(self, stage: str) -> None:
         """Checks that the data fit the network, and that the precision is one in which the rules hold.
@@ -397,15 +399,17 @@ def per_layer(name: str, rates: float | list[float] | None, count: int, first: i
     """Returns one rate per layer first … first + count − 1; None stands for the optimizer's own.
 
     Raises:
-        UserError: the list has another length.
+        UserError: the list has another length, or a rate is negative.
     """
     if rates is None or isinstance(rates, (int, float)):
+        require(rates is None or rates >= 0, f"{name} is {rates}: a rate must not be negative.")
         return [rates] * count
     require(
         len(rates) == count,
         f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {first + count - 1}"
         f" ({count} in all).",
     )
+    require(all(r is None or r >= 0 for r in rates), f"{name} is {rates}: a rate must not be negative.")
     return list(rates)
 
 

@@ -1,7 +1,6 @@
 """Correlation estimates of a phase of CorInfoMax and the information that they give; nothing learns from them."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,11 @@ from bioplausible.functional import correlative_information, published_correlati
 class CorrelativeInformation(nn.Module):
     r"""Estimates of the correlations in one phase, and the correlative information between neighbouring layers.
 
-    With ⟨·⟩ the batch mean and every estimate starting at I, a batch updates, for each layer k and each pair (k − 1, k)
-    that is connected in both directions::
+    With ⟨·⟩ the batch mean, every estimate starting at I, and the weights that the batch has just changed::
 
-        R_k ← λ R_k + (1 − λ) ⟨r_k r_k⟩                                                         k = 1 … L
-        forward:   R_e ← λ R_e + (1 − λ) ⟨e e⟩   with e = r_k − W_k r_{k−1},   information about R = R_k
-        backward:  R_e ← λ R_e + (1 − λ) ⟨e e⟩   with e = r_{k−1} − V_k r_k,   information about R = R_{k−1}
+        R_k ← λ R_k + (1 − λ) ⟨r_k r_k⟩                                                                    k = 1 … L
+        forward:   R_e ← λ R_e + (1 − λ) ⟨e e⟩  with e = r_k − W_k r_{k−1},  information about R = R_k      k = 1 … L
+        backward:  R_e ← λ R_e + (1 − λ) ⟨e e⟩  with e = r_{k−1} − V_k r_k,  information about R = R_{k−1}  k = 2 … L
 
     Args:
         sizes: d_1 … d_L.
@@ -28,9 +26,9 @@ class CorrelativeInformation(nn.Module):
         super().__init__()
         for k, d in enumerate(sizes, start=1):
             self.register_buffer(f"state_{k}", torch.eye(d))
-        for k, (pre, post) in enumerate(pairwise(sizes), start=2):
-            self.register_buffer(f"forward_error_{k}", torch.eye(post))
-            self.register_buffer(f"backward_error_{k}", torch.eye(pre))
+            self.register_buffer(f"forward_error_{k}", torch.eye(d))
+        for k, d in enumerate(sizes[:-1], start=2):
+            self.register_buffer(f"backward_error_{k}", torch.eye(d))
 
     def of_state(self, k: int) -> Tensor:
         """Returns R_k (d_k × d_k)."""
@@ -64,7 +62,8 @@ class CorrelativeInformation(nn.Module):
 
     def _errors(self, activity: list[Tensor], connections: Sequence[Dense]) -> Iterator[tuple[str, int, Tensor]]:
         """Yields each direction's error by its buffer's name, with the number of the predicted layer."""
-        for k in range(2, len(activity)):
+        for k in range(1, len(activity)):
             pre, post = activity[k - 1], activity[k]
             yield f"forward_error_{k}", k, post - connections[k - 1].feedforward(pre)
-            yield f"backward_error_{k}", k - 1, pre - connections[k - 1].feedback(post)
+            if k > 1:
+                yield f"backward_error_{k}", k - 1, pre - connections[k - 1].feedback(post)
