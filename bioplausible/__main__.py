@@ -10,6 +10,7 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
   test       score a checkpoint on the test split
   predict    write a checkpoint's predictions for the test split as CSV
   verify     replay recorded trajectories through a rule
+  benchmark  time the rules against what the machine can do
 
 COMMAND --help lists a command's options; recipes are in configs/.
 """
@@ -22,19 +23,20 @@ def main(args: Sequence[str] | None = None) -> int:
         print(COMMANDS)
         return 0 if arguments else 2
 
-    from bioplausible import cli, verify
+    from bioplausible import benchmark, cli, verify
     from bioplausible.errors import sentence
 
-    if arguments[0] != "verify" and arguments[0] not in cli.CommandLine.subcommands():
+    own = {"verify": verify.run, "benchmark": benchmark.run}
+    if arguments[0] not in own and arguments[0] not in cli.CommandLine.subcommands():
         print(
-            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict or verify.",
+            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify or benchmark.",
             file=sys.stderr,
         )
         return 2
     cli.quiet()
     try:
-        if arguments[0] == "verify":
-            return verify.run(arguments[1:])
+        if arguments[0] in own:
+            return own[arguments[0]](arguments[1:])
         cli.run(arguments)
     except Exception as error:
         cause = sentence(error)

@@ -1,16 +1,31 @@
 """``python -m bioplausible benchmark``: what a training batch costs, against what the machine can do."""
 
+import argparse
+import contextlib
+import io
+import json
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
 
 import torch
+import yaml
+from jsonargparse import ArgumentParser
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import bioplausible.data
+from bioplausible.cli import recipes
+from bioplausible.cli import run as run_command_line
 from bioplausible.data import ImageDataModule
+from bioplausible.errors import UserError
+from bioplausible.rules import LearningRule
 
 RULES = (
     "backpropagation",
@@ -73,33 +88,37 @@ class Cost:
     """What one training batch of a rule costs.
 
     Attributes:
-        name: rule and net.
         operations: floating-point operations in matrix products.
-        products: milliseconds that these products take alone.
+        products: milliseconds that these products take alone, at their shapes, on this machine.
         step: milliseconds of the bare rule: settling, updates, optimizer.
-        training: milliseconds of whole training through the Trainer; None where it was not measured.
-        memory: bytes that the step needs beyond weights, optimizer state and the batch, where they can be counted.
     """
 
-    name: str
     operations: int
     products: float
     step: float
-    training: float | None
-
-    def row(self) -> str:
-        """Returns a line of the table."""
-        rate = self.operations / self.products / 1e6
-        framework = f"{self.training:10.2f} {self.training - self.step:10.2f}" if self.training is not None else ""
-        return (
-            f"{self.name:46} {self.operations / 1e6:9.1f} {rate:9.1f} {self.step:9.2f}"
-            f" {self.products / self.step:8.0%} {framework}"
-        )
 
 
-HEADING = (
-    f"{'rule and net':46} {'MFLOP':>9} {'GFLOP/s':>9} {'step ms':>9} {'of peak':>8} {'fit ms':>10} {'framework':>10}"
-)
+class Clock(Callback):
+    """Milliseconds a batch of whole training: loader, Trainer, metrics, logging and progress bar included.
+
+    Args:
+        warm_up: batches to leave out at the start.
+        window: batches a window; the fastest window counts, for nothing but the rest of the machine slows one down.
+    """
+
+    def __init__(self, warm_up: int = 20, window: int = 50) -> None:
+        self.warm_up, self.window = warm_up, window
+        self.times: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Reads the clock."""
+        self.times.append(time.perf_counter())
+
+    @property
+    def milliseconds(self) -> float:
+        """Milliseconds a batch."""
+        times = self.times[self.warm_up :: self.window]
+        return min(b - a for a, b in pairwise(times)) / self.window * 1e3
 
 
 def timed(work: Callable[[], Any], repeats: int, device: torch.device) -> float:
@@ -112,10 +131,172 @@ def timed(work: Callable[[], Any], repeats: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / repeats * 1e3
 
 
-def milliseconds_of(products: Counter[Product], device: torch.device) -> float:
-    """Returns how long these matrix products take, one after the other, with their operands at hand."""
-    total = 0.0
-    for (m, k, n), count in products.items():
-        a, b, out = torch.rand(m, k, device=device), torch.rand(k, n, device=device), torch.empty(m, n, device=device)
-        total += count * min(timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), 20, device) for _ in range(5))  # type: ignore[misc]
-    return total
+def product(sizes: Product, device: torch.device) -> Callable[[], Tensor]:
+    """Returns the work of one matrix product of these sizes."""
+    m, k, n = sizes
+    a, b, out = torch.rand(m, k, device=device), torch.rand(k, n, device=device), torch.empty(m, n, device=device)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
+    """Measures a rule's bare step and its matrix products alone, in turns, and returns the fastest of each.
+
+    Args:
+        rule: any rule.
+        batch_size: samples a batch.
+        rounds: how often each is measured.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rule = rule.to(device)
+    x = torch.rand(batch_size, rule.layer_sizes[0], device=device)
+    target = rule.one_hot(torch.randint(rule.layer_sizes[-1], (batch_size,), device=device), x.dtype)
+    optimizer = rule.optimizer(cast(Any, rule.parameter_groups()))
+
+    def step() -> None:
+        rule.learn(x, target, optimizer)
+
+    step()
+    with Products() as products:
+        step()
+    repeats = max(2, round(60 / max(timed(step, 3, device), 0.1)))
+    works = {sizes: product(sizes, device) for sizes in products.counts}
+    steps: list[float] = []
+    alone: dict[Product, list[float]] = {sizes: [] for sizes in works}
+    for _ in range(rounds):
+        steps.append(timed(step, repeats, device))
+        for sizes, work in works.items():
+            work()
+            alone[sizes].append(timed(work, 20, device))
+    return Cost(
+        products.operations,
+        sum(products.counts[sizes] * min(times) for sizes, times in alone.items()),
+        min(steps),
+    )
+
+
+def recipe_rule(recipe: Path, **changes: Any) -> LearningRule:
+    """Returns the rule of a recipe, built as the command line does.
+
+    Args:
+        recipe: YAML file.
+        changes: arguments that replace the recipe's.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--model", type=LearningRule)
+    model = yaml.safe_load(recipe.read_text())["model"]
+    model["init_args"].update(changes)
+    return cast(LearningRule, parser.instantiate_classes(parser.parse_object({"model": model})).model)
+
+
+def training(recipe: Path, batches: int) -> float:
+    """Returns the milliseconds a batch of ``fit`` with a recipe, on random images in its data set's shape."""
+    data = yaml.safe_load(recipe.read_text())["data"]
+    source: type[ImageDataModule] = getattr(bioplausible.data, data["class_path"])
+    clock = Clock()
+    images = {
+        "class_path": "bioplausible.benchmark.RandomImages",
+        "init_args": {
+            "shape": list(source.image_shape),
+            "classes": source.num_classes,
+            "batch_size": data["init_args"]["batch_size"],
+        },
+    }
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        logs = Path(folder) / "logs"
+        arguments = ["fit", "--config", str(recipe), "--data", json.dumps(images), "--trainer.max_steps", str(batches)]
+        arguments += ["--trainer.max_epochs", "-1", "--trainer.logger.init_args.save_dir", str(logs)]
+        arguments += ["--trainer.enable_checkpointing", "false", "--trainer.limit_test_batches", "0"]
+        with (Path(folder) / "bar").open("w") as bar, contextlib.redirect_stderr(bar):
+            run_command_line(arguments, callbacks=[clock])
+    return clock.milliseconds
+
+
+def run(args: Sequence[str]) -> int:
+    """Prints what a training batch of each rule costs, and returns 0.
+
+    Raises:
+        UserError: there is no such rule or recipe.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m bioplausible benchmark",
+        description="What a training batch costs: floating-point operations in matrix products; how fast this machine"
+        " computes products of those shapes; the bare rule; its share of that speed; whole training through fit; and"
+        " what of it is the framework's.",
+        exit_on_error=False,
+    )
+    parser.add_argument("recipes", nargs="*", type=Path, help="recipes; default: all rules on Fashion-MNIST's shape")
+    parser.add_argument("--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out")
+    parser.add_argument("--threads", type=int, help="threads that torch computes with; default: its own choice")
+    parser.add_argument(
+        "--sweep", action="store_true", help="instead: cost against batch size, width, depth and iterations"
+    )
+    options = parser.parse_args(args)
+    if options.threads is not None:
+        if options.threads < 1:
+            raise UserError(f"threads is {options.threads}: it must be at least 1.")
+        torch.set_num_threads(options.threads)
+    files = options.recipes or [recipes() / "fashion_mnist" / f"{rule}.yaml" for rule in RULES]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"There is no recipe {file}: name YAML files such as those in configs/.")
+    unit = min(timed(product((20, 500, 500), torch.device("cpu")), 100, torch.device("cpu")) for _ in range(9))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; a 20 x 500 x 500 product: {unit:.3f} ms\n")
+    if options.sweep:
+        sweep(files)
+        return 0
+    print(f"{'recipe':48} {'MFLOP':>7} {'GFLOP/s':>8} {'step ms':>8} {'of it':>6} {'fit ms':>8} {'framework ms':>13}")
+    for file in files:
+        config = yaml.safe_load(file.read_text())
+        seed_everything(0, verbose=False)
+        bare = cost(recipe_rule(file), config["data"]["init_args"]["batch_size"])
+        line = (
+            f"{f'{file.parent.name}/{file.stem}':48} {bare.operations / 1e6:7.1f}"
+            f" {bare.operations / bare.products / 1e6:8.1f} {bare.step:8.2f} {bare.products / bare.step:6.0%}"
+        )
+        if options.batches:
+            whole = training(file, options.batches)
+            line += f" {whole:8.2f} {whole - bare.step:13.2f}"
+        print(line, flush=True)
+    return 0
+
+
+def sweep(files: Sequence[Path]) -> None:
+    """Prints each rule's cost per sample against batch size, hidden width, depth and iterations.
+
+    ``growth`` is the time's ratio to the line before, divided by that of the operations: 1 means that they grow alike.
+    """
+    print(f"{'recipe':40} {'what':>22} {'MFLOP/sample':>13} {'µs/sample':>10} {'of peak':>8} {'growth':>7}")
+    for file in files:
+        config = yaml.safe_load(file.read_text())
+        sizes: list[int] = config["model"]["init_args"]["layer_sizes"]
+        batch_size: int = config["data"]["init_args"]["batch_size"]
+        iterations = [name for name in config["model"]["init_args"] if name in ("free_steps", "inference_steps")]
+        points: dict[str, list[tuple[int, int, dict[str, Any]]]] = {
+            "batch size": [(n, n, {}) for n in (20, 80, 320, 1280, 4096)],
+            "width": [(d, batch_size, {"layer_sizes": [sizes[0], d, sizes[-1]]}) for d in (256, 512, 1024, 2048, 4096)],
+            "depth": [
+                (L, batch_size, {"layer_sizes": [sizes[0], *[sizes[1]] * (L - 1), sizes[-1]]}) for L in (2, 4, 8, 16)
+            ],
+            **{name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations},
+        }
+        for what, values in points.items():
+            last: Cost | None = None
+            for value, n, changes in values:
+                rule = recipe_rule(file, **one_rate_for_all(config["model"]["init_args"], changes))
+                now = cost(rule, n, rounds=3)
+                growth = "" if last is None else f"{now.step / last.step / (now.operations / last.operations):7.2f}"
+                print(
+                    f"{f'{file.parent.name}/{file.stem}':40} {f'{what} {value}':>22} {now.operations / n / 1e6:13.2f}"
+                    f" {now.step / n * 1e3:10.1f} {now.products / now.step:8.0%} {growth:>7}",
+                    flush=True,
+                )
+                last = now
+
+
+def one_rate_for_all(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Returns changes with one small rate in the place of each list of rates, which a new depth would not fit."""
+    rates = [name for name, value in options.items() if name.endswith("learning_rates") and isinstance(value, list)]
+    small: dict[str, Any] = dict.fromkeys(rates, 1e-6)
+    if "dual_step_sizes" in options and "layer_sizes" in changes:
+        small["dual_step_sizes"] = {len(changes["layer_sizes"]) - 1: 0.01}
+    return {**small, **changes}

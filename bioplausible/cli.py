@@ -4,12 +4,13 @@ import argparse
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -53,7 +54,8 @@ class SaveRunConfig(SaveConfigCallback):
 class CommandLine(LightningCLI):
     """LightningCLI for learning rules."""
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], callbacks: Sequence[Callback] = ()) -> None:
+        self.further_callbacks = callbacks
         strict = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             LearningRule,
@@ -157,7 +159,7 @@ class CommandLine(LightningCLI):
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
         trainer = self._get(self.config_init, "trainer", default={})
-        callbacks = _as_list(trainer.get("callbacks"))
+        callbacks = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
         if trainer.get("enable_progress_bar") is not False:
             callbacks.append(LiveProgressBar())
         if self.subcommand == "fit":
@@ -264,13 +266,17 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", "(?s)" + message)
 
 
-def run(args: list[str]) -> None:
+def run(args: list[str], callbacks: Sequence[Callback] = ()) -> None:
     """Runs one of LightningCLI's commands.
+
+    Args:
+        args: the command and its options.
+        callbacks: further callbacks of the Trainer.
 
     Raises:
         UserError: a mistake that the user can cure.
     """
-    CommandLine(complete_arguments(args))
+    CommandLine(complete_arguments(args), callbacks)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -165,7 +165,7 @@ def test_inference_descends_the_prediction_error_energy(cls):
     leaves = [a.clone().requires_grad_() for a in v]
     gradients = torch.autograd.grad(rule.energy(Phase(leaves, nudge), y).sum(), leaves[1:])
     with torch.no_grad():
-        after = rule.infer(Phase(v), gain=gain, free_output=free_output, target=y, nudge=nudge)
+        after = rule.relax(Phase(v), gain=gain, free_output=free_output, target=y, nudge=nudge)
         moving = list(zip(v[1:], after.activity[1:], gradients, strict=True))
         for a, b, g in moving if free_output else moving[:-1]:
             assert torch.allclose((b - a) / 1e-3, -g * gain / 2, atol=1e-10)
@@ -174,6 +174,6 @@ def test_inference_descends_the_prediction_error_energy(cls):
         phase, energies = after, []
         rule.step_sizes = [0.02]
         for _ in range(60):
-            phase = rule.infer(phase, gain=gain, free_output=free_output, target=y, nudge=nudge)
+            phase = rule.relax(phase, gain=gain, free_output=free_output, target=y, nudge=nudge)
             energies.append(rule.energy(phase, y))
         assert (torch.stack(energies).diff(dim=0) <= 1e-12).all()

@@ -81,7 +81,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         feedforward = self.feedforward(x)
         return {
             "feedforward": feedforward,
-            "inference": self.infer(feedforward, gain=2, free_output=True, target=target, nudge=nudge),
+            "inference": self.relax(feedforward, gain=2, free_output=True, target=target, nudge=nudge),
         }
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:

@@ -71,7 +71,7 @@ class PredictiveCodingNetwork(LearningRule):
         return Phase(v, internal={"W_1 x": [v[1]]})
 
     @torch.no_grad()
-    def infer(
+    def relax(
         self, start: Phase, *, gain: float, free_output: bool, target: Tensor, nudge: float = 0.0, fixed: bool = False
     ) -> Phase:
         """Lets the values relax, all layers at once, and returns where they end.
@@ -234,7 +234,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         feedforward = self.feedforward(x)
         clamped = self.soften(target)
         start = Phase([*feedforward.activity[:-1], clamped], internal=feedforward.internal)
-        inference = self.infer(start, gain=1, free_output=False, target=clamped, fixed=self.fixed_predictions)
+        inference = self.relax(start, gain=1, free_output=False, target=clamped, fixed=self.fixed_predictions)
         return {"feedforward": feedforward, "inference": inference}
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:

@@ -1,0 +1,37 @@
+"""Relaxations through torch.compile."""
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from bioplausible.errors import UserError
+
+
+class CompileRelaxation(Callback):
+    """Compiles the rule's relaxation with ``torch.compile``: the same results within rounding, in fewer kernels.
+
+    Compiling takes up to a minute for each kind of phase. Where no compiler works, one line says so and the relaxation
+    runs as it is. Measured on one CPU core at 784-500-10, batch 20 (`tests/benchmarks/README.md`): predictive coding's
+    relaxation takes 22 % less time, CorInfoMax's 6 %.
+
+    Raises:
+        UserError: the rule has no relaxation, as backpropagation has none.
+    """
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Replaces the rule's ``relax`` by its compiled form, once."""
+        relax = getattr(pl_module, "relax", None)
+        if relax is None:
+            raise UserError(f"{type(pl_module).__name__} has no relaxation to compile: leave out CompileRelaxation.")
+        if self._done:  # for another stage
+            return
+        self._done = True
+        try:
+            torch.compile(torch.sin)(torch.zeros(8))
+        except Exception as error:  # each backend raises its own
+            reason = str(error).strip().splitlines()[0]
+            print(f"torch.compile does not work here, so relaxations run uncompiled ({reason})")
+            return
+        pl_module.relax = torch.compile(relax)  # type: ignore[assignment]
