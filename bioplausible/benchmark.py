@@ -1,6 +1,5 @@
 """``python -m bioplausible benchmark``: what a training batch costs, against what the machine can do."""
 
-import argparse
 import contextlib
 import io
 import json
@@ -9,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +17,11 @@ import yaml
 from jsonargparse import ArgumentParser
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import bioplausible.data
+from bioplausible.arguments import CommandArguments
 from bioplausible.cli import recipes
 from bioplausible.cli import run as run_command_line
 from bioplausible.data import ImageDataModule
@@ -91,11 +92,13 @@ class Cost:
         operations: floating-point operations in matrix products.
         products: milliseconds that these products take alone, at their shapes, on this machine.
         step: milliseconds of the bare rule: settling, updates, optimizer.
+        memory: bytes that the step holds at most beyond weights, lateral matrices, optimizer state and the batch.
     """
 
     operations: int
     products: float
     step: float
+    memory: int
 
 
 class Clock(Callback):
@@ -155,7 +158,7 @@ def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
     def step() -> None:
         rule.learn(x, target, optimizer)
 
-    step()
+    step()  # the optimizer makes its state
     with Products() as products:
         step()
     repeats = max(2, round(60 / max(timed(step, 3, device), 0.1)))
@@ -171,7 +174,22 @@ def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
         products.operations,
         sum(products.counts[sizes] * min(times) for sizes, times in alone.items()),
         min(steps),
+        peak_memory(step, device),
     )
+
+
+def peak_memory(step: Callable[[], None], device: torch.device) -> int:
+    """Returns the bytes that a step holds at most beyond what was there before."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = cast(Any, profiler.profiler).kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(accumulate((int(change) for _, change in changes), initial=0))
 
 
 def recipe_rule(recipe: Path, **changes: Any) -> LearningRule:
@@ -217,12 +235,11 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: there is no such rule or recipe.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandArguments(
         prog="python -m bioplausible benchmark",
         description="What a training batch costs: floating-point operations in matrix products; how fast this machine"
-        " computes products of those shapes; the bare rule; its share of that speed; whole training through fit; and"
-        " what of it is the framework's.",
-        exit_on_error=False,
+        " computes products of those shapes; the bare rule; the products' share of it; the memory it needs for the"
+        " while; whole training through fit; and what of it is the framework's.",
     )
     parser.add_argument("recipes", nargs="*", type=Path, help="recipes; default: all rules on Fashion-MNIST's shape")
     parser.add_argument("--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out")
@@ -244,7 +261,9 @@ def run(args: Sequence[str]) -> int:
     if options.sweep:
         sweep(files)
         return 0
-    print(f"{'recipe':48} {'MFLOP':>7} {'GFLOP/s':>8} {'step ms':>8} {'of it':>6} {'fit ms':>8} {'framework ms':>13}")
+    print(
+        f"{'recipe':48} {'MFLOP':>7} {'GFLOP/s':>8} {'step ms':>8} {'of it':>6} {'MB':>6} {'fit ms':>8} {'framework ms':>13}"
+    )
     for file in files:
         config = yaml.safe_load(file.read_text())
         seed_everything(0, verbose=False)
@@ -252,6 +271,7 @@ def run(args: Sequence[str]) -> int:
         line = (
             f"{f'{file.parent.name}/{file.stem}':48} {bare.operations / 1e6:7.1f}"
             f" {bare.operations / bare.products / 1e6:8.1f} {bare.step:8.2f} {bare.products / bare.step:6.0%}"
+            f" {bare.memory / 1e6:6.2f}"
         )
         if options.batches:
             whole = training(file, options.batches)
@@ -265,7 +285,7 @@ def sweep(files: Sequence[Path]) -> None:
 
     ``growth`` is the time's ratio to the line before, divided by that of the operations: 1 means that they grow alike.
     """
-    print(f"{'recipe':40} {'what':>22} {'MFLOP/sample':>13} {'µs/sample':>10} {'of peak':>8} {'growth':>7}")
+    print(f"{'recipe':40} {'what':>22} {'MFLOP/sample':>13} {'µs/sample':>10} {'of it':>6} {'MB':>8} {'growth':>7}")
     for file in files:
         config = yaml.safe_load(file.read_text())
         sizes: list[int] = config["model"]["init_args"]["layer_sizes"]
@@ -287,7 +307,7 @@ def sweep(files: Sequence[Path]) -> None:
                 growth = "" if last is None else f"{now.step / last.step / (now.operations / last.operations):7.2f}"
                 print(
                     f"{f'{file.parent.name}/{file.stem}':40} {f'{what} {value}':>22} {now.operations / n / 1e6:13.2f}"
-                    f" {now.step / n * 1e3:10.1f} {now.products / now.step:8.0%} {growth:>7}",
+                    f" {now.step / n * 1e3:10.1f} {now.products / now.step:6.0%} {now.memory / 1e6:8.1f} {growth:>7}",
                     flush=True,
                 )
                 last = now

@@ -1,6 +1,5 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
-import argparse
 import logging
 import tempfile
 import warnings
@@ -14,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from bioplausible.arguments import CommandArguments
 from bioplausible.callbacks.checkpoint import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.callbacks.predictions import PredictionsCSV
 from bioplausible.callbacks.progress import LiveProgressBar
@@ -223,7 +223,7 @@ def complete_arguments(args: list[str]) -> list[str]:
     if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
         return args
     command, rest = args[0], args[1:]
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scan = CommandArguments(add_help=False, allow_abbrev=False)
     for name in ("--ckpt_path", "--config", "--trainer.logger.init_args.save_dir"):
         scan.add_argument(name, *(["-c"] if name == "--config" else []))
     given, _ = scan.parse_known_args(rest)

@@ -1,6 +1,5 @@
 """``python -m bioplausible verify``: replay recorded trajectories through the real rules."""
 
-import argparse
 import json
 import math
 import re
@@ -15,6 +14,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from bioplausible.arguments import CommandArguments
 from bioplausible.errors import UserError
 from bioplausible.rules import LearningRule
 
@@ -211,7 +211,7 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: there is nothing to replay, or a file is no recording.
     """
-    parser = argparse.ArgumentParser(prog="python -m bioplausible verify", description=run.__doc__)
+    parser = CommandArguments(prog="python -m bioplausible verify", description=run.__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recorded trajectories, or folders of them")
     parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9; with Adam 1e-6)")
     options = parser.parse_args(args)
