@@ -261,9 +261,8 @@ def run(args: Sequence[str]) -> int:
     if options.sweep:
         sweep(files)
         return 0
-    print(
-        f"{'recipe':48} {'MFLOP':>7} {'GFLOP/s':>8} {'step ms':>8} {'of it':>6} {'MB':>6} {'fit ms':>8} {'framework ms':>13}"
-    )
+    print(f"{'recipe':48} {'MFLOP':>7} {'GFLOP/s':>8} {'step ms':>8} {'of it':>6} {'MB':>6}", end="")
+    print(f" {'fit ms':>8} {'framework ms':>13}" if options.batches else "")
     for file in files:
         config = yaml.safe_load(file.read_text())
         seed_everything(0, verbose=False)
