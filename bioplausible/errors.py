@@ -3,6 +3,7 @@
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator
+from typing import ClassVar
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -12,6 +13,13 @@ class UserError(ValueError):
 
     At the command line it is printed without a traceback and the exit status is 2; from Python it is raised.
     """
+
+    latest: ClassVar[str] = ""
+    """The newest one's sentence: jsonargparse passes on no more of it than its text, amid its own."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        UserError.latest = sentence
 
 
 def sentence(error: BaseException) -> str | None:
@@ -24,6 +32,8 @@ def sentence(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
+    if UserError.latest and UserError.latest in str(error):
+        return UserError.latest
     if isinstance(error, MisconfigurationException):
         return " ".join(str(error).split())
     if not isinstance(error, ArgumentError):

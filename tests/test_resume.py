@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 
 from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower
 from bioplausible.__main__ import main
-from bioplausible.callbacks.rates import ConfiguredRates
+from bioplausible.configured_rates import ConfiguredRates
 from tests.conftest import CONFIGS
 from tests.processes import command_line
 from tests.test_command_line import RUN, scalars

@@ -75,9 +75,13 @@ class Backpropagation(LearningRule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output r_L (n × d_L) for the input x (n × d_0)."""
-        return self.propagate(x)[-1]
+        return self.activity(x)[-1]
 
-    def propagate(self, x: Tensor) -> list[Tensor]:
+    def feedforward_output(self, x: Tensor) -> Tensor:
+        """Returns the output of the feedforward pass."""
+        return self.forward(x)
+
+    def activity(self, x: Tensor) -> list[Tensor]:
         """Returns the activities r_0 = x, r_1 … r_L, each (n × d_k)."""
         r = [x]
         for k, connection in enumerate(self.connections, start=1):
@@ -87,7 +91,7 @@ class Backpropagation(LearningRule):
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_k as ``internal["delta"]``."""
-        r = self.propagate(x)
+        r = self.activity(x)
         δ = self.loss_gradient(r[-1], target) * self.output_f.derivative(r[-1])
         deltas = [δ]
         for k in range(len(self.connections) - 1, 0, -1):

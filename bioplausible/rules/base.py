@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Self
 
-from bioplausible.callbacks.exact_resume import ExactResume
-from bioplausible.callbacks.rates import ConfiguredRates
+from bioplausible.configured_rates import ConfiguredRates
 from bioplausible.connections import Dense
 from bioplausible.errors import UserError
+from bioplausible.exact_resume import ExactResume
 from bioplausible.functional import residual
 from bioplausible.metrics import EpochMeans
 from bioplausible.randomness import run_seed
@@ -111,6 +111,8 @@ class LearningRule(LightningModule, ABC):
         self._resume_callbacks: list[Callback] = [ExactResume(), ConfiguredRates()]
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
+        self.watch: Callable[[int, list[Tensor], float], None] | None = None
+        """Called by relaxations with (t, activities r_0 … r_L, η_t): t = 0 at the start, then after each iteration."""
         self.phases: Phases = {}
         """Where the relaxations of the last training batch ended; for callbacks to read."""
         self.train_means = EpochMeans(persistent=True)
@@ -155,6 +157,24 @@ class LearningRule(LightningModule, ABC):
         """Returns each class's share (n × d_L) of the output's positive part; uniform where that is 0."""
         share = output.clamp(min=0) + torch.finfo(output.dtype).tiny
         return share / share.sum(1, keepdim=True)
+
+    def activity(self, x: Tensor) -> list[Tensor]:
+        """Returns the activities r_0 = x, …, r_L from whose last the class is read, for callbacks to look at.
+
+        Here, where nothing is known of the layers between, x and the output alone.
+        """
+        return [x, self(x)]
+
+    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
+        """Returns the energy of each sample (n) that relaxations descend, at a state; None where there is none."""
+        return None
+
+    def feedforward_output(self, x: Tensor) -> Tensor | None:
+        """Returns the output (n × d_L) of a feedforward pass through the same weights, differentiable by them.
+
+        Its gradient is what backpropagation would learn; None where the rule has no such network.
+        """
+        return None
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the forward–feedback angle in degrees by layer k, for rules with feedback weights."""
@@ -235,9 +255,9 @@ class LearningRule(LightningModule, ABC):
         if self.lr_scheduler_interval == "epoch":
             self._step_scheduler()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Scores one batch of the validation split."""
-        self._evaluate(self.val_means, batch)
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Scores one batch of the validation split, and returns the predicted classes (n) for callbacks."""
+        return self._evaluate(self.val_means, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation means."""
@@ -270,11 +290,13 @@ class LearningRule(LightningModule, ABC):
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
 
-    def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> None:
+    def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
         x = x.flatten(1)
         with torch.no_grad():
-            self._score(means, self(x), y, self.one_hot(y, x.dtype))
+            output = self(x)
+            self._score(means, output, y, self.one_hot(y, x.dtype))
+            return cast(Tensor, output.argmax(1))
 
     def _score(self, means: EpochMeans, output: Tensor, y: Tensor, target: Tensor) -> None:
         means.update(output.argmax(1) == y, self.sample_losses(output, target))
@@ -381,6 +403,21 @@ class LearningRule(LightningModule, ABC):
             scheduler.step(value)
         elif scheduler is not None:
             cast(Any, scheduler).step()
+
+
+def feedforward_network(
+    x: Tensor, connections: Sequence[Dense], hidden: Callable[[Tensor], Tensor], output: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Returns the output (n × d_L) of a feedforward pass through connections with these activation functions."""
+    for k, connection in enumerate(connections, start=1):
+        x = connection.feedforward(x)
+        x = hidden(x) if k < len(connections) else output(x)
+    return x
+
+
+def clip(u: Tensor) -> Tensor:
+    """Returns min(max(u, 0), 1)."""
+    return u.clamp(0, 1)
 
 
 def weights_and_biases(connections: Iterable[Dense]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from bioplausible.functional import (
     step_sizes,
 )
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import LearningRule, Phase, Phases, per_layer, rate, require
+from bioplausible.rules.base import LearningRule, Phase, Phases, clip, feedforward_network, per_layer, rate, require
 from bioplausible.rules.correlative_information import CorrelativeInformation
 
 
@@ -154,7 +154,11 @@ class CorInfoMax(LearningRule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output r_L (n × d_L) after the free phase of an evaluation, for the input x (n × d_0)."""
-        return self.relax(self.at_rest(x), self.evaluation_step_sizes).output
+        return self.activity(x)[-1]
+
+    def activity(self, x: Tensor) -> list[Tensor]:
+        """Returns r_0 … r_L after the free phase of an evaluation, for the input x (n × d_0)."""
+        return self.relax(self.at_rest(x), self.evaluation_step_sizes).activity
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases ``free``, ``nudged`` and, where asked for, ``antinudged``."""
@@ -195,6 +199,8 @@ class CorInfoMax(LearningRule):
         W_1_x = start.internal["W_1 x"][0]  # the input does not change while the network settles
         previous: list[Tensor] = []
         inhibition = self.inhibition(start)
+        if self.watch is not None:
+            self.watch(0, r, 0.0)
 
         for t, η in enumerate(step_sizes):
             if t == len(step_sizes) - 1:
@@ -219,6 +225,8 @@ class CorInfoMax(LearningRule):
                     Δu_k.sub_(inhibition[k][0])
                 u_k.add_(Δu_k, alpha=η)
                 self.fire_(k, u_k, r_k, inhibition)
+            if self.watch is not None:
+                self.watch(t + 1, r, η)
         return Phase(r, beta, previous, step_sizes[-1], {"u": u, "W_1 x": [W_1_x], **self.carried(inhibition)})
 
     def inhibition(self, start: Phase) -> dict[int, tuple[Tensor, Tensor]]:
@@ -276,6 +284,10 @@ class CorInfoMax(LearningRule):
         return groups
 
     # ------------------------------------------------------------------------------------------------------ observation
+
+    def feedforward_output(self, x: Tensor) -> Tensor:
+        """Returns r_L of r_k = min(max(W_k r_{k−1}, 0), 1)."""
+        return feedforward_network(x, self.connections, clip, clip)
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""

@@ -12,7 +12,17 @@ from typing_extensions import Self
 from bioplausible.connections import Dense
 from bioplausible.functional import hopfield_energy
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import LearningRule, Phase, Phases, per_layer, rate, require, weights_and_biases
+from bioplausible.rules.base import (
+    LearningRule,
+    Phase,
+    Phases,
+    clip,
+    feedforward_network,
+    per_layer,
+    rate,
+    require,
+    weights_and_biases,
+)
 
 
 class EquilibriumPropagation(LearningRule):
@@ -93,7 +103,11 @@ class EquilibriumPropagation(LearningRule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output r_L (n × d_L) after the free phase of an evaluation, for the input x (n × d_0)."""
-        return self.relax(self.at_rest(x), self.evaluation_steps, self.evaluation_step_size).output
+        return self.activity(x)[-1]
+
+    def activity(self, x: Tensor) -> list[Tensor]:
+        """Returns r_0 … r_L after the free phase of an evaluation, for the input x (n × d_0)."""
+        return self.relax(self.at_rest(x), self.evaluation_steps, self.evaluation_step_size).activity
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases ``free``, ``nudged`` and, where asked for, ``antinudged``."""
@@ -131,6 +145,8 @@ class EquilibriumPropagation(LearningRule):
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         drive = [torch.empty_like(a) for a in r[1:]]  # r_k − ∂Φ/∂r_k
         previous: list[Tensor] = []
+        if self.watch is not None:
+            self.watch(0, r, 0.0)
         for t in range(steps):
             if t == steps - 1:
                 previous = [a.clone() for a in r[1:]]
@@ -147,6 +163,8 @@ class EquilibriumPropagation(LearningRule):
                     d.sub_(r[L], alpha=2 * beta).add_(target, alpha=2 * beta)
             for k in range(1, L + 1):
                 r[k].lerp_(drive[k - 1], η).clamp_(0, 1)  # r + η (drive − r)
+            if self.watch is not None:
+                self.watch(t + 1, r, η)
         return Phase(r, beta, previous, η, start.internal)
 
     def inhibit_(self, k: int, drive: Tensor, activity: Tensor, start: Phase) -> None:
@@ -161,6 +179,10 @@ class EquilibriumPropagation(LearningRule):
             target=target,
             beta=phase.nudge,
         )
+
+    def feedforward_output(self, x: Tensor) -> Tensor:
+        """Returns r_L of r_k = min(max(W_k r_{k−1} + b_k, 0), 1)."""
+        return feedforward_network(x, self.connections, clip, clip)
 
     # -------------------------------------------------------------------------------------------------------- learning
 

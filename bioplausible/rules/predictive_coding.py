@@ -63,6 +63,15 @@ class PredictiveCodingNetwork(LearningRule):
         """Returns the output (n × d_L) of a feedforward pass, for the input x (n × d_0)."""
         return self.feedforward(x).output
 
+    def activity(self, x: Tensor) -> list[Tensor]:
+        """Returns x, f(v_1) … f(v_{L−1}) and v_L of a feedforward pass, for the input x (n × d_0)."""
+        v = self.feedforward(x).activity
+        return [x, *(self.f.function(a) for a in v[1:-1]), v[-1]]
+
+    def feedforward_output(self, x: Tensor) -> Tensor:
+        """Returns the output of the feedforward pass."""
+        return self.forward(x)
+
     def feedforward(self, x: Tensor) -> Phase:
         """Returns the values v_1 = W_1 x + b_1, v_k = W_k f(v_{k−1}) + b_k."""
         v = [x]
@@ -99,6 +108,8 @@ class PredictiveCodingNetwork(LearningRule):
         feedback = [torch.empty_like(a) for a in μ]
         lowest_error = min(2, L)  # e_1 goes nowhere but into v_1, unless that is the output
         previous: list[Tensor] = []
+        if self.watch is not None:
+            self.watch(0, v, 0.0)
         for t, η in enumerate(self.step_sizes):
             rate = η * gain
             if t == len(self.step_sizes) - 1:
@@ -121,6 +132,8 @@ class PredictiveCodingNetwork(LearningRule):
                     v[k].sub_(e[k - 1], alpha=rate)
                 if k < L:
                     v[k].addcmul_(slope[k], feedback[k - 1], value=rate)
+            if self.watch is not None:
+                self.watch(t + 1, v, η)
         return Phase(v, nudge, previous, self.step_sizes[-1], start.internal)
 
     def errors(self, phase: Phase) -> list[Tensor]:

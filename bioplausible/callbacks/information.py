@@ -1,0 +1,105 @@
+"""What CorInfoMax maximises, and whether its lateral weights track what they should."""
+
+import torch
+from matplotlib.axes import Axes
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from bioplausible.callbacks.observer import Observer
+from bioplausible.errors import UserError
+from bioplausible.figures import count_iterations, log_figure, log_scalars, new_figure
+from bioplausible.functional import correlative_information, mean_outer_product, published_correlative_information
+from bioplausible.rules import CorInfoMax, LearningRule
+
+
+class Information(Observer):
+    """Shows correlative information within one relaxation, and the spectrum of the lateral weights B.
+
+    Information over training is logged by the rule itself with ``track_correlations``, which this needs. This adds:
+
+    * the figure ``information``: forward and backward information of every pair at each iteration of each phase, by the
+      paper's definition (with the batch's own correlations) and by the published code's;
+    * ``information/B_layer_k_smallest`` and ``…_largest``, eigenvalues of B_k, and their histogram;
+    * ``information/B_layer_k_distance`` = ‖B_k − R_k⁻¹‖ / ‖R_k⁻¹‖ (Frobenius), with R_k the nudged phase's estimate.
+
+    Args:
+        every_n_steps: steps between two looks; one takes some seconds at 500 units.
+
+    Raises:
+        UserError: the interval is not positive, or the rule is no CorInfoMax that tracks correlations.
+    """
+
+    def __init__(self, every_n_steps: int = 50_000) -> None:
+        super().__init__(every_n_steps)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Checks that the rule has what is shown."""
+        if not isinstance(pl_module, CorInfoMax) or not pl_module.correlations:
+            raise UserError("Information needs CorInfoMax or CorInfoMaxSparse with track_correlations: true.")
+
+    def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
+        """Logs eigenvalues and distances, and draws the figure."""
+        assert isinstance(rule, CorInfoMax)
+        scalars: dict[str, float] = {}
+        for k, lateral in enumerate(rule.laterals, start=1):
+            eigenvalues = torch.linalg.eigvalsh(lateral.weight)
+            inverse = torch.linalg.inv(rule.correlations["nudged"].of_state(k))
+            scalars[f"information/B_layer_{k}_smallest"] = float(eigenvalues[0])
+            scalars[f"information/B_layer_{k}_largest"] = float(eigenvalues[-1])
+            scalars[f"information/B_layer_{k}_distance"] = float((lateral.weight - inverse).norm() / inverse.norm())
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_histogram(f"information/B_layer_{k}", eigenvalues, trainer.global_step - 1)
+        log_scalars(trainer, scalars)
+
+        phases: list[list[dict[str, float]]] = []
+
+        def watch(t: int, activity: list[Tensor], step_size: float) -> None:
+            if t == 0:
+                phases.append([])
+            phases[-1].append(information_of(rule, activity))
+
+        rule.watch = watch
+        try:
+            names = list(rule.settle(x, rule.one_hot(y, x.dtype)))
+        finally:
+            rule.watch = None
+        figure, axes = new_figure(2 * len(names), columns=2)
+        for i, (name, curve) in enumerate(zip(names, phases, strict=True)):
+            _draw(axes[2 * i], f"{name} phase, the paper's definition", curve, published=False)
+            _draw(axes[2 * i + 1], f"{name} phase, the published code's", curve, published=True)
+        log_figure(trainer, "information", figure)
+
+
+def information_of(rule: CorInfoMax, activity: list[Tensor]) -> dict[str, float]:
+    """Returns the information of every pair in nats by direction, layer and definition (``published …`` or not).
+
+    Args:
+        rule: the rule; its estimates of the free phase are the published definition's R.
+        activity: r_0 … r_L, each (n × d_k).
+    """
+    found: dict[str, float] = {}
+    estimates, ε = rule.correlations["free"], rule.epsilon
+    for k in range(1, len(activity)):
+        pre, post, connection = activity[k - 1], activity[k], rule.connections[k - 1]
+        ways = [("forward", k, post, post - connection.feedforward(pre))]
+        if k > 1:
+            ways.append(("backward", k - 1, pre, pre - connection.feedback(post)))
+        for way, predicted, r, e in ways:
+            paper = correlative_information(mean_outer_product(r, r), mean_outer_product(e, e), ε)
+            found[f"{way} {k}"] = float(paper)
+            published = published_correlative_information(estimates.of_state(predicted), e, ε)
+            found[f"published {way} {k}"] = float(published)
+    return found
+
+
+def _draw(axis: Axes, title: str, curve: list[dict[str, float]], published: bool) -> None:
+    for key in curve[0]:
+        if key.startswith("published") == published:
+            way, k = key.removeprefix("published ").split()
+            pair = f"{int(k) - 1} → {k}" if way == "forward" else f"{k} → {int(k) - 1}"
+            axis.plot([point[key] for point in curve], marker=".", label=f"{way}, layers {pair}")
+    axis.set(title=title, ylabel="correlative information (nats)")
+    count_iterations(axis)
+    axis.legend()

@@ -1,0 +1,61 @@
+"""What all observers share: when they look, and the batch they look at."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from bioplausible.errors import UserError
+from bioplausible.rules import LearningRule
+
+
+class Observer(Callback, ABC):
+    """Looks at a training batch every so many steps and after the last one; it changes nothing that is learned.
+
+    Args:
+        every_n_steps: steps between two looks.
+
+    Raises:
+        UserError: the interval is not positive.
+    """
+
+    def __init__(self, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"every_n_steps is {every_n_steps}: it must be at least 1.")
+        self.every_n_steps = every_n_steps
+        self._looked_at = -1
+        self._batch: tuple[Tensor, Tensor] | None = None
+
+    @abstractmethod
+    def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
+        """Looks at the rule after a training step.
+
+        Args:
+            trainer: the Trainer.
+            rule: the rule.
+            x: the batch's input (n × d_0).
+            y: its classes (n).
+        """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Looks where it is time."""
+        self._batch = (batch[0], batch[1])
+        if trainer.global_step % self.every_n_steps == 0:
+            self._look(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks once more at the end."""
+        if self._looked_at != trainer.global_step:
+            self._look(trainer, pl_module)
+
+    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._batch is None or not isinstance(pl_module, LearningRule):
+            return
+        self._looked_at = trainer.global_step
+        x, y = self._batch
+        with torch.no_grad():
+            self.look(trainer, pl_module, x.flatten(1), y)

@@ -1,0 +1,156 @@
+"""What the units respond to."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from sklearn.manifold import TSNE
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchvision.utils import make_grid, save_image
+
+from bioplausible.callbacks.observer import Observer
+from bioplausible.errors import UserError
+from bioplausible.figures import log_figure, log_scalars, new_figure
+from bioplausible.rules import LearningRule
+
+SILENT = 1e-3
+"""Activity below which a unit counts as silent."""
+
+
+class Representations(Observer):
+    """Shows activities, weights, receptive fields and errors.
+
+    Logs, of ``samples`` training images, ``representation/layer_k_silent`` (share of activities of a magnitude below
+    0.001), ``…_dead`` (share of units silent for every image) and ``…_saturated`` (share of units that are not silent
+    and have the same activity for every image); histograms of activities, weights and updates; the rows of W_1 as
+    images (``receptive_fields``, the first 64 units, each scaled to its own largest weight; grey is 0); the confusion
+    matrix of each validation; and, if asked for, a t-SNE map of every hidden layer at the end.
+
+    Args:
+        every_n_steps: steps between two looks; one takes about half a second.
+        samples: number of training images.
+        tsne: whether to draw the maps; scikit-learn takes some seconds a layer.
+
+    Raises:
+        UserError: the interval or the number of images is not positive.
+    """
+
+    def __init__(self, every_n_steps: int = 20_000, samples: int = 500, tsne: bool = False) -> None:
+        super().__init__(every_n_steps)
+        if samples < 1:
+            raise UserError(f"samples is {samples}: it must be at least 1.")
+        self.samples = samples
+        self.tsne = tsne
+        self._validated: list[tuple[Tensor, Tensor]] = []
+
+    def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
+        """Logs scalars, histograms and receptive fields."""
+        images, _ = self._images(trainer, rule)
+        scalars: dict[str, float] = {}
+        activity = rule.activity(images)
+        for k, r in enumerate(activity[1:], start=1):
+            silent = r.abs() < SILENT
+            dead = silent.all(0)
+            constant = r.amax(0) - r.amin(0) < SILENT
+            scalars[f"representation/layer_{k}_silent"] = float(silent.float().mean())
+            scalars[f"representation/layer_{k}_dead"] = float(dead.float().mean())
+            scalars[f"representation/layer_{k}_saturated"] = float((constant & ~dead).float().mean())
+        log_scalars(trainer, scalars)
+        step = trainer.global_step - 1
+        for board in _boards(trainer):
+            for k, r in enumerate(activity[1:], start=1):
+                board.add_histogram(f"activity/layer_{k}", r, step)
+            for name, parameter in rule.named_parameters():
+                board.add_histogram(f"weights/{name}", parameter, step)
+                if parameter.grad is not None:
+                    board.add_histogram(f"updates/{name}", -parameter.grad, step)
+        fields = receptive_fields(rule, getattr(getattr(trainer, "datamodule", None), "image_shape", None))
+        if fields is not None:
+            for board in _boards(trainer):
+                board.add_image("receptive_fields", fields, step)
+            if trainer.log_dir is not None:
+                path = Path(trainer.log_dir) / "figures" / "receptive_fields.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_image(fields, path)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keeps what was predicted."""
+        if isinstance(outputs, Tensor):
+            self._validated.append((outputs, batch[1]))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the confusion matrix."""
+        validated, self._validated = self._validated, []
+        if not validated or trainer.sanity_checking or not isinstance(pl_module, LearningRule):
+            return
+        predicted, true = (torch.cat(column) for column in zip(*validated, strict=True))
+        classes = pl_module.layer_sizes[-1]
+        matrix = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
+        figure, (axis,) = new_figure(1, width=5.5, height=5)
+        axis.grid(visible=False)
+        shown = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=1)
+        axis.set(title="confusion matrix, validation split", xlabel="predicted class", ylabel="true class")
+        if classes <= 20:
+            axis.set(xticks=range(classes), yticks=range(classes))
+        figure.colorbar(shown, label="share of the true class", shrink=0.8)
+        log_figure(trainer, "confusion_matrix", figure)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks once more, and draws the maps if asked for."""
+        super().on_train_end(trainer, pl_module)
+        if not self.tsne or not isinstance(pl_module, LearningRule):
+            return
+        images, labels = self._images(trainer, pl_module)
+        with torch.no_grad():
+            hidden = pl_module.activity(images)[1:-1]
+        if not hidden:
+            return
+        figure, axes = new_figure(len(hidden), width=5.5, height=5)
+        for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
+            perplexity = min(30.0, (len(r) - 1) / 3)
+            places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.float().cpu().numpy())
+            points = axis.scatter(
+                places[:, 0], places[:, 1], c=labels.cpu(), cmap="tab10" if labels.max() < 10 else "turbo", s=8
+            )
+            axis.set(title=f"t-SNE of layer {k}", xticks=[], yticks=[])
+        figure.colorbar(points, ax=axes[-1], label="class")
+        log_figure(trainer, "tsne", figure)
+
+    def _images(self, trainer: Trainer, rule: LearningRule) -> tuple[Tensor, Tensor]:
+        dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
+        count = min(self.samples, len(dataset))
+        x, y = dataset[torch.arange(count)]
+        return x.flatten(1).to(rule.device, rule.dtype), y
+
+
+def receptive_fields(rule: LearningRule, image_shape: tuple[int, int, int] | None, units: int = 64) -> Tensor | None:
+    """Returns the rows of W_1 as a grid of images (3 × height × width) in [0, 1]; None where they are no images.
+
+    Args:
+        rule: the rule.
+        image_shape: (channels, height, width) of the input.
+        units: how many rows.
+    """
+    connections = getattr(rule, "connections", None)
+    if image_shape is None or not connections or image_shape[0] not in (1, 3):
+        return None
+    rows = connections[0].weight.detach()[:units].float().cpu()
+    rows = rows / (2 * rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)) + 0.5
+    grid: Tensor = make_grid(rows.unflatten(1, image_shape), nrow=8, padding=1, pad_value=1.0)
+    return grid
+
+
+def _boards(trainer: Trainer) -> list[SummaryWriter]:
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

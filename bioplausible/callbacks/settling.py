@@ -1,0 +1,124 @@
+"""How activities settle."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from bioplausible.callbacks.observer import Observer
+from bioplausible.figures import count_iterations, log_figure, log_scalars, new_figure
+from bioplausible.rules import LearningRule, Phase
+
+
+@dataclass
+class Trajectory:
+    """How one phase went.
+
+    Attributes:
+        residuals: of each iteration 1 … T and layer 1 … L, RMS(r_k(t) − r_k(t−1)) / η_t, (T × L).
+        energies: mean energy of the samples at t = 0 … T, or none where the rule descends no energy.
+        unsettled: share of the samples whose residual in some layer exceeds the tolerance at the end.
+    """
+
+    residuals: list[list[float]] = field(default_factory=list)
+    energies: list[float] = field(default_factory=list)
+    unsettled: float = 0.0
+
+
+def trajectories(rule: LearningRule, x: Tensor, target: Tensor, tolerance: float) -> dict[str, Trajectory]:
+    """Lets a rule settle once more, watched, and returns how each phase that iterates went, by its name.
+
+    Args:
+        rule: the rule; nothing of it changes.
+        x: input (n × d_0).
+        target: one-hot target (n × d_L).
+        tolerance: residual below which a sample counts as settled.
+    """
+    seen: list[list[tuple[list[Tensor], float]]] = []
+
+    def watch(t: int, activity: list[Tensor], step_size: float) -> None:
+        if t == 0:
+            seen.append([])
+        seen[-1].append(([r.clone() for r in activity], step_size))
+
+    rule.watch = watch
+    try:
+        phases = rule.settle(x, target)
+    finally:
+        rule.watch = None
+    iterated = {name: phase for name, phase in phases.items() if phase.previous}
+    return {
+        name: _trajectory(rule, phase, states, target, tolerance)
+        for (name, phase), states in zip(iterated.items(), seen, strict=True)
+    }
+
+
+def _trajectory(
+    rule: LearningRule, phase: Phase, states: list[tuple[list[Tensor], float]], target: Tensor, tolerance: float
+) -> Trajectory:
+    result = Trajectory()
+    for activity, _ in states:
+        energy = rule.energy(Phase(activity, phase.nudge, internal=phase.internal), target)
+        if energy is not None:
+            result.energies.append(float(energy.mean()))
+    speeds: list[Tensor] = []
+    for (before, _), (now, step_size) in pairwise(states):
+        speeds = [(a - b).square().mean(1).sqrt() / step_size for a, b in zip(now[1:], before[1:], strict=True)]
+        result.residuals.append([float(speed.square().mean().sqrt()) for speed in speeds])
+    result.unsettled = float((torch.stack(speeds).amax(0) > tolerance).float().mean())
+    return result
+
+
+class Settling(Observer):
+    """Shows how activities settle: residual of each layer and energy, iteration by iteration.
+
+    Logs, for each phase that iterates, ``settling/<phase>_residual_layer_k`` and ``settling/<phase>_energy`` at its
+    end, ``settling/<phase>_unsettled`` (the share of samples that still move), and the figure ``settling``.
+
+    Args:
+        every_n_steps: steps between two looks; one takes about half a second, most of it for the figure.
+        tolerance: residual below which a sample counts as settled, in activity per unit of neural time.
+    """
+
+    def __init__(self, every_n_steps: int = 20_000, tolerance: float = 0.1) -> None:
+        super().__init__(every_n_steps)
+        self.tolerance = tolerance
+
+    def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
+        """Logs the scalars and the figure."""
+        found = trajectories(rule, x, rule.one_hot(y, x.dtype), self.tolerance)
+        if not found:
+            return
+        scalars: dict[str, float] = {}
+        for name, trajectory in found.items():
+            for k, residual in enumerate(trajectory.residuals[-1], start=1):
+                scalars[f"settling/{name}_residual_layer_{k}"] = residual
+            scalars[f"settling/{name}_unsettled"] = trajectory.unsettled
+            if trajectory.energies:
+                scalars[f"settling/{name}_energy"] = trajectory.energies[-1]
+        log_scalars(trainer, scalars)
+
+        with_energy = any(trajectory.energies for trajectory in found.values())
+        figure, axes = new_figure(len(found) + with_energy, columns=2)
+        for axis, (name, trajectory) in zip(axes, found.items(), strict=False):
+            for k, residuals in enumerate(zip(*trajectory.residuals, strict=True), start=1):
+                # a layer that is clamped, or at rest, has no residual to show on a logarithmic axis
+                shown = [value if value > 0 else float("nan") for value in residuals]
+                axis.plot(range(1, len(shown) + 1), shown, marker=".", label=f"layer {k}")
+            axis.axhline(self.tolerance, color="black", linestyle=":", label="tolerance")
+            axis.set(
+                title=f"{name} phase: {trajectory.unsettled:.0%} of the samples not settled",
+                ylabel="residual (activity per unit of neural time)",
+                yscale="log",
+            )
+            count_iterations(axis)
+            axis.legend()
+        if with_energy:
+            for name, trajectory in found.items():
+                axes[-1].plot(trajectory.energies, marker=".", label=f"{name} phase")
+            axes[-1].set(title="energy, mean over the samples", ylabel="energy")
+            count_iterations(axes[-1])
+            axes[-1].legend()
+        log_figure(trainer, "settling", figure)

@@ -1,0 +1,49 @@
+"""How figures look, and where they go."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+"""Okabe & Ito's colours, which colour-blind readers can tell apart."""
+
+
+def new_figure(
+    panels: int, columns: int | None = None, width: float = 6.0, height: float = 4.2
+) -> tuple[Figure, list[Axes]]:
+    """Returns a figure and its panels, each width × height inches, row by row in so many columns (None: in one row)."""
+    columns = panels if columns is None else min(columns, panels)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
+    for axis in axes:
+        axis.set_prop_cycle(color=PALETTE)
+        axis.grid(alpha=0.3)
+    return figure, axes
+
+
+def count_iterations(axis: Axes) -> None:
+    """Makes an axis count iterations: whole numbers only."""
+    axis.set_xlabel("iteration")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
+    """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
+    if trainer.log_dir is not None:
+        path = Path(trainer.log_dir) / "figures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(name, figure, global_step=trainer.global_step - 1)
+
+
+def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:
+    """Writes scalars to every logger, at the last step taken."""
+    for logger in trainer.loggers:
+        logger.log_metrics(scalars, step=trainer.global_step - 1)

@@ -1,0 +1,277 @@
+"""Callbacks that look: they show what is there, find failures, and change nothing that is learned."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch.nn import functional as F
+
+from bioplausible import Backpropagation, CorInfoMax, EquilibriumPropagation, FeedbackAlignment, UserError
+from bioplausible.__main__ import main
+from bioplausible.callbacks import Guard
+from bioplausible.callbacks.alignment import backpropagation_gradients, cosine
+from bioplausible.callbacks.information import information_of
+from bioplausible.callbacks.representations import receptive_fields
+from bioplausible.callbacks.settling import trajectories
+from bioplausible.functional import correlative_information, mean_outer_product
+from tests.conftest import CONFIGS
+from tests.small import SIZES, all_rules, batch, build, updates
+from tests.test_command_line import scalars
+
+FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
+RECIPES = sorted((CONFIGS / "digits").glob("*.yaml"))
+RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+
+
+def run_of(recipe: Path) -> Path:
+    return Path("lightning_logs/digits") / recipe.stem / "version_0"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_observers_log_their_names_and_change_nothing(recipe, capsys):
+    fit = ["fit", "--config", str(recipe), *FEW, "--data.init_args.subset_size", "120"]
+    looks = "init_args: {every_n_steps: 2}"
+    observers = ["Settling", "Alignment", "Guard", "Representations"]
+    more = []
+    if "corinfomax" in recipe.stem:
+        more = ["--model.init_args.track_correlations", "true"]
+        observers.append("Information")
+    callbacks = "[" + ", ".join(f"{{class_path: {name}, {looks}}}" for name in observers) + "]"
+    assert main([*fit, *more]) == 0
+    weights = torch.load(run_of(recipe) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert main([*fit, *more, "--trainer.callbacks", callbacks]) == 0
+    folder = run_of(recipe).with_name("version_1")
+    watched = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(weights[name], watched[name]) for name in weights)
+
+    logged = scalars(folder)
+    expected = {"alignment/layer_1_cosine", "alignment/layer_2_cosine"}
+    expected |= {f"representation/layer_1_{what}" for what in ("silent", "dead", "saturated")}
+    figures = {"receptive_fields", "confusion_matrix"}
+    if recipe.stem not in ("backpropagation", "feedback_alignment"):
+        phase = "inference" if "predictive" in recipe.stem else "free"
+        expected |= {f"settling/{phase}_residual_layer_1", f"settling/{phase}_unsettled"}
+        figures.add("settling")
+        if "corinfomax" not in recipe.stem:
+            expected.add(f"settling/{phase}_energy")
+    if more:
+        expected |= {f"information/B_layer_2_{what}" for what in ("smallest", "largest", "distance")}
+        figures.add("information")
+    assert expected <= logged.keys()
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == figures
+
+
+def test_tsne_on_demand():
+    callback = "{class_path: Representations, init_args: {tsne: true, samples: 60}}"
+    recipe = RECIPES[0]
+    assert main(["fit", "--config", str(recipe), *FEW, "--trainer.callbacks", callback]) == 0
+    assert (run_of(recipe) / "figures/tsne.png").stat().st_size > 1000
+
+
+@RULES
+@torch.no_grad()
+def test_watching_sees_every_iteration(cls):
+    rule = build(cls)
+    x, _, target = batch()
+    phases = rule.settle(x, target)
+    seen = trajectories(rule, x, target, tolerance=1e-3)
+    assert rule.watch is None
+    assert seen.keys() == {name for name, phase in phases.items() if phase.previous}
+    for name, trajectory in seen.items():
+        phase = phases[name]
+        assert max(trajectory.residuals[-1]) == pytest.approx(float(phase.residual()))
+        energy = rule.energy(phase, target)
+        assert (energy is None) == (trajectory.energies == [])
+        if energy is not None:
+            assert trajectory.energies[-1] == pytest.approx(float(energy.mean()))
+            assert len(trajectory.energies) == len(trajectory.residuals) + 1
+        moves = [
+            (a - b).square().mean(1).sqrt() / phase.step_size
+            for a, b in zip(phase.activity[1:], phase.previous, strict=True)
+        ]
+        assert trajectory.unsettled == pytest.approx(float((torch.stack(moves).amax(0) > 1e-3).double().mean()))
+
+
+def test_cosines_are_those_of_backpropagation():
+    x, y, target = batch()
+    rule = build(Backpropagation)
+    found = updates(rule, rule.settle(x, target))
+    for k, gradient in enumerate(backpropagation_gradients(rule, x, y)):
+        assert cosine(-found[f"connections.{k}.weight"], gradient) == pytest.approx(1)
+    rule = build(FeedbackAlignment)
+    found = updates(rule, rule.settle(x, target))
+    cosines = [
+        float(cosine(-found[f"connections.{k}.weight"], g)) for k, g in enumerate(backpropagation_gradients(rule, x, y))
+    ]
+    assert cosines[-1] == pytest.approx(1)
+    assert abs(cosines[0]) < 0.99
+
+
+def test_gradients_are_those_of_the_network_written_out():
+    rule, (x, y, target) = build(EquilibriumPropagation), batch()
+    weights = [c.weight.detach().clone().requires_grad_() for c in rule.connections]
+    r = x
+    for weight, connection in zip(weights, rule.connections, strict=True):
+        r = torch.clamp(F.linear(r, weight, connection.bias.detach()), 0, 1)
+    (r - target).square().sum(1).mean().backward()
+    for weight, gradient in zip(weights, backpropagation_gradients(rule, x, y), strict=True):
+        assert torch.allclose(weight.grad, gradient)
+    assert all(p.grad is None for p in rule.parameters())
+
+
+@torch.no_grad()
+def test_dead_and_saturated_units_are_counted(capsys):
+    recipe = CONFIGS / "digits/equilibrium_propagation.yaml"
+
+    original = EquilibriumPropagation.activity
+
+    def activity(self, x):
+        r = original(self, x)
+        r[1][:, :50], r[1][:, 50:70] = 0, 1
+        return r
+
+    EquilibriumPropagation.activity = activity
+    try:
+        assert main(["fit", "--config", str(recipe), *FEW, "--trainer.callbacks", "[Representations]"]) == 0
+    finally:
+        EquilibriumPropagation.activity = original
+    logged = scalars(run_of(recipe))
+    assert logged["representation/layer_1_dead"][-1][1] >= 50 / 200
+    assert logged["representation/layer_1_saturated"][-1][1] >= 20 / 200
+    assert logged["representation/layer_1_silent"][-1][1] >= 50 / 200
+
+
+def test_receptive_fields_keep_the_colours_in_order():
+    rule = build(EquilibriumPropagation, [3 * 4 * 4, 5, 2])
+    with torch.no_grad():
+        rule.connections[0].weight.zero_()
+        rule.connections[0].weight[0].view(3, 4, 4)[0, 1, 2] = 3.0  # unit 0: red, second row, third column
+    grid = receptive_fields(rule, (3, 4, 4))
+    assert grid.shape[0] == 3
+    assert grid[:, 1 + 1, 1 + 2].tolist() == pytest.approx([1.0, 0.5, 0.5])
+    assert receptive_fields(rule, None) is None
+
+
+@torch.no_grad()
+def test_information_within_a_relaxation_is_that_of_the_definitions():
+    rule, (x, _, target) = build(CorInfoMax, track_correlations=True), batch()
+    r = rule.settle(x, target)["nudged"].activity
+    found = information_of(rule, r)
+    assert len(found) == 2 * (3 + 2)
+    for k in (2, 3):
+        e = r[k] - rule.connections[k - 1].feedforward(r[k - 1])
+        R, R_e = mean_outer_product(r[k], r[k]), mean_outer_product(e, e)
+        assert found[f"forward {k}"] == pytest.approx(float(correlative_information(R, R_e, rule.epsilon)))
+        n, d = e.shape
+        published = d * math.log(1 + rule.epsilon) - (
+            float(e.square().sum()) / n / rule.epsilon - d / n * math.log(rule.epsilon)
+        )
+        assert found[f"published forward {k}"] == pytest.approx(published)  # R = I at the start
+
+
+def test_information_needs_its_rule(capsys):
+    recipe = CONFIGS / "digits/equilibrium_propagation.yaml"
+    assert main(["fit", "--config", str(recipe), *FEW, "--trainer.callbacks", "[Information]"]) == 2
+    assert "track_correlations" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- guard
+
+
+def looked(rule, **options):
+    """Lets a guard look at a rule that has just settled."""
+    x, _, target = batch()
+    with torch.no_grad():
+        rule.phases = rule.settle(x, target)
+    Guard(**options).look(rule, step=7)
+
+
+@RULES
+def test_guard_is_content_with_a_sound_network(cls):
+    looked(build(cls))
+
+
+@RULES
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e9])
+def test_guard_names_the_weight_or_state_that_is_not_finite_or_explodes(cls, value):
+    rule = build(cls)
+    x, _, target = batch()
+    with torch.no_grad():
+        rule.phases = rule.settle(x, target)
+        dict(rule.named_parameters())["connections.1.weight"][0, 0] = value
+    with pytest.raises(UserError, match=r"The weight connections\.1\.weight .* at step 7"):
+        Guard().look(rule, step=7)
+    next(iter(rule.phases.values())).activity[2][0, 0] = value
+    with pytest.raises(UserError, match=r"The activity of layer 2 in the \w+ phase .* at step 7"):
+        Guard().look(rule, step=7)
+
+
+def test_guard_names_the_layer_whose_B_is_indefinite():
+    rule = build(CorInfoMax)
+    rule.laterals[1].weight[0, 0] = -1
+    rule.laterals[1].weight[0, 1:] = rule.laterals[1].weight[1:, 0] = 0
+    with pytest.raises(UserError, match=r"B of layer 2 is no longer positive definite at step 7 .*forgetting_factor"):
+        looked(rule)
+
+
+def test_guard_stops_a_phase_that_does_not_settle_and_keeps_the_last_good_checkpoint(capsys):
+    """The failure on record: a step size with which CorInfoMax's activities oscillate."""
+    first = ["fit", "--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "1"]
+    assert main(first) == 0
+    run = Path("lightning_logs/digits/corinfomax/version_0")
+    good = (run / "checkpoints/last.ckpt").read_bytes()
+    capsys.readouterr()
+    guard = "{class_path: Guard, init_args: {every_n_steps: 1000}}"  # it looks before a checkpoint too
+    bad = ["--model.init_args.step_size", "0.2", "--trainer.max_epochs", "2", "--trainer.callbacks", guard]
+    assert main(["fit", "--ckpt_path", "last", *bad]) == 2
+    error = capsys.readouterr().err
+    assert "The free phase has not settled at step 130: layer 1" in error
+    assert "lower step_size" in error
+    assert error.count("\n") == 1
+    assert (run / "checkpoints/last.ckpt").read_bytes() == good
+
+
+def test_guard_names_collapse(capsys):
+    recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml")]
+    collapse = ["--model.init_args.optimizer.init_args.lr", "0", "--trainer.max_epochs", "2"]
+    collapse += ["--model.init_args.loss", "mean_squared_error", "--model.init_args.output_activation", "relu"]
+    original = Backpropagation.activity
+
+    def tied(self, x):
+        r = original(self, x)
+        return [*r[:-1], torch.zeros_like(r[-1])]
+
+    guard = "{class_path: Guard, init_args: {every_n_steps: 5, warm_up_steps: 40, patience: 3, warn_only: WARN}}"
+    Backpropagation.activity = tied
+    try:
+        fit = ["fit", *recipe, *FEW, *collapse, "--trainer.callbacks"]
+        assert main([*fit, guard.replace("WARN", "false")]) == 2
+        error = capsys.readouterr().err
+        assert "has collapsed at step 40: all classes get the same output" in error
+        with pytest.warns(UserWarning, match="has collapsed at step 40"):
+            assert main([*fit, guard.replace("WARN", "true")]) == 0
+    finally:
+        Backpropagation.activity = original
+
+
+@pytest.mark.parametrize("name", ["Settling", "Alignment", "Representations", "Guard"])
+def test_bad_intervals_are_refused(name, capsys):
+    callback = f"{{class_path: {name}, init_args: {{every_n_steps: 0}}}}"
+    assert main(["fit", *FEW, "--trainer.callbacks", callback]) == 2
+    error = capsys.readouterr().err
+    assert "every_n_steps is 0" in error
+    assert error.count("\n") == 1
+
+
+def test_observers_work_without_a_logger_or_a_data_module(tmp_path):
+    from bioplausible.callbacks import Alignment, Representations, Settling
+
+    x, y, _ = batch(SIZES, n=40)
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=10)
+    looks = [Settling(2), Alignment(2), Representations(2, samples=10), Guard(2)]
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    Trainer(max_epochs=1, precision="64-true", callbacks=looks, enable_model_summary=False, **options).fit(
+        build(EquilibriumPropagation), batches
+    )
