@@ -10,6 +10,7 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
   test       score a checkpoint on the test split
   predict    write a checkpoint's predictions for the test split as CSV
   verify     replay recorded trajectories through a rule
+  report     compare runs, seeds aggregated, with the published figures
   benchmark  time the rules against what the machine can do
 
 COMMAND --help lists a command's options; recipes are in configs/.
@@ -23,13 +24,14 @@ def main(args: Sequence[str] | None = None) -> int:
         print(COMMANDS)
         return 0 if arguments else 2
 
-    from bioplausible import benchmark, cli, verify
+    from bioplausible import benchmark, cli, report, verify
     from bioplausible.errors import sentence
 
-    own = {"verify": verify.run, "benchmark": benchmark.run}
+    own = {"verify": verify.run, "benchmark": benchmark.run, "report": report.run}
     if arguments[0] not in own and arguments[0] not in cli.CommandLine.subcommands():
         print(
-            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify or benchmark.",
+            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify, benchmark or"
+            " report.",
             file=sys.stderr,
         )
         return 2

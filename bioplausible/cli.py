@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import Namespace
@@ -20,6 +20,7 @@ from bioplausible.callbacks.progress import LiveProgressBar
 from bioplausible.callbacks.throughput import SamplesPerSecond
 from bioplausible.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
 from bioplausible.data import ImageDataModule
+from bioplausible.environment import environment
 from bioplausible.errors import UserError
 from bioplausible.loggers import RunLogger
 from bioplausible.rules import LearningRule
@@ -45,6 +46,9 @@ class SaveRunConfig(SaveConfigCallback):
         """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
         if stage == "fit":
             super().setup(trainer, pl_module, stage)
+            if trainer.is_global_zero and trainer.log_dir is not None and not cast(Any, trainer).fast_dev_run:
+                note = yaml.safe_dump(environment(), sort_keys=False)
+                Path(trainer.log_dir, "environment.yaml").write_text(note)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""

@@ -1,0 +1,35 @@
+"""What a run ran in."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("bioplausible", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
+
+
+def environment() -> dict[str, str | int]:
+    """Returns versions of Python and packages, processor, threads, and the git commit of the code where it has one."""
+    found: dict[str, str | int] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["processor"] = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    found["threads"] = torch.get_num_threads()
+    found["git_commit"] = _git("rev-parse", "HEAD") or "none"
+    if found["git_commit"] != "none":
+        found["git_changes"] = "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no"
+    return found
+
+
+def _git(*arguments: str) -> str:
+    """Returns what git says of the checkout that the package lies in; nothing where it lies in none."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,152 @@
+"""``python -m bioplausible report``: what finished and running runs did, as one page, Markdown and CSV."""
+
+import base64
+import csv
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+from jinja2 import Environment
+
+from bioplausible.arguments import CommandArguments
+from bioplausible.errors import UserError
+from bioplausible.report.curves import curves, png
+from bioplausible.report.runs import Run, find_runs
+from bioplausible.report.tables import Group, group
+
+COLUMNS = ("run", "status", "rule", "data", "net", "loss", "seed", "test_accuracy", "seconds_per_epoch")
+
+
+def run(args: Sequence[str]) -> int:
+    """Writes index.html, report.md, settings.csv and runs.csv into a folder, and returns 0.
+
+    Raises:
+        UserError: there are no runs, or the folder can't be written to.
+    """
+    parser = CommandArguments(prog="python -m bioplausible report", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="runs, or folders with runs below them")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write (default: report)")
+    options = parser.parse_args(args)
+    found = find_runs(options.runs)
+    try:
+        write(found, options.out)
+    except OSError as error:
+        raise UserError(f"The report can't be written to {options.out} ({error.strerror}): choose --out.") from error
+    finished = sum(r.finished for r in found)
+    print(f"{len(found)} runs, {finished} finished")
+    for other in (r for r in found if not r.finished):
+        print(f"  {other.path}: {other.status}")
+    print(f"report  {options.out / 'index.html'}")
+    return 0
+
+
+def write(runs: Sequence[Run], out: Path) -> None:
+    """Writes the report of some runs.
+
+    Args:
+        runs: finished or not.
+        out: folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    groups = group(runs)
+    sections = [_section(list(members)) for _, members in groupby(groups, key=lambda g: (g.first.data, g.first.net))]
+    table = [_line(r) for r in runs]
+    page = Path(__file__).with_name("page.html").read_text()
+    html = (
+        Environment(autoescape=True)
+        .from_string(page)
+        .render(runs=runs, finished=sum(r.finished for r in runs), sections=sections, table=table)
+    )
+    (out / "index.html").write_text(html)
+    (out / "report.md").write_text(_markdown(runs, sections, table))
+    rows = [{"data": section["data"], "net": section["net"], **row} for section in sections for row in section["rows"]]
+    _write_csv(out / "settings.csv", rows)
+    _write_csv(out / "runs.csv", [{name: line[name] for name in COLUMNS} for line in table])
+
+
+def _section(groups: list[Group]) -> dict[str, Any]:
+    first = groups[0].first
+    name = first.data.removesuffix("DataModule")
+    title = f"{name}, {first.net}"
+    layers = range(1, len(first.net.split("-")))
+    pictures = []
+    accuracy = [("train/accuracy", "training accuracy (%)", 100.0), ("val/accuracy", "validation accuracy (%)", 100.0)]
+    angles = [(f"alignment/layer_{k}_angle", f"forward–feedback angle, layer {k} (degrees)", 1.0) for k in layers]
+    cosines = [(f"alignment/layer_{k}_cosine", f"cosine with backpropagation, layer {k}", 1.0) for k in layers]
+    for what, names in (("accuracy", accuracy), ("alignment", angles), ("updates", cosines)):
+        figure = curves(groups, names, f"{title}: {what}")
+        if figure is not None:
+            caption = f"{title}: {what}, mean and one standard deviation over the seeds"
+            pictures.append({"caption": caption, "png": png(figure)})
+    for one in groups:
+        for kind in ("settling", "receptive_fields"):
+            files = [r.path / "figures" / f"{kind}.png" for r in one.runs]
+            for file in [f for f in files if f.is_file()][:1]:
+                caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
+                pictures.append({"caption": caption, "png": base64.b64encode(file.read_bytes()).decode()})
+    return {"title": title, "data": name, "net": first.net, "rows": [_row(g) for g in groups], "pictures": pictures}
+
+
+def _row(one: Group) -> dict[str, Any]:
+    epochs = [r.seconds_per_epoch for r in one.runs if r.seconds_per_epoch is not None]
+    samples = [s for s in (r.typical("throughput/samples_per_second") for r in one.runs) if s is not None]
+    batch = one.first.config["data"].get("init_args", {}).get("batch_size")
+    published = one.published
+    return {
+        "rule": one.title,
+        "accuracy": str(one.accuracy),
+        "n": one.accuracy.n,
+        "seeds": ", ".join(map(str, one.seeds)),
+        "published": "" if published is None else f"{published} (n = {published.n})",
+        "mark": "▲" if one.deviates else "",
+        "seconds_per_epoch": f"{fmean(epochs):.1f}" if epochs else "",
+        "steps_per_second": f"{fmean(samples) / batch:.0f}" if samples and batch else "",
+        "samples_per_second": f"{fmean(samples):.0f}" if samples else "",
+    }
+
+
+def _line(one: Run) -> dict[str, Any]:
+    accuracy = one.last("test/accuracy")
+    known = bool(one.config)
+    return {
+        "run": str(one.path),
+        "status": one.status,
+        "rule": one.rule if known else "",
+        "data": one.data if known else "",
+        "net": one.net if known else "",
+        "loss": (one.loss or "") if known else "",
+        "seed": one.seed if known else "",
+        "test_accuracy": "" if accuracy is None else f"{100 * accuracy:.2f}",
+        "seconds_per_epoch": "" if one.seconds_per_epoch is None else f"{one.seconds_per_epoch:.2f}",
+        "config": yaml.safe_dump(one.config, sort_keys=False) if known else "",
+        "environment": yaml.safe_dump(one.environment, sort_keys=False) if one.environment else "",
+    }
+
+
+def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[dict[str, Any]]) -> str:
+    lines = [f"# Report of {len(runs)} runs", ""]
+    lines += [
+        "Mean ± standard deviation (n − 1) over seeds; ▲ marks a mean that differs from the published one by more"
+    ]
+    lines += ["than two combined standard errors.", ""]
+    for section in sections:
+        lines += [f"## {section['title']}", "", *_table(section["rows"]), ""]
+    lines += ["## Runs", "", *_table([{name: line[name] for name in COLUMNS} for line in table]), ""]
+    return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    names = list(rows[0])
+    cells = [[str(row[name]).replace("|", "\\|") for name in names] for row in rows]
+    lines = [[name.replace("_", " ") for name in names], ["---"] * len(names), *cells]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)

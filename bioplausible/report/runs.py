@@ -1,0 +1,155 @@
+"""Runs on disk, read back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bioplausible.errors import UserError
+
+Curve = dict[int, float]
+"""Values by training step."""
+
+
+@dataclass
+class Run:
+    """What one run left in its folder.
+
+    Attributes:
+        path: the folder.
+        status: ``finished``, or what is wrong with it in words.
+        config: its whole configuration.
+        environment: versions, git commit and machine, where it noted them.
+        curves: every scalar that it logged, by name.
+        seconds_per_epoch: median over the epochs, validation included; None before two epochs.
+    """
+
+    path: Path
+    status: str = "finished"
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    seconds_per_epoch: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run went to its end, so that its accuracy counts."""
+        return self.status == "finished"
+
+    @property
+    def rule(self) -> str:
+        """The rule's class."""
+        return str(self.config["model"]["class_path"]).rpartition(".")[2]
+
+    @property
+    def data(self) -> str:
+        """The data module's class."""
+        return str(self.config["data"]["class_path"]).rpartition(".")[2]
+
+    @property
+    def net(self) -> str:
+        """The layers' sizes, ``784-500-10``."""
+        return "-".join(str(d) for d in self.config["model"]["init_args"]["layer_sizes"])
+
+    @property
+    def loss(self) -> str | None:
+        """The loss, of rules that have a choice."""
+        loss = self.config["model"]["init_args"].get("loss")
+        return None if loss is None else str(loss)
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.config["seed_everything"])
+
+    @property
+    def settings(self) -> str:
+        """All of model, data and length that bears on results, as text: runs that agree are seeds of one setting."""
+        parts = {name: self.config.get(name) for name in ("model", "data")}
+        limits = {name: self.config.get("trainer", {}).get(name) for name in ("max_epochs", "max_steps", "precision")}
+        ignored = {"num_workers", "data_dir", "mirror", "evaluation_batch_size"}  # they change no result
+        data = parts["data"] or {}
+        inner = {name: value for name, value in (data.get("init_args") or {}).items() if name not in ignored}
+        return yaml.safe_dump({**parts, "data": {**data, "init_args": inner}, "trainer": limits})
+
+    def last(self, name: str) -> float | None:
+        """Returns a scalar's last value."""
+        curve = self.curves.get(name)
+        return curve[max(curve)] if curve else None
+
+    def typical(self, name: str) -> float | None:
+        """Returns a scalar's median."""
+        curve = self.curves.get(name)
+        return median(curve.values()) if curve else None
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """Returns the runs in and below folders, in the order of their paths.
+
+    Raises:
+        UserError: a folder does not exist, or there is no run.
+    """
+    found: set[Path] = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"There is no folder {folder}: name runs, or folders of runs such as lightning_logs.")
+        marks = [*folder.rglob("config.yaml"), *folder.rglob("events.out.tfevents.*"), *folder.rglob("version_*/")]
+        found |= {mark if mark.is_dir() else mark.parent for mark in marks}
+    if not found:
+        raise UserError(f"There are no runs in {', '.join(map(str, folders))}: train first.")
+    return [read_run(path) for path in sorted(found)]
+
+
+def read_run(path: Path) -> Run:
+    """Returns what a run left; whatever is wrong with it stands in its ``status``."""
+    run = Run(path)
+    config = path / "config.yaml"
+    if not config.is_file():
+        run.status = "broken: no config.yaml" if any(path.iterdir()) else "empty"
+        return run
+    try:
+        run.config = yaml.safe_load(config.read_text())
+        _ = run.rule, run.data, run.net, run.seed, run.settings
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError, OSError) as error:
+        run.config = {}
+        run.status = f"broken: config.yaml is unreadable ({type(error).__name__})"
+        return run
+    environment = path / "environment.yaml"
+    if environment.is_file():
+        try:
+            run.environment = yaml.safe_load(environment.read_text()) or {}
+        except (yaml.YAMLError, UnicodeDecodeError):
+            run.environment = {}
+    try:
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0})
+        events.Reload()
+        scalars = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        run.status = f"broken: its logs are unreadable ({type(error).__name__})"
+        return run
+    run.curves = {tag: {event.step: event.value for event in found} for tag, found in scalars.items()}
+    times = sorted({event.step: event.wall_time for event in scalars.get("train/accuracy", [])}.items())
+    if len(times) > 1:
+        run.seconds_per_epoch = median(b - a for (_, a), (_, b) in pairwise(times))
+    run.status = _status(run, len(times))
+    return run
+
+
+def _status(run: Run, epochs: int) -> str:
+    if not run.curves:
+        return "empty: nothing was logged"
+    trainer = run.config.get("trainer", {})
+    planned, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    done = max((step for curve in run.curves.values() for step in curve), default=0) + 1
+    reached = (planned not in (None, -1) and epochs >= planned) or (steps not in (None, -1) and done >= steps)
+    stops_early = "EarlyStopping" in yaml.safe_dump(trainer.get("callbacks")) or trainer.get("max_time") is not None
+    if not reached and not (stops_early and run.last("test/accuracy") is not None):
+        return f"unfinished: {epochs} of {planned} epochs" if planned not in (None, -1) else f"unfinished: step {done}"
+    if run.last("test/accuracy") is None:
+        return "not tested"
+    return "finished"

@@ -1,0 +1,175 @@
+"""The report: what it computes of runs, from runs made here; broken ones spoil nothing."""
+
+import csv
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from bioplausible.__main__ import main
+from bioplausible.report.tables import PUBLISHED
+from tests.conftest import CONFIGS
+
+
+def make_run(folder, accuracy, seed, recipe="fashion_mnist/equilibrium_propagation", epochs=3, planned=3, **model):
+    """Writes what `fit` leaves of a run, with made-up curves."""
+    folder.mkdir(parents=True)
+    config = yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text())
+    config["seed_everything"] = seed
+    config["trainer"]["max_epochs"] = planned
+    config["model"]["init_args"].update(model)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "environment.yaml").write_text("torch: 2.6\ngit_commit: abc\n")
+    board = SummaryWriter(str(folder))
+    for epoch in range(epochs):
+        board.add_scalar(
+            "train/accuracy", 0.5 + epoch / 10 + seed / 1000, (epoch + 1) * 10 - 1, walltime=100 + 7 * epoch
+        )
+        board.add_scalar("throughput/samples_per_second", 1000 + seed, (epoch + 1) * 10 - 1)
+        board.add_scalar("alignment/layer_2_angle", 80 - epoch, (epoch + 1) * 10 - 1)
+    if accuracy is not None:
+        board.add_scalar("test/accuracy", accuracy, epochs * 10)
+    board.close()
+
+
+def rows(path):
+    with Path(path).open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_seeds_are_aggregated_and_compared_with_the_published_figures(capsys):
+    for seed, accuracy in ((0, 0.90), (10, 0.91), (20, 0.92)):
+        make_run(Path(f"logs/ep/version_{seed}"), accuracy, seed)
+    make_run(Path("logs/ep/version_30"), 0.8816, 0, learning_rates=[0.1, 0.1])  # another setting
+    make_run(Path("logs/bp/version_0"), 0.8941, 0, recipe="fashion_mnist/backpropagation")
+    assert main(["report", "logs", "--out", "out"]) == 0
+    found = rows("out/settings.csv")
+    assert [row["rule"] for row in found] == [
+        "Backpropagation, cross entropy",
+        "EquilibriumPropagation",
+        "EquilibriumPropagation",
+    ]
+    many = next(row for row in found if row["n"] == "3")
+    assert many["accuracy"] == "91.00 ± 1.00"
+    assert many["seeds"] == "0, 10, 20"
+    assert many["published"].startswith("88.16 ± 0.44")
+    # |91 − 88.16| against 2 √(1²/3 + 0.44²/10)
+    assert 2 * math.sqrt(1 / 3 + 0.4419**2 / 10) < 91 - 88.16
+    assert many["mark"] == "▲"
+    assert many["seconds_per_epoch"] == "7.0"
+    assert many["samples_per_second"] == "1010"
+    assert many["steps_per_second"] == "50"  # batches of 20
+    assert [row["mark"] for row in found if row["n"] == "1"] == ["", ""]
+    text = Path("out/report.md").read_text()
+    assert "| EquilibriumPropagation | 91.00 ± 1.00 | 3 | 0, 10, 20 |" in text
+
+
+def test_the_page_needs_nothing_else_and_shows_everything():
+    make_run(Path("logs/version_0"), 0.9, 0)
+    figures = Path("logs/version_0/figures")
+    figures.mkdir()
+    shutil.copy(_picture(), figures / "settling.png")
+    shutil.copy(_picture(), figures / "receptive_fields.png")
+    assert main(["report", "logs/version_0"]) == 0
+    page = Path("report/index.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert "http" not in re.sub(r"base64,[\w+/=]+", "", page)
+    assert page.count("data:image/png;base64,") == 4  # accuracy, angles, settling, receptive fields
+    assert "git_commit: abc" in page
+    assert "free_steps: 20" in page
+
+
+def _picture():
+    from matplotlib.figure import Figure
+
+    Figure(figsize=(1, 1)).savefig("picture.png")
+    return "picture.png"
+
+
+def test_unfinished_and_broken_runs_are_listed_and_spoil_nothing(capsys):
+    make_run(Path("logs/version_0"), 0.9, 0)
+    make_run(Path("logs/version_1"), None, 10, epochs=2)
+    make_run(Path("logs/version_2"), None, 20)
+    make_run(Path("logs/version_3"), 0.9, 30, epochs=0)
+    make_run(Path("logs/version_4"), 0.9, 40)
+    Path("logs/version_4/config.yaml").write_text("model: [")
+    make_run(Path("logs/version_5"), 0.9, 50)
+    Path("logs/version_5/config.yaml").write_text("model: 3")
+    Path("logs/version_6").mkdir()
+    make_run(Path("logs/version_7"), 0.9, 60)
+    Path("logs/version_7/config.yaml").unlink()
+    make_run(Path("logs/version_8"), 0.9, 70)
+    for events in Path("logs/version_8").glob("events*"):
+        events.write_bytes(events.read_bytes()[:100] + b"\x00garbage" * 50)
+    Path("logs/version_9").mkdir()
+    shutil.copy("logs/version_0/config.yaml", "logs/version_9/config.yaml")
+    assert main(["report", "logs"]) == 0
+    status = {Path(row["run"]).name: row["status"] for row in rows("report/runs.csv")}
+    assert len(status) == 10
+    assert status["version_0"] == "finished"
+    assert status["version_1"] == "unfinished: 2 of 3 epochs"
+    assert status["version_2"] == "not tested"
+    assert status["version_3"] == "unfinished: 0 of 3 epochs"
+    assert status["version_4"].startswith("broken: config.yaml")
+    assert status["version_5"].startswith("broken: config.yaml")
+    assert status["version_6"] == "empty"
+    assert status["version_7"] == "broken: no config.yaml"
+    assert status["version_8"] != "finished"
+    assert status["version_9"] == "empty: nothing was logged"
+    assert "10 runs, 1 finished" in capsys.readouterr().out
+    (setting,) = rows("report/settings.csv")
+    assert setting["n"] == "1"
+
+
+def test_a_real_run_is_reported_with_its_environment():
+    args = ["fit", "--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false"]
+    assert main([*args, "--trainer.callbacks", "[Settling]"]) == 0
+    assert main(["report", "lightning_logs"]) == 0
+    (row,) = rows("report/runs.csv")
+    assert row["status"] == "finished"
+    assert (row["rule"], row["net"], row["seed"]) == ("CorInfoMax", "64-200-10", "0")
+    page = Path("report/index.html").read_text()
+    assert "pytorch-lightning" in page
+    assert "settling of version_0" in page
+
+
+def test_without_finished_runs_the_report_says_so(capsys):
+    Path("logs/version_0").mkdir(parents=True)
+    assert main(["report", "logs"]) == 0
+    assert "1 runs, 0 finished" in capsys.readouterr().out
+    assert Path("report/index.html").is_file()
+
+
+@pytest.mark.parametrize("args", [[], ["nowhere"], ["."], ["logs", "--out", "/dev/null/report"]])
+def test_bad_input_gets_one_sentence(args, capsys):
+    if "logs" in args:
+        make_run(Path("logs/version_0"), 0.9, 0)
+    assert main(["report", *args]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_every_published_recipe_has_its_figure():
+    figures = {(e["data"], e["rule"], tuple(e["layer_sizes"]), e.get("loss")): e for e in PUBLISHED}
+    assert len(figures) == len(PUBLISHED)
+    count = 0
+    for path in CONFIGS.glob("*/*.yaml"):
+        if path.parent.name == "digits":
+            continue
+        text = path.read_text()
+        config = yaml.safe_load(text)
+        options = config["model"]["init_args"]
+        key = (
+            config["data"]["class_path"],
+            config["model"]["class_path"],
+            tuple(options["layer_sizes"]),
+            options.get("loss"),
+        )
+        assert float(text.split("Published: ")[1].split()[0]) == pytest.approx(figures[key]["mean"], abs=0.0051), path
+        count += 1
+    assert count == len(PUBLISHED)
