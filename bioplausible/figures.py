@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-"""Okabe & Ito's colours, which colour-blind readers can tell apart."""
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#000000")
+"""Okabe & Ito's colours, which colour-blind readers can tell apart, with grey for the yellow that pales on white."""
 
 
 def new_figure(

@@ -115,7 +115,7 @@ def _line(one: Run) -> dict[str, Any]:
         "run": str(one.path),
         "status": one.status,
         "rule": one.rule if known else "",
-        "data": one.data if known else "",
+        "data": one.data.removesuffix("DataModule") if known else "",
         "net": one.net if known else "",
         "loss": (one.loss or "") if known else "",
         "seed": one.seed if known else "",

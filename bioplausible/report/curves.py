@@ -48,7 +48,7 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
     shown = [entry for entry in names if any(entry[0] in run.curves for group in groups for run in group.runs)]
     if not shown:
         return None
-    figure, axes = new_figure(len(shown), columns=2)
+    figure, axes = new_figure(len(shown), columns=2, width=9 if len(shown) == 1 else 6)
     figure.suptitle(title)
     for axis, (name, label, scale) in zip(axes, shown, strict=True):
         for group in groups:
