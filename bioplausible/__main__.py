@@ -11,6 +11,7 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
   predict    write a checkpoint's predictions for the test split as CSV
   verify     replay recorded trajectories through a rule
   report     compare runs, seeds aggregated, with the published figures
+  sweep      train with many seeds and options, several at once
   benchmark  time the rules against what the machine can do
 
 COMMAND --help lists a command's options; recipes are in configs/.
@@ -24,14 +25,14 @@ def main(args: Sequence[str] | None = None) -> int:
         print(COMMANDS)
         return 0 if arguments else 2
 
-    from bioplausible import benchmark, cli, report, verify
+    from bioplausible import benchmark, cli, report, sweep, verify
     from bioplausible.errors import sentence
 
-    own = {"verify": verify.run, "benchmark": benchmark.run, "report": report.run}
+    own = {"verify": verify.run, "benchmark": benchmark.run, "report": report.run, "sweep": sweep.run}
     if arguments[0] not in own and arguments[0] not in cli.CommandLine.subcommands():
         print(
-            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify, benchmark or"
-            " report.",
+            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify, report,"
+            " sweep or benchmark.",
             file=sys.stderr,
         )
         return 2

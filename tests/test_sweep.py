@@ -1,0 +1,128 @@
+"""Sweeps: every combination, a failing one named, a killed one resumed, nothing trained twice."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bioplausible.__main__ import main
+from bioplausible.sweep import trials
+from tests.conftest import CONFIGS
+
+ROOT = Path(__file__).parents[1]
+RECIPE = CONFIGS / "digits/backpropagation.yaml"
+
+
+def sweep(*args):
+    """Runs a sweep in a process of its own and returns its exit status and what it printed."""
+    command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *args]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def runs():
+    with Path("out/report/runs.csv").open() as file:
+        return {Path(row["run"]).name: row for row in csv.DictReader(file)}
+
+
+def test_every_combination_has_its_name_and_arguments(tmp_path):
+    grid = {"model.init_args.loss": ["a", "b"], "trainer.max_epochs": ["1"]}
+    found = trials(RECIPE, [0, 10], grid, tmp_path, threads=1)
+    assert [t.name for t in found] == [f"seed={s},loss={v},max_epochs=1" for s in (0, 10) for v in "ab"]
+    assert found[1].arguments[:8] == [
+        "--config",
+        str(RECIPE),
+        "--seed_everything",
+        "0",
+        "--model.init_args.loss",
+        "b",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    ambiguous = trials(RECIPE, [0], {"a.lr": ["1"], "b.lr": ["2"]}, tmp_path, threads=1)
+    assert ambiguous[0].name == "seed=0,a.lr=1,b.lr=2"
+
+
+def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
+    few = ["--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.loss=cross_entropy,hinge"]
+    status, said = sweep(*few)
+    assert status == 1
+    assert "4 trials, 0 of them finished before" in said
+    assert "failed  seed=1,max_epochs=1,loss=hinge: model.loss: Expected" in said
+    assert "2 of 4 trials finished" in said
+    assert "Traceback" not in said
+    finished = {name for name, row in runs().items() if row["status"] == "finished"}
+    assert finished == {f"seed={s},max_epochs=1,loss=cross_entropy" for s in (0, 1)}
+    log = Path("out/backpropagation/seed=0,max_epochs=1,loss=cross_entropy/log.txt")
+    before = log.stat().st_mtime_ns
+    status, said = sweep(
+        "--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.loss=cross_entropy"
+    )
+    assert status == 0
+    assert "2 trials, 2 of them finished before" in said
+    assert log.stat().st_mtime_ns == before
+    assert Path("out/report/index.html").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_killed_sweep_leaves_nothing_running_and_goes_on():
+    long = ["--seeds", "0", "--grid", "trainer.max_epochs=25"]
+    command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *long]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = Path("out/backpropagation/seed=0,max_epochs=25")
+    patience = time.monotonic() + 120
+    while not (folder / "checkpoints/last.ckpt").is_file() and time.monotonic() < patience:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stopped = time.monotonic() + 60
+    while time.monotonic() < stopped:  # Ray takes a moment to see that its driver is gone
+        age = (folder / "checkpoints/last.ckpt").stat().st_mtime
+        time.sleep(3)
+        if (folder / "checkpoints/last.ckpt").stat().st_mtime == age:
+            break
+    else:
+        pytest.fail("training went on")
+    status, said = sweep(*long)
+    assert status == 0, said
+    row = runs()[folder.name]
+    assert row["status"] == "finished"
+    assert len([p for p in folder.parent.iterdir() if p.is_dir()]) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--config", "nothing.yaml"],
+        ["--config", str(RECIPE), "--seeds", "a"],
+        ["--config", str(RECIPE), "--seeds", "1,1"],
+        ["--config", str(RECIPE), "--grid", "beta"],
+        ["--config", str(RECIPE), "--grid", "beta=1,,2"],
+        ["--config", str(RECIPE), "--threads", "0"],
+    ],
+)
+def test_bad_input_gets_one_sentence(args, capsys):
+    assert main(["sweep", *args]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_a_folder_of_another_sweep_is_refused(capsys):
+    import yaml
+
+    folder = Path("out/backpropagation/seed=0")
+    folder.mkdir(parents=True)
+    (folder / "trial.yaml").write_text(yaml.safe_dump({"arguments": [], "recipe": "another"}))
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out"]) == 2
+    assert "another recipe" in capsys.readouterr().err
