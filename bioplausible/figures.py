@@ -1,12 +1,15 @@
 """How figures look, and where they go."""
 
+import io
 from pathlib import Path
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from torchvision.io import decode_png
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#000000")
 """Okabe & Ito's colours, which colour-blind readers can tell apart, with grey for the yellow that pales on white."""
@@ -34,13 +37,16 @@ def count_iterations(axis: Axes) -> None:
 
 def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100, format="png")  # drawn once: it takes longer than all else that a look does
     if trainer.log_dir is not None:
         path = Path(trainer.log_dir) / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+        path.write_bytes(buffer.getvalue())
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, global_step=trainer.global_step - 1)
+            image = decode_png(torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8))
+            logger.experiment.add_image(name, image[:3], global_step=trainer.global_step - 1)
 
 
 def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:
