@@ -19,7 +19,11 @@ COMMAND --help lists a command's options; recipes are in configs/.
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0, 1 where ``verify`` found a difference, 2 for a user's mistake."""
+    """Runs a command and returns its exit status.
+
+    0; 1 where ``verify`` found a difference or a trial of ``sweep`` failed; 2 for a user's mistake; 128 + its number
+    where a signal ended training.
+    """
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(COMMANDS)
@@ -40,14 +44,13 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if arguments[0] in own:
             return own[arguments[0]](arguments[1:])
-        cli.run(arguments)
+        return cli.run(arguments)
     except Exception as error:
         cause = sentence(error)
         if cause is None:
             raise
         print(f"error: {cause}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

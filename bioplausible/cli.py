@@ -10,13 +10,14 @@ from typing import Any, cast
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from bioplausible.arguments import CommandArguments
 from bioplausible.callbacks.checkpoint import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.callbacks.predictions import PredictionsCSV
 from bioplausible.callbacks.progress import LiveProgressBar
+from bioplausible.callbacks.stop_on_signal import StopOnSignal
 from bioplausible.callbacks.throughput import SamplesPerSecond
 from bioplausible.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
 from bioplausible.data import ImageDataModule
@@ -60,6 +61,7 @@ class CommandLine(LightningCLI):
 
     def __init__(self, args: list[str], callbacks: Sequence[Callback] = ()) -> None:
         self.further_callbacks = callbacks
+        self.stop_on_signal = StopOnSignal()
         strict = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             LearningRule,
@@ -170,7 +172,7 @@ class CommandLine(LightningCLI):
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
             if every is not None and trainer.get("enable_checkpointing") is False:
                 raise UserError("checkpoint_every_n_steps needs checkpoints: leave out enable_checkpointing false.")
-            callbacks.append(SamplesPerSecond())
+            callbacks += [SamplesPerSecond(), self.stop_on_signal]
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
@@ -197,6 +199,12 @@ class CommandLine(LightningCLI):
     def after_fit(self) -> None:
         """Tests the final weights, and prints where the run lies and how good it is."""
         if self.trainer.interrupted:
+            return
+        if self.stop_on_signal.signal is not None:
+            print(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
+            last = self.trainer.checkpoint_callback
+            if isinstance(last, ModelCheckpoint) and last.best_model_path:
+                print(f"go on with         python -m bioplausible fit --ckpt_path {last.best_model_path}")
             return
         validation = self.trainer.callback_metrics.get("val/accuracy")
         if validation is None and self.datamodule.validation_split:  # the run ended within an epoch
@@ -270,8 +278,8 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", "(?s)" + message)
 
 
-def run(args: list[str], callbacks: Sequence[Callback] = ()) -> None:
-    """Runs one of LightningCLI's commands.
+def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
+    """Runs one of LightningCLI's commands and returns its exit status: 128 + its number where a signal ended it, or 0.
 
     Args:
         args: the command and its options.
@@ -280,7 +288,8 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> None:
     Raises:
         UserError: a mistake that the user can cure.
     """
-    CommandLine(complete_arguments(args), callbacks)
+    stopped = CommandLine(complete_arguments(args), callbacks).stop_on_signal.signal
+    return 0 if stopped is None else 128 + stopped
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["bioplausible.cli", "bioplausible.verify", "sklearn.datasets"])
 
 
-def _main(args: list[str], folder: str, kill_before_step: int | None) -> None:
+def _main(args: list[str], folder: str, kill_before_step: int | None, number: int) -> None:
     os.chdir(folder)
     sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as at the command line
@@ -24,15 +24,15 @@ def _main(args: list[str], folder: str, kill_before_step: int | None) -> None:
 
         def on_train_batch_start(self, batch, batch_idx):
             if self.global_step == kill_before_step:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
 
         LearningRule.on_train_batch_start = on_train_batch_start
     os._exit(main(args))
 
 
-def command_line(args: list[str], folder, kill_before_step: int | None = None) -> int:
+def command_line(args: list[str], folder, kill_before_step: int | None = None, number: int = signal.SIGKILL) -> int:
     """Runs ``python -m bioplausible args`` in a folder and returns its exit status (−9: killed)."""
-    process = CONTEXT.Process(target=_main, args=(args, str(folder), kill_before_step))
+    process = CONTEXT.Process(target=_main, args=(args, str(folder), kill_before_step, number))
     process.start()
     process.join()
     return process.exitcode

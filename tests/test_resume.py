@@ -1,6 +1,7 @@
 """Oracle: a run that nobody interrupted."""
 
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,6 +113,20 @@ def test_a_run_resumes_where_max_steps_cut_its_epoch(tmp_path):
             assert command_line([*args, "--trainer.max_steps", step], folder) == 0
     whole, parts = (result(tmp_path / name)[0] for name in ("whole", "parts"))
     assert whole["global_step"] == 25
+    assert list(differences(whole, parts)) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("step", [7, 10, 11])
+def test_a_signal_ends_training_after_the_batch_and_it_resumes_to_the_same_bits(number, status, step, tmp_path):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    args = [*ARGS, "--trainer.max_epochs", "2"]
+    assert command_line(args, tmp_path / "whole") == 0
+    assert command_line(args, tmp_path / "parts", kill_before_step=step, number=number) == status
+    assert result(tmp_path / "parts")[0]["global_step"] == step + 1
+    assert command_line(["fit", "--ckpt_path", "last"], tmp_path / "parts") == 0
+    whole, parts = (result(tmp_path / name)[0] for name in ("whole", "parts"))
     assert list(differences(whole, parts)) == []
 
 

@@ -78,8 +78,9 @@ class BestCheckpoint(_RunCheckpoint):
             self.best_model_score = self.kth_value = None  # type: ignore[assignment]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the checkpoint where this epoch was validated and is the best."""
-        if self.monitor in trainer.callback_metrics:
+        """Writes the checkpoint where this epoch went to its end, was validated and is the best."""
+        cut = trainer.fit_loop.epoch_loop.batch_idx + 1 < trainer.num_training_batches
+        if self.monitor in trainer.callback_metrics and not cut:
             super().on_train_epoch_end(trainer, pl_module)
 
 
