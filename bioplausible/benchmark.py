@@ -22,10 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import bioplausible.data
 from bioplausible.arguments import CommandArguments
-from bioplausible.cli import recipes
 from bioplausible.cli import run as run_command_line
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError
+from bioplausible.paths import recipes
 from bioplausible.rules import LearningRule
 
 RULES = (

@@ -24,15 +24,10 @@ from bioplausible.data import ImageDataModule
 from bioplausible.environment import environment
 from bioplausible.errors import UserError
 from bioplausible.loggers import RunLogger
+from bioplausible.paths import recipes
 from bioplausible.rules import LearningRule
 
 CONFIG_IN_CHECKPOINT = "run_config"
-
-
-def recipes() -> Path:
-    """Returns the folder of the recipes: inside an installed package, beside it in a checkout."""
-    installed = Path(__file__).with_name("configs")
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -45,9 +40,9 @@ class SaveRunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
-        if stage == "fit":
+        if stage == "fit" and trainer.logger is not None and trainer.log_dir is not None:
             super().setup(trainer, pl_module, stage)
-            if trainer.is_global_zero and trainer.log_dir is not None and not cast(Any, trainer).fast_dev_run:
+            if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run:
                 note = yaml.safe_dump(environment(), sort_keys=False)
                 Path(trainer.log_dir, "environment.yaml").write_text(note)
 

@@ -20,7 +20,9 @@ def environment() -> dict[str, str | int]:
             found[package] = "not installed"
     found["processor"] = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     found["threads"] = torch.get_num_threads()
-    found["git_commit"] = _git("rev-parse", "HEAD") or "none"
+    # an installed package may lie within the checkout of something else
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    found["git_commit"] = (ours and _git("rev-parse", "HEAD")) or "none"
     if found["git_commit"] != "none":
         found["git_changes"] = "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no"
     return found

@@ -39,7 +39,7 @@ def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100, format="png")  # drawn once: it takes longer than all else that a look does
-    if trainer.log_dir is not None:
+    if trainer.logger is not None and trainer.log_dir is not None:
         path = Path(trainer.log_dir) / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(buffer.getvalue())

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from bioplausible import report
 from bioplausible.arguments import CommandArguments
 from bioplausible.checkpoints import newest_checkpoint
 from bioplausible.errors import UserError
-from bioplausible.report.runs import find_runs, read_run
+from bioplausible.report.runs import read_run
 
 NOTE = "trial.yaml"
 """File in a trial's folder that says what it is a trial of."""
@@ -31,23 +32,18 @@ class Trial:
     """One combination.
 
     Attributes:
-        name: ``seed=0,beta=0.5``; the folder of its run.
-        folder: that folder.
+        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, and the combination.
+        folder: folder of its run.
         arguments: of ``fit``.
-        recipe: the recipe's text, to know again what was trained.
+        what: seed, options and the recipe's text, to know again what was trained.
         threads: threads that torch computes with.
     """
 
     name: str
     folder: str
     arguments: list[str]
-    recipe: str
+    what: dict[str, Any]
     threads: int
-
-    @property
-    def note(self) -> dict[str, Any]:
-        """What the folder's note says."""
-        return {"arguments": self.arguments, "recipe": self.recipe}
 
 
 def trials(recipe: Path, seeds: Sequence[int], grid: dict[str, list[str]], out: Path, threads: int) -> list[Trial]:
@@ -66,14 +62,16 @@ def trials(recipe: Path, seeds: Sequence[int], grid: dict[str, list[str]], out: 
     found = []
     for seed, values in product(seeds, product(*grid.values())):
         options = dict(zip(grid, values, strict=True))
-        name = ",".join([f"seed={seed}", *(f"{short[key]}={value}" for key, value in options.items())])
+        combination = ",".join([f"seed={seed}", *(f"{short[key]}={value}" for key, value in options.items())])
+        kind = f"{recipe.resolve().parent.name}/{recipe.stem}"
         arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
         for key, value in options.items():
             arguments += [f"--{key}", value]
-        folder = out / recipe.stem / name.replace("/", "_")
-        arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", recipe.stem]
+        folder = out / kind / combination.replace("/", "_")
+        arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
         arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
-        found.append(Trial(name, str(folder), arguments, recipe.read_text(), threads))
+        what = {"seed": seed, "options": options, "recipe": recipe.read_text()}
+        found.append(Trial(f"{kind}/{combination}", str(folder), arguments, what, threads))
     return found
 
 
@@ -87,7 +85,7 @@ def is_finished(trial: Trial) -> bool:
     note = folder / NOTE
     if not note.is_file():
         return False
-    if yaml.safe_load(note.read_text()) != trial.note:
+    if yaml.safe_load(note.read_text()) != trial.what:
         raise UserError(
             f"{folder} holds a trial of another recipe or with other options: name another folder with --out, or delete"
             " this one."
@@ -109,7 +107,7 @@ def run_trial(trial: Trial) -> float:
     else:
         shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
         folder.mkdir(parents=True)
-        note.write_text(yaml.safe_dump(trial.note))
+        note.write_text(yaml.safe_dump(trial.what))
     log = folder / "log.txt"
     with log.open("a") as file:
         status = subprocess.run(
@@ -162,18 +160,27 @@ def run(args: Sequence[str]) -> int:
     cpus = options.cpus or os.cpu_count() or 1
     if options.threads < 1 or cpus < options.threads:
         raise UserError(f"threads is {options.threads}: it must lie between 1 and the {cpus} cores.")
-    grid = dict(_grid_entry(entry) for entry in options.grid)
+    grid: dict[str, list[str]] = {}
+    for entry in options.grid:
+        key, values = _grid_entry(entry)
+        grid[key] = grid.get(key, []) + values
     for recipe in options.config:
         if not recipe.is_file():
             raise UserError(f"There is no recipe {recipe}: name a YAML file such as those in configs/.")
     out = options.out.resolve()
     every = [t for recipe in options.config for t in trials(recipe, seeds, grid, out, options.threads)]
+    if len({trial.folder for trial in every}) < len(every):
+        raise UserError("Two trials would have the same folder: give each recipe (by folder and name) and value once.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder with --out.") from error
     waiting = [trial for trial in every if not is_finished(trial)]
     print(f"{len(every)} trials, {len(every) - len(waiting)} of them finished before", flush=True)
     failures = _on_ray(waiting, cpus, options.address, out) if waiting else {}
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
-    found = find_runs([out / recipe.stem for recipe in options.config if (out / recipe.stem).is_dir()])
+    found = [read_run(Path(trial.folder)) for trial in every]
     report.write(found, out / "report")
     print(f"{sum(r.finished for r in found)} of {len(every)} trials finished\nreport  {out / 'report' / 'index.html'}")
     return 1 if failures else 0
@@ -231,6 +238,7 @@ def _integers(text: str) -> list[int]:
 
 def _grid_entry(entry: str) -> tuple[str, list[str]]:
     key, _, values = entry.partition("=")
-    if not key or not values or "" in values.split(","):
+    found = re.split(r",(?![^\[{]*[\]}])", values)  # commas within brackets belong to a value
+    if not key or "" in found:
         raise UserError(f"grid is {entry!r}: give KEY=V1,V2, such as model.init_args.beta=0.5,1.0.")
-    return key.removeprefix("--"), values.split(",")
+    return key.removeprefix("--"), found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bioplausible import sweep as sweep_module
 from bioplausible.__main__ import main
 from bioplausible.sweep import trials
 from tests.conftest import CONFIGS
@@ -37,7 +38,9 @@ def runs():
 def test_every_combination_has_its_name_and_arguments(tmp_path):
     grid = {"model.init_args.loss": ["a", "b"], "trainer.max_epochs": ["1"]}
     found = trials(RECIPE, [0, 10], grid, tmp_path, threads=1)
-    assert [t.name for t in found] == [f"seed={s},loss={v},max_epochs=1" for s in (0, 10) for v in "ab"]
+    assert [t.name for t in found] == [
+        f"digits/backpropagation/seed={s},loss={v},max_epochs=1" for s in (0, 10) for v in "ab"
+    ]
     assert found[1].arguments[:8] == [
         "--config",
         str(RECIPE),
@@ -49,7 +52,7 @@ def test_every_combination_has_its_name_and_arguments(tmp_path):
         "1",
     ]
     ambiguous = trials(RECIPE, [0], {"a.lr": ["1"], "b.lr": ["2"]}, tmp_path, threads=1)
-    assert ambiguous[0].name == "seed=0,a.lr=1,b.lr=2"
+    assert ambiguous[0].name == "digits/backpropagation/seed=0,a.lr=1,b.lr=2"
 
 
 def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
@@ -57,12 +60,12 @@ def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
     status, said = sweep(*few)
     assert status == 1
     assert "4 trials, 0 of them finished before" in said
-    assert "failed  seed=1,max_epochs=1,loss=hinge: model.loss: Expected" in said
+    assert "failed  digits/backpropagation/seed=1,max_epochs=1,loss=hinge: model.loss: Expected" in said
     assert "2 of 4 trials finished" in said
     assert "Traceback" not in said
     finished = {name for name, row in runs().items() if row["status"] == "finished"}
     assert finished == {f"seed={s},max_epochs=1,loss=cross_entropy" for s in (0, 1)}
-    log = Path("out/backpropagation/seed=0,max_epochs=1,loss=cross_entropy/log.txt")
+    log = Path("out/digits/backpropagation/seed=0,max_epochs=1,loss=cross_entropy/log.txt")
     before = log.stat().st_mtime_ns
     status, said = sweep(
         "--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.loss=cross_entropy"
@@ -78,7 +81,7 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on():
     long = ["--seeds", "0", "--grid", "trainer.max_epochs=25"]
     command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *long]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder = Path("out/backpropagation/seed=0,max_epochs=25")
+    folder = Path("out/digits/backpropagation/seed=0,max_epochs=25")
     patience = time.monotonic() + 120
     while not (folder / "checkpoints/last.ckpt").is_file() and time.monotonic() < patience:
         time.sleep(0.05)
@@ -109,6 +112,9 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on():
         ["--config", str(RECIPE), "--grid", "beta"],
         ["--config", str(RECIPE), "--grid", "beta=1,,2"],
         ["--config", str(RECIPE), "--threads", "0"],
+        ["--config", str(RECIPE), "--config", str(RECIPE)],
+        ["--config", str(RECIPE), "--grid", "a=1,1"],
+        ["--config", str(RECIPE), "--out", "/dev/null/x"],
     ],
 )
 def test_bad_input_gets_one_sentence(args, capsys):
@@ -118,11 +124,21 @@ def test_bad_input_gets_one_sentence(args, capsys):
     assert error.count("\n") == 1
 
 
+def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sweep_module, "_on_ray", lambda waiting, *_: seen.extend(waiting) or {})
+    grid = ["--grid", "model.init_args.layer_sizes=[64,100,10],[64,200,10]", "--grid", "x=1", "--grid", "x=2"]
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
+    assert len(seen) == 4
+    assert {t.what["options"]["model.init_args.layer_sizes"] for t in seen} == {"[64,100,10]", "[64,200,10]"}
+    assert {t.what["options"]["x"] for t in seen} == {"1", "2"}
+
+
 def test_a_folder_of_another_sweep_is_refused(capsys):
     import yaml
 
-    folder = Path("out/backpropagation/seed=0")
+    folder = Path("out/digits/backpropagation/seed=0")
     folder.mkdir(parents=True)
-    (folder / "trial.yaml").write_text(yaml.safe_dump({"arguments": [], "recipe": "another"}))
+    (folder / "trial.yaml").write_text(yaml.safe_dump({"seed": 0, "options": {}, "recipe": "another"}))
     assert main(["sweep", "--config", str(RECIPE), "--out", "out"]) == 2
     assert "another recipe" in capsys.readouterr().err

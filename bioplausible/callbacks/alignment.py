@@ -48,8 +48,9 @@ class Alignment(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Computes backpropagation's gradients where it is time, before the weights move."""
         self._gradients = []
-        if (trainer.global_step + 1) % self.every_n_steps == 0 and isinstance(pl_module, LearningRule):
-            self._gradients = backpropagation_gradients(pl_module, batch[0].flatten(1), batch[1])
+        known = isinstance(pl_module, LearningRule) and hasattr(pl_module, "connections")
+        if (trainer.global_step + 1) % self.every_n_steps == 0 and known:
+            self._gradients = backpropagation_gradients(cast(LearningRule, pl_module), batch[0].flatten(1), batch[1])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -18,16 +18,16 @@ class CompileRelaxation(Callback):
     """
 
     def __init__(self) -> None:
-        self._done = False
+        self._tried: LightningModule | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Replaces the rule's ``relax`` by its compiled form, once."""
         relax = getattr(pl_module, "relax", None)
         if relax is None:
             raise UserError(f"{type(pl_module).__name__} has no relaxation to compile: leave out CompileRelaxation.")
-        if self._done:  # for another stage
+        if self._tried is pl_module:  # for another stage
             return
-        self._done = True
+        self._tried = pl_module
         try:
             torch.compile(torch.sin)(torch.zeros(8))
         except Exception as error:  # each backend raises its own

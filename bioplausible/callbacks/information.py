@@ -58,7 +58,8 @@ class Information(Observer):
         def watch(t: int, activity: list[Tensor], step_size: float) -> None:
             if t == 0:
                 phases.append([])
-            phases[-1].append(information_of(rule, activity))
+            name = "free" if len(phases) == 1 else "nudged"  # the third phase has no estimates of its own
+            phases[-1].append(information_of(rule, activity, name))
 
         rule.watch = watch
         try:
@@ -72,15 +73,16 @@ class Information(Observer):
         log_figure(trainer, "information", figure)
 
 
-def information_of(rule: CorInfoMax, activity: list[Tensor]) -> dict[str, float]:
+def information_of(rule: CorInfoMax, activity: list[Tensor], phase: str) -> dict[str, float]:
     """Returns the information of every pair in nats by direction, layer and definition (``published …`` or not).
 
     Args:
-        rule: the rule; its estimates of the free phase are the published definition's R.
+        rule: the rule.
         activity: r_0 … r_L, each (n × d_k).
+        phase: ``free`` or ``nudged``, whose estimates are the published definition's R.
     """
     found: dict[str, float] = {}
-    estimates, ε = rule.correlations["free"], rule.epsilon
+    estimates, ε = rule.correlations[phase], rule.epsilon
     for k in range(1, len(activity)):
         pre, post, connection = activity[k - 1], activity[k], rule.connections[k - 1]
         ways = [("forward", k, post, post - connection.feedforward(pre))]

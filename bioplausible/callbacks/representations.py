@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.trainer.states import TrainerFn
 from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -13,6 +14,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.utils import make_grid, save_image
 
 from bioplausible.callbacks.observer import Observer
+from bioplausible.data.batches import Images
 from bioplausible.errors import UserError
 from bioplausible.figures import log_figure, log_scalars, new_figure
 from bioplausible.rules import LearningRule
@@ -28,24 +30,37 @@ class Representations(Observer):
     0.001), ``…_dead`` (share of units silent for every image) and ``…_saturated`` (share of units that are not silent
     and have the same activity for every image); histograms of activities, weights and updates; the rows of W_1 as
     images (``receptive_fields``, the first 64 units, each scaled to its own largest weight; grey is 0); the confusion
-    matrix of each validation; and, if asked for, a t-SNE map of every hidden layer at the end.
+    matrix of the validation split; and, if asked for, a t-SNE map of every hidden layer at the end.
 
     Args:
         every_n_steps: steps between two looks; one takes about half a second.
+        confusion_every_n_steps: the confusion matrix is that of the first validation so many steps after the last one
+            shown, and of the last validation.
         samples: number of training images.
         tsne: whether to draw the maps; scikit-learn takes some seconds a layer.
 
     Raises:
-        UserError: the interval or the number of images is not positive.
+        UserError: an interval is not positive, or there are fewer than ten images.
     """
 
-    def __init__(self, every_n_steps: int = 20_000, samples: int = 500, tsne: bool = False) -> None:
+    def __init__(
+        self,
+        every_n_steps: int = 20_000,
+        confusion_every_n_steps: int = 2000,
+        samples: int = 500,
+        tsne: bool = False,
+    ) -> None:
         super().__init__(every_n_steps)
-        if samples < 1:
-            raise UserError(f"samples is {samples}: it must be at least 1.")
+        if confusion_every_n_steps < 1:
+            raise UserError(f"confusion_every_n_steps is {confusion_every_n_steps}: it must be at least 1.")
+        if samples < 10:
+            raise UserError(f"samples is {samples}: it must be at least 10.")
+        self.confusion_every_n_steps = confusion_every_n_steps
         self.samples = samples
         self.tsne = tsne
         self._validated: list[tuple[Tensor, Tensor]] = []
+        self._last: list[tuple[Tensor, Tensor]] = []
+        self._shown_at = -confusion_every_n_steps
 
     def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
         """Logs scalars, histograms and receptive fields."""
@@ -72,7 +87,7 @@ class Representations(Observer):
         if fields is not None:
             for board in _boards(trainer):
                 board.add_image("receptive_fields", fields, step)
-            if trainer.log_dir is not None:
+            if trainer.logger is not None and trainer.log_dir is not None:
                 path = Path(trainer.log_dir) / "figures" / "receptive_fields.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_image(fields, path)
@@ -91,12 +106,21 @@ class Representations(Observer):
             self._validated.append((outputs, batch[1]))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the confusion matrix."""
+        """Draws the confusion matrix where it is time."""
         validated, self._validated = self._validated, []
-        if not validated or trainer.sanity_checking or not isinstance(pl_module, LearningRule):
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, LearningRule):
             return
+        self._last = validated
+        if trainer.global_step >= self._shown_at + self.confusion_every_n_steps:
+            self._draw_confusion(trainer, pl_module)
+
+    def _draw_confusion(self, trainer: Trainer, rule: LearningRule) -> None:
+        validated, self._last = self._last, []
+        if not validated:
+            return
+        self._shown_at = trainer.global_step
         predicted, true = (torch.cat(column) for column in zip(*validated, strict=True))
-        classes = pl_module.layer_sizes[-1]
+        classes = rule.layer_sizes[-1]
         matrix = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
         figure, (axis,) = new_figure(1, width=5.5, height=5)
         axis.grid(visible=False)
@@ -108,8 +132,10 @@ class Representations(Observer):
         log_figure(trainer, "confusion_matrix", figure)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks once more, and draws the maps if asked for."""
+        """Looks once more, draws the last confusion matrix, and the maps if asked for."""
         super().on_train_end(trainer, pl_module)
+        if isinstance(pl_module, LearningRule):
+            self._draw_confusion(trainer, pl_module)
         if not self.tsne or not isinstance(pl_module, LearningRule):
             return
         images, labels = self._images(trainer, pl_module)
@@ -131,8 +157,12 @@ class Representations(Observer):
     def _images(self, trainer: Trainer, rule: LearningRule) -> tuple[Tensor, Tensor]:
         dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
         count = min(self.samples, len(dataset))
-        x, y = dataset[torch.arange(count)]
-        return x.flatten(1).to(rule.device, rule.dtype), y
+        if isinstance(dataset, Images):
+            x, y = dataset[torch.arange(count)]
+        else:
+            samples = [dataset[i] for i in range(count)]
+            x, y = torch.stack([image for image, _ in samples]), torch.tensor([int(label) for _, label in samples])
+        return x.flatten(1).to(next(rule.parameters())), y
 
 
 def receptive_fields(rule: LearningRule, image_shape: tuple[int, int, int] | None, units: int = 64) -> Tensor | None:

@@ -8,6 +8,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from bioplausible.callbacks.observer import Observer
+from bioplausible.errors import UserError
 from bioplausible.figures import count_iterations, log_figure, log_scalars, new_figure
 from bioplausible.rules import LearningRule, Phase
 
@@ -19,12 +20,14 @@ class Trajectory:
     Attributes:
         residuals: of each iteration 1 … T and layer 1 … L, RMS(r_k(t) − r_k(t−1)) / η_t, (T × L).
         energies: mean energy of the samples at t = 0 … T, or none where the rule descends no energy.
-        unsettled: share of the samples whose residual in some layer exceeds the tolerance at the end.
+        unsettled: of each layer, the share of the samples whose residual exceeds the tolerance at the end.
+        samples_unsettled: the share of the samples of which that holds in some layer.
     """
 
     residuals: list[list[float]] = field(default_factory=list)
     energies: list[float] = field(default_factory=list)
-    unsettled: float = 0.0
+    unsettled: list[float] = field(default_factory=list)
+    samples_unsettled: float = 0.0
 
 
 def trajectories(rule: LearningRule, x: Tensor, target: Tensor, tolerance: float) -> dict[str, Trajectory]:
@@ -51,7 +54,7 @@ def trajectories(rule: LearningRule, x: Tensor, target: Tensor, tolerance: float
     iterated = {name: phase for name, phase in phases.items() if phase.previous}
     return {
         name: _trajectory(rule, phase, states, target, tolerance)
-        for (name, phase), states in zip(iterated.items(), seen, strict=True)
+        for (name, phase), states in zip(iterated.items(), seen, strict=False)  # a rule may not let itself be watched
     }
 
 
@@ -67,7 +70,9 @@ def _trajectory(
     for (before, _), (now, step_size) in pairwise(states):
         speeds = [(a - b).square().mean(1).sqrt() / step_size for a, b in zip(now[1:], before[1:], strict=True)]
         result.residuals.append([float(speed.square().mean().sqrt()) for speed in speeds])
-    result.unsettled = float((torch.stack(speeds).amax(0) > tolerance).float().mean())
+    moving = torch.stack(speeds) > tolerance
+    result.unsettled = moving.float().mean(1).tolist()
+    result.samples_unsettled = float(moving.any(0).float().mean())
     return result
 
 
@@ -75,15 +80,21 @@ class Settling(Observer):
     """Shows how activities settle: residual of each layer and energy, iteration by iteration.
 
     Logs, for each phase that iterates, ``settling/<phase>_residual_layer_k`` and ``settling/<phase>_energy`` at its
-    end, ``settling/<phase>_unsettled`` (the share of samples that still move), and the figure ``settling``.
+    end, ``settling/<phase>_unsettled`` (the share of samples that still move; also layer by layer), and the figure
+    ``settling``.
 
     Args:
         every_n_steps: steps between two looks; one takes about half a second, most of it for the figure.
         tolerance: residual below which a sample counts as settled, in activity per unit of neural time.
+
+    Raises:
+        UserError: the interval or the tolerance is not positive.
     """
 
     def __init__(self, every_n_steps: int = 20_000, tolerance: float = 0.1) -> None:
         super().__init__(every_n_steps)
+        if tolerance <= 0:
+            raise UserError(f"tolerance is {tolerance}: it must be positive.")
         self.tolerance = tolerance
 
     def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
@@ -95,7 +106,8 @@ class Settling(Observer):
         for name, trajectory in found.items():
             for k, residual in enumerate(trajectory.residuals[-1], start=1):
                 scalars[f"settling/{name}_residual_layer_{k}"] = residual
-            scalars[f"settling/{name}_unsettled"] = trajectory.unsettled
+                scalars[f"settling/{name}_unsettled_layer_{k}"] = trajectory.unsettled[k - 1]
+            scalars[f"settling/{name}_unsettled"] = trajectory.samples_unsettled
             if trajectory.energies:
                 scalars[f"settling/{name}_energy"] = trajectory.energies[-1]
         log_scalars(trainer, scalars)
@@ -109,7 +121,7 @@ class Settling(Observer):
                 axis.plot(range(1, len(shown) + 1), shown, marker=".", label=f"layer {k}")
             axis.axhline(self.tolerance, color="black", linestyle=":", label="tolerance")
             axis.set(
-                title=f"{name} phase: {trajectory.unsettled:.0%} of the samples not settled",
+                title=f"{name} phase: {trajectory.samples_unsettled:.0%} of the samples not settled",
                 ylabel="residual (activity per unit of neural time)",
                 yscale="log",
             )

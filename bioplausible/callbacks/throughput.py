@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class SamplesPerSecond(Callback):
-    """Logs ``throughput/samples_per_second`` of each training epoch, validation and checkpoints excluded."""
+    """Logs ``throughput/samples_per_second`` of each training epoch: all that a batch takes, validation excluded."""
 
     def __init__(self) -> None:
         self._samples = 0

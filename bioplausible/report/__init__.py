@@ -53,7 +53,7 @@ def write(runs: Sequence[Run], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     groups = group(runs)
     sections = [_section(list(members)) for _, members in groupby(groups, key=lambda g: (g.first.data, g.first.net))]
-    table = [_line(r) for r in runs]
+    table = [_line(r) for r in runs]  # after the groups, which note what they leave out
     page = Path(__file__).with_name("page.html").read_text()
     html = (
         Environment(autoescape=True)
@@ -113,7 +113,7 @@ def _line(one: Run) -> dict[str, Any]:
     known = bool(one.config)
     return {
         "run": str(one.path),
-        "status": one.status,
+        "status": f"{one.status}; {one.note}" if one.note else one.status,
         "rule": one.rule if known else "",
         "data": one.data.removesuffix("DataModule") if known else "",
         "net": one.net if known else "",

@@ -12,6 +12,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bioplausible.errors import UserError
 
+NO_RESULT = {
+    *(f"data.{name}" for name in ("num_workers", "data_dir", "mirror", "evaluation_batch_size")),
+    *(f"trainer.{name}" for name in ("logger", "callbacks", "plugins", "profiler", "default_root_dir", "barebones")),
+    *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing", "autolog_hparams")),
+    *(f"trainer.{name}" for name in ("log_every_n_steps", "num_sanity_val_steps", "detect_anomaly", "accelerator")),
+    *(f"trainer.{name}" for name in ("limit_val_batches", "limit_predict_batches", "check_val_every_n_epoch")),
+    "trainer.val_check_interval",
+}
+"""Options that bear on no result of training: runs that differ in them alone are seeds of one setting."""
+
 Curve = dict[int, float]
 """Values by training step."""
 
@@ -27,6 +37,8 @@ class Run:
         environment: versions, git commit and machine, where it noted them.
         curves: every scalar that it logged, by name.
         seconds_per_epoch: median over the epochs, validation included; None before two epochs.
+        ended: time of the last thing that it logged, in seconds since 1970.
+        note: what else a reader should know.
     """
 
     path: Path
@@ -35,6 +47,8 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
     seconds_per_epoch: float | None = None
+    ended: float = 0.0
+    note: str = ""
 
     @property
     def finished(self) -> bool:
@@ -70,12 +84,19 @@ class Run:
     @property
     def settings(self) -> str:
         """All of model, data and length that bears on results, as text: runs that agree are seeds of one setting."""
-        parts = {name: self.config.get(name) for name in ("model", "data")}
-        limits = {name: self.config.get("trainer", {}).get(name) for name in ("max_epochs", "max_steps", "precision")}
-        ignored = {"num_workers", "data_dir", "mirror", "evaluation_batch_size"}  # they change no result
-        data = parts["data"] or {}
-        inner = {name: value for name, value in (data.get("init_args") or {}).items() if name not in ignored}
-        return yaml.safe_dump({**parts, "data": {**data, "init_args": inner}, "trainer": limits})
+        return yaml.safe_dump(self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Each option of model, data and Trainer that bears on results, by its name on the command line."""
+        found: dict[str, Any] = {}
+        for part in ("model", "data"):
+            found[part] = self.config[part]["class_path"]
+            for name, value in (self.config[part].get("init_args") or {}).items():
+                found[f"{part}.{name}"] = value
+        for name, value in (self.config.get("trainer") or {}).items():
+            found[f"trainer.{name}"] = value
+        return {name: value for name, value in found.items() if name not in NO_RESULT}
 
     def last(self, name: str) -> float | None:
         """Returns a scalar's last value."""
@@ -108,13 +129,20 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
 def read_run(path: Path) -> Run:
     """Returns what a run left; whatever is wrong with it stands in its ``status``."""
     run = Run(path)
+    if not path.is_dir():
+        run.status = "not started"
+        return run
     config = path / "config.yaml"
     if not config.is_file():
         run.status = "broken: no config.yaml" if any(path.iterdir()) else "empty"
+        log = path / "log.txt"
+        if log.is_file():  # of a sweep's trial that failed before it trained
+            said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            run.status = f"failed: {said[-1].removeprefix('error: ')}" if said else "failed"
         return run
     try:
         run.config = yaml.safe_load(config.read_text())
-        _ = run.rule, run.data, run.net, run.seed, run.settings
+        _ = run.rule, run.data, run.net, run.loss, run.seed, run.settings, _planned(run)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError, OSError) as error:
         run.config = {}
         run.status = f"broken: config.yaml is unreadable ({type(error).__name__})"
@@ -133,6 +161,7 @@ def read_run(path: Path) -> Run:
         run.status = f"broken: its logs are unreadable ({type(error).__name__})"
         return run
     run.curves = {tag: {event.step: event.value for event in found} for tag, found in scalars.items()}
+    run.ended = max((event.wall_time for logged in scalars.values() for event in logged), default=0.0)
     times = sorted({event.step: event.wall_time for event in scalars.get("train/accuracy", [])}.items())
     if len(times) > 1:
         run.seconds_per_epoch = median(b - a for (_, a), (_, b) in pairwise(times))
@@ -140,11 +169,17 @@ def read_run(path: Path) -> Run:
     return run
 
 
+def _planned(run: Run) -> tuple[int | None, int | None]:
+    trainer = run.config.get("trainer") or {}
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
+    return None if epochs is None else int(epochs), None if steps is None else int(steps)
+
+
 def _status(run: Run, epochs: int) -> str:
     if not run.curves:
         return "empty: nothing was logged"
-    trainer = run.config.get("trainer", {})
-    planned, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    trainer = run.config.get("trainer") or {}
+    planned, steps = _planned(run)
     done = max((step for curve in run.curves.values() for step in curve), default=0) + 1
     reached = (planned not in (None, -1) and epochs >= planned) or (steps not in (None, -1) and done >= steps)
     stops_early = "EarlyStopping" in yaml.safe_dump(trainer.get("callbacks")) or trainer.get("max_time") is not None

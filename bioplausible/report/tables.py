@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from bioplausible.paths import recipes
 from bioplausible.report.runs import Run
 
 PUBLISHED: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
@@ -43,9 +44,11 @@ class Group:
 
     Attributes:
         runs: the finished ones, one a seed (of two with the same seed, the later).
+        differs: what tells it from other settings of the same rule, data set and net, as ``beta=0.5``.
     """
 
     runs: list[Run]
+    differs: str = ""
 
     @property
     def first(self) -> Run:
@@ -54,9 +57,10 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Rule and, where it has a choice, loss."""
+        """Rule, its loss where it has a choice, and what tells it from other settings."""
         loss = self.first.loss
-        return self.first.rule if loss is None else f"{self.first.rule}, {loss.replace('_', ' ')}"
+        parts = [self.first.rule, *([] if loss is None else [loss.replace("_", " ")])]
+        return ", ".join([*parts, *([self.differs] if self.differs else [])])
 
     @property
     def seeds(self) -> list[int]:
@@ -78,7 +82,9 @@ class Group:
 
     @property
     def published(self) -> Estimate | None:
-        """The published test accuracy in percent of this rule, data set and net, if there is one."""
+        """The published test accuracy in percent of this recipe, if there is one; none for other options than its."""
+        if departures(self.first):
+            return None
         for entry in PUBLISHED:
             net = "-".join(map(str, entry["layer_sizes"]))
             theirs = (entry["data"], entry["rule"], net, entry.get("loss", self.first.loss))
@@ -102,8 +108,47 @@ class Group:
 def group(runs: Sequence[Run]) -> list[Group]:
     """Returns the finished runs grouped by setting, in the order of data set, net, rule and loss."""
     groups: dict[str, dict[int, Run]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.ended):
         if run.finished:
-            groups.setdefault(run.settings, {})[run.seed] = run
+            of_seed = groups.setdefault(run.settings, {})
+            if run.seed in of_seed:
+                of_seed[run.seed].note = f"a later run has its seed: {run.path}"
+            of_seed[run.seed] = run
     found = [Group([by_seed[seed] for seed in sorted(by_seed)]) for by_seed in groups.values()]
-    return sorted(found, key=lambda g: (g.first.data, g.first.net, g.first.rule, g.first.loss or ""))
+
+    def kind(one: Group) -> tuple[str, str, str, str]:
+        return one.first.data, one.first.net, one.first.rule, one.first.loss or ""
+
+    for one in found:
+        rivals = [other.first.options for other in found if kind(other) == kind(one)]
+        mine = one.first.options
+        varying = [name for name in mine if any(other.get(name) != mine[name] for other in rivals)]
+        one.differs = ", ".join(f"{name.partition('.')[2]}={mine[name]}" for name in varying)
+    return sorted(found, key=lambda one: (*kind(one), one.differs))
+
+
+def departures(run: Run) -> list[str]:
+    """Returns the options in which a run departs from the shipped recipe of its rule, data set, net and loss.
+
+    A recipe that is not shipped, or options that it does not name, count as none.
+    """
+    for path in sorted(recipes().glob("*/*.yaml")):
+        config = yaml.safe_load(path.read_text())
+        theirs = Run(path.parent, config=config)
+        if (theirs.data, theirs.rule, theirs.net, theirs.loss) == (run.data, run.rule, run.net, run.loss):
+            short = {"model", "data"}  # class paths, which may be short in a recipe
+            named = {name: value for name, value in theirs.options.items() if name not in short}
+            unnamed = {"data.subset_size": None, "data.crop_padding": 0, "data.horizontal_flip": False}
+            unnamed |= {"trainer.limit_train_batches": None, "trainer.limit_test_batches": None}
+            wanted = {**unnamed, **named}
+            return [name for name in wanted if not _contains(run.options.get(name, wanted[name]), wanted[name])]
+    return []
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    """Returns whether all that a recipe says of a part is so in a run's configuration, which says more."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        by_text = {str(key): value for key, value in whole.items()}  # a saved configuration has its numbers as text
+        keys = {key for key in part if key != "fused"}  # rounding alone
+        return all(_contains(by_text.get(str(key)), part[key]) for key in keys)
+    return bool(whole == part)

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
@@ -136,7 +136,10 @@ class LearningRule(LightningModule, ABC):
 
     @abstractmethod
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields each parameter with its local update, the direction in which it moves, learning rate excluded."""
+        """Yields each parameter with its local update, the direction in which it moves, learning rate excluded.
+
+        An update must be a tensor of its own: its sign is turned in place, for the optimizer.
+        """
 
     def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Updates what no optimizer moves (lateral matrices …), after the optimizer's step."""
@@ -405,13 +408,10 @@ class LearningRule(LightningModule, ABC):
             cast(Any, scheduler).step()
 
 
-def feedforward_network(
-    x: Tensor, connections: Sequence[Dense], hidden: Callable[[Tensor], Tensor], output: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Returns the output (n × d_L) of a feedforward pass through connections with these activation functions."""
+def feedforward_network(x: Tensor, connections: Iterable[Dense], activation: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Returns the output (n × d_L) of a feedforward pass; ``activation`` gets the layer's number and its input."""
     for k, connection in enumerate(connections, start=1):
-        x = connection.feedforward(x)
-        x = hidden(x) if k < len(connections) else output(x)
+        x = activation(k, connection.feedforward(x))
     return x
 
 

@@ -287,7 +287,11 @@ class CorInfoMax(LearningRule):
 
     def feedforward_output(self, x: Tensor) -> Tensor:
         """Returns r_L of r_k = min(max(W_k r_{k−1}, 0), 1)."""
-        return feedforward_network(x, self.connections, clip, clip)
+        return feedforward_network(x, self.connections, self.activation_of)
+
+    def activation_of(self, k: int, u: Tensor) -> Tensor:
+        """Returns layer k's activity for the membrane potential u (n × d_k)."""
+        return clip(u)
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""

@@ -81,6 +81,10 @@ class CorInfoMaxSparse(CorInfoMax):
         """Returns the q_k that a phase reached."""
         return {"q": [q for q, _ in inhibition.values()]}
 
+    def activation_of(self, k: int, u: Tensor) -> Tensor:
+        """Returns max(u, 0) in a sparse layer."""
+        return u.clamp(min=0) if k in self.dual_step_sizes else super().activation_of(k, u)
+
     def fire_(self, k: int, u: Tensor, r: Tensor, inhibition: dict[int, tuple[Tensor, Tensor]]) -> None:
         """Sets r_k = max(u_k, 0) and updates p_k and q_k in a sparse layer, in place."""
         if k not in inhibition:

@@ -182,7 +182,7 @@ class EquilibriumPropagation(LearningRule):
 
     def feedforward_output(self, x: Tensor) -> Tensor:
         """Returns r_L of r_k = min(max(W_k r_{k−1} + b_k, 0), 1)."""
-        return feedforward_network(x, self.connections, clip, clip)
+        return feedforward_network(x, self.connections, lambda k, u: clip(u))
 
     # -------------------------------------------------------------------------------------------------------- learning
 

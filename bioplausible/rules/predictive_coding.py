@@ -149,7 +149,7 @@ class PredictiveCodingNetwork(LearningRule):
             yield connection.weight, connection.correlate(e, v[0] if k == 1 else self.f.function(v[k - 1]))
             yield cast(Tensor, connection.bias), e.mean(0)
 
-    def energy(self, phase: Phase, target: Tensor) -> Tensor:
+    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
         """Returns Σ_k ‖e_k‖² (+ λ ‖v_L − y‖²) of each sample (n) at a phase's end."""
         return prediction_error_energy(self.errors(phase), output=phase.output, target=target, nudge=phase.nudge)
 
@@ -236,6 +236,10 @@ class PredictiveCoding(PredictiveCodingNetwork):
         )
         self.target_range = target_range
         self.fixed_predictions = fixed_predictions
+
+    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
+        """Returns Σ_k ‖e_k‖² of each sample (n); None with fixed predictions, for then nothing descends it."""
+        return None if self.fixed_predictions else super().energy(phase, target)
 
     def soften(self, target: Tensor) -> Tensor:
         """Returns 0.94 y + 0.03 (with the published range) of the one-hot target y (n × d_L)."""
