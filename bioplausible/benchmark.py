@@ -1,6 +1,7 @@
 """``python -m bioplausible benchmark``: what a training batch costs, against what the machine can do."""
 
 import contextlib
+import inspect
 import io
 import json
 import tempfile
@@ -38,6 +39,9 @@ RULES = (
     "corinfomax_sparse",
     "corinfomax",
 )
+LEAST = 71
+"""Batches of whole training without which there is no window to time: warm-up, a window, and one to end it."""
+
 Product = tuple[int, int, int]
 """A matrix product's sizes (m, k, n): (m × k) (k × n)."""
 
@@ -209,14 +213,14 @@ def recipe_rule(recipe: Path, **changes: Any) -> LearningRule:
 def training(recipe: Path, batches: int) -> float:
     """Returns the milliseconds a batch of ``fit`` with a recipe, on random images in its data set's shape."""
     data = yaml.safe_load(recipe.read_text())["data"]
-    source: type[ImageDataModule] = getattr(bioplausible.data, data["class_path"])
+    source: type[ImageDataModule] = getattr(bioplausible.data, data["class_path"].rpartition(".")[2])
     clock = Clock()
     images = {
         "class_path": "bioplausible.benchmark.RandomImages",
         "init_args": {
             "shape": list(source.image_shape),
             "classes": source.num_classes,
-            "batch_size": data["init_args"]["batch_size"],
+            "batch_size": _batch_size(recipe),
         },
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -253,9 +257,12 @@ def run(args: Sequence[str]) -> int:
             raise UserError(f"threads is {options.threads}: it must be at least 1.")
         torch.set_num_threads(options.threads)
     files = options.recipes or [recipes() / "fashion_mnist" / f"{rule}.yaml" for rule in RULES]
+    if options.batches and options.batches < LEAST:
+        raise UserError(f"batches is {options.batches}: it takes {LEAST} to tell a time, or 0 for none.")
     for file in files:
         if not file.is_file():
             raise UserError(f"There is no recipe {file}: name YAML files such as those in configs/.")
+        _batch_size(file)
     unit = min(timed(product((20, 500, 500), torch.device("cpu")), 100, torch.device("cpu")) for _ in range(9))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; a 20 x 500 x 500 product: {unit:.3f} ms\n")
     if options.sweep:
@@ -264,9 +271,8 @@ def run(args: Sequence[str]) -> int:
     print(f"{'recipe':48} {'MFLOP':>7} {'GFLOP/s':>8} {'step ms':>8} {'of it':>6} {'MB':>6}", end="")
     print(f" {'fit ms':>8} {'framework ms':>13}" if options.batches else "")
     for file in files:
-        config = yaml.safe_load(file.read_text())
         seed_everything(0, verbose=False)
-        bare = cost(recipe_rule(file), config["data"]["init_args"]["batch_size"])
+        bare = cost(recipe_rule(file), _batch_size(file))
         line = (
             f"{f'{file.parent.name}/{file.stem}':48} {bare.operations / 1e6:7.1f}"
             f" {bare.operations / bare.products / 1e6:8.1f} {bare.step:8.2f} {bare.products / bare.step:6.0%}"
@@ -279,6 +285,22 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
+def _batch_size(recipe: Path) -> int:
+    """Returns a recipe's batch size, the data module's default where it names none.
+
+    Raises:
+        UserError: it is no recipe, or not of one of the package's data sets.
+    """
+    try:
+        config = yaml.safe_load(recipe.read_text())
+        name = config["data"]["class_path"].rpartition(".")[2]
+        default = inspect.signature(getattr(bioplausible.data, name)).parameters["batch_size"].default
+        assert config["model"]["class_path"]
+        return int((config["data"].get("init_args") or {}).get("batch_size", default))
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, AssertionError, UnicodeDecodeError) as error:
+        raise UserError(f"{recipe} is no recipe of a rule on one of the package's data sets.") from error
+
+
 def sweep(files: Sequence[Path]) -> None:
     """Prints each rule's cost per sample against batch size, hidden width, depth and iterations.
 
@@ -288,7 +310,7 @@ def sweep(files: Sequence[Path]) -> None:
     for file in files:
         config = yaml.safe_load(file.read_text())
         sizes: list[int] = config["model"]["init_args"]["layer_sizes"]
-        batch_size: int = config["data"]["init_args"]["batch_size"]
+        batch_size = _batch_size(file)
         iterations = [name for name in config["model"]["init_args"] if name in ("free_steps", "inference_steps")]
         points: dict[str, list[tuple[int, int, dict[str, Any]]]] = {
             "batch size": [(n, n, {}) for n in (20, 80, 320, 1280, 4096)],

@@ -1,9 +1,12 @@
 """The benchmark works and counts what the equations need; no step holds more memory than it should."""
 
+from pathlib import Path
+
 import pytest
 
 from bioplausible import benchmark
 from bioplausible.__main__ import main
+from bioplausible.benchmark import Clock
 from tests.conftest import CONFIGS
 from tests.small import all_rules, build
 
@@ -17,6 +20,19 @@ def test_it_measures_whole_training(capsys):
     assert row[0] == "digits/equilibrium_propagation"
     assert all(float(number.rstrip("%")) == float(number.rstrip("%")) for number in row[1:])
     assert len(row) == 8
+
+
+def test_the_least_number_of_batches_gives_one_window():
+    clock = Clock()
+    assert clock.warm_up + clock.window + 1 == benchmark.LEAST
+    clock.times = [float(i) for i in range(benchmark.LEAST)]
+    assert clock.milliseconds == 1000
+
+
+def test_a_rule_of_ones_own_is_measured_too(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    assert main(["benchmark", str(ROOT / "examples/direct_feedback_alignment.yaml"), "--batches", "0"]) == 0
+    assert "examples/direct_feedback_alignment" in capsys.readouterr().out
 
 
 def test_it_sweeps(capsys, monkeypatch):
@@ -33,7 +49,20 @@ def test_it_sweeps(capsys, monkeypatch):
     assert ([64, 4096, 10], 20) in seen
 
 
-@pytest.mark.parametrize("args", [["nothing.yaml"], ["--threads", "0"], ["--batches", "many"], ["--nonsense"]])
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nothing.yaml"],
+        ["--threads", "0"],
+        ["--batches", "many"],
+        ["--nonsense"],
+        ["--batches", "50"],
+        [str(ROOT / "README.md")],
+    ],
+)
 def test_bad_input_gets_one_sentence(args, capsys):
     assert main(["benchmark", *args]) == 2
     error = capsys.readouterr().err

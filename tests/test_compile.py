@@ -30,6 +30,7 @@ def weights(rule, *args):
 @pytest.fixture(autouse=True)
 def _fresh():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
@@ -38,6 +39,7 @@ def _fresh():
 @pytest.mark.parametrize("rule", RULES)
 def test_compiled_relaxations_train_to_the_same_weights(rule, capsys):
     plain, compiled = weights(rule), weights(rule, *CALLBACK)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert "uncompiled" not in capsys.readouterr().out
     for name, weight in plain.items():
         if "means" not in name:

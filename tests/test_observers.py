@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
 from bioplausible import Backpropagation, CorInfoMax, EquilibriumPropagation, FeedbackAlignment, UserError
@@ -19,6 +20,7 @@ from bioplausible.functional import correlative_information, mean_outer_product
 from tests.conftest import CONFIGS
 from tests.small import SIZES, all_rules, batch, build, updates
 from tests.test_command_line import scalars
+from tests.test_learning import DEBIAN
 
 FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
 RECIPES = sorted((CONFIGS / "digits").glob("*.yaml"))
@@ -60,7 +62,27 @@ def test_observers_log_their_names_and_change_nothing(recipe, capsys):
         expected |= {f"information/B_layer_2_{what}" for what in ("smallest", "largest", "distance")}
         figures.add("information")
     assert expected <= logged.keys()
+    if recipe.stem == "backpropagation":
+        assert all(value == pytest.approx(1, abs=1e-4) for _, value in logged["alignment/layer_1_cosine"])
+    tags = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    tags.Reload()
+    assert "custom_scalars__config__" in tags.Tags()["tensors"]
     assert {path.stem for path in (folder / "figures").glob("*.png")} == figures
+
+
+def test_spectrum_and_distance_of_B_are_those_of_its_definition():
+    recipe = CONFIGS / "digits/corinfomax.yaml"
+    track = ["--model.init_args.track_correlations", "true", "--trainer.callbacks", "[Information]"]
+    assert main(["fit", "--config", str(recipe), *FEW, *track, "--data.init_args.subset_size", "120"]) == 0
+    state = torch.load(run_of(recipe) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    logged = scalars(run_of(recipe))
+    for k in (1, 2):
+        B, R = state[f"laterals.{k - 1}.weight"].double(), state[f"correlations.nudged.state_{k}"].double()
+        distance = (B - R.inverse()).norm() / R.inverse().norm()
+        eigenvalues = torch.linalg.eigvalsh(B)
+        for name, value in (("distance", distance), ("smallest", eigenvalues[0]), ("largest", eigenvalues[-1])):
+            found = logged[f"information/B_layer_{k}_{name}"][-1][1]
+            assert found == pytest.approx(float(value), rel=1e-3, abs=1e-5), name
 
 
 def test_tsne_on_demand():
@@ -91,7 +113,8 @@ def test_watching_sees_every_iteration(cls):
             (a - b).square().mean(1).sqrt() / phase.step_size
             for a, b in zip(phase.activity[1:], phase.previous, strict=True)
         ]
-        assert trajectory.unsettled == pytest.approx(float((torch.stack(moves).amax(0) > 1e-3).double().mean()))
+        assert trajectory.samples_unsettled == pytest.approx(float((torch.stack(moves).amax(0) > 1e-3).double().mean()))
+        assert trajectory.unsettled == pytest.approx((torch.stack(moves) > 1e-3).double().mean(1).tolist())
 
 
 def test_cosines_are_those_of_backpropagation():
@@ -158,7 +181,7 @@ def test_receptive_fields_keep_the_colours_in_order():
 def test_information_within_a_relaxation_is_that_of_the_definitions():
     rule, (x, _, target) = build(CorInfoMax, track_correlations=True), batch()
     r = rule.settle(x, target)["nudged"].activity
-    found = information_of(rule, r)
+    found = information_of(rule, r, "nudged")
     assert len(found) == 2 * (3 + 2)
     for k in (2, 3):
         e = r[k] - rule.connections[k - 1].feedforward(r[k - 1])
@@ -231,6 +254,44 @@ def test_guard_stops_a_phase_that_does_not_settle_and_keeps_the_last_good_checkp
     assert "lower step_size" in error
     assert error.count("\n") == 1
     assert (run / "checkpoints/last.ckpt").read_bytes() == good
+
+
+def test_guard_names_the_fastest_layer():
+    rule = build(EquilibriumPropagation)
+    x, _, target = batch()
+    with torch.no_grad():
+        rule.phases = rule.settle(x, target)
+    rule.phases["nudged"].previous[1] += 3
+    with pytest.raises(UserError, match=r"The nudged phase has not settled at step 7: layer 2 still moves"):
+        Guard().look(rule, step=7)
+
+
+def test_guard_only_warns_of_a_B_that_is_not_finite():
+    rule = build(CorInfoMax)
+    rule.laterals[0].weight[0, 0] = math.nan
+    with pytest.warns(UserWarning, match=r"The (matrix|activity).* is not finite"):
+        looked(rule, warn_only=True)
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_guard_stops_the_failure_on_record_of_corinfomax(capsys):
+    """A neural step size of 0.2 on the real Fashion-MNIST: found at the first look."""
+    recipe = ["--config", str(CONFIGS / "fashion_mnist/corinfomax.yaml"), "--data.init_args.mirror", str(DEBIAN)]
+    options = ["--model.init_args.step_size", "0.2", "--data.init_args.subset_size", "2000"]
+    assert main(["fit", *recipe, *options, *FEW, "--trainer.callbacks", "[Guard]"]) == 2
+    error = capsys.readouterr().err
+    assert "has not settled at step 50" in error
+    assert "lower step_size" in error
+
+
+def test_guard_stops_a_rate_that_explodes(capsys):
+    """NaN on record: PC-Nudge diverges where its rate is too large."""
+    recipe = ["--config", str(CONFIGS / "digits/nudged_predictive_coding.yaml")]
+    fast = ["--model.init_args.optimizer.init_args.lr", "1", "--trainer.callbacks"]
+    assert main(["fit", *recipe, *FEW, *fast, "{class_path: Guard, init_args: {every_n_steps: 1}}"]) == 2
+    error = capsys.readouterr().err
+    assert "is not finite" in error or "has a magnitude of" in error
+    assert "learning rates" in error
 
 
 def test_guard_names_collapse(capsys):

@@ -15,7 +15,9 @@ from bioplausible.report.tables import PUBLISHED
 from tests.conftest import CONFIGS
 
 
-def make_run(folder, accuracy, seed, recipe="fashion_mnist/equilibrium_propagation", epochs=3, planned=3, **model):
+def make_run(
+    folder, accuracy, seed, recipe="fashion_mnist/equilibrium_propagation", epochs=50, planned=50, start=100, **model
+):
     """Writes what `fit` leaves of a run, with made-up curves."""
     folder.mkdir(parents=True)
     config = yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text())
@@ -27,12 +29,12 @@ def make_run(folder, accuracy, seed, recipe="fashion_mnist/equilibrium_propagati
     board = SummaryWriter(str(folder))
     for epoch in range(epochs):
         board.add_scalar(
-            "train/accuracy", 0.5 + epoch / 10 + seed / 1000, (epoch + 1) * 10 - 1, walltime=100 + 7 * epoch
+            "train/accuracy", 0.5 + epoch / 100 + seed / 1000, (epoch + 1) * 10 - 1, walltime=start + 7 * epoch
         )
         board.add_scalar("throughput/samples_per_second", 1000 + seed, (epoch + 1) * 10 - 1)
         board.add_scalar("alignment/layer_2_angle", 80 - epoch, (epoch + 1) * 10 - 1)
     if accuracy is not None:
-        board.add_scalar("test/accuracy", accuracy, epochs * 10)
+        board.add_scalar("test/accuracy", accuracy, epochs * 10, walltime=start + 7 * epochs)
     board.close()
 
 
@@ -50,9 +52,10 @@ def test_seeds_are_aggregated_and_compared_with_the_published_figures(capsys):
     found = rows("out/settings.csv")
     assert [row["rule"] for row in found] == [
         "Backpropagation, cross entropy",
-        "EquilibriumPropagation",
-        "EquilibriumPropagation",
+        "EquilibriumPropagation, learning_rates=[0.07, 0.03]",
+        "EquilibriumPropagation, learning_rates=[0.1, 0.1]",
     ]
+    assert found[2]["published"] == ""  # no recipe that was published
     many = next(row for row in found if row["n"] == "3")
     assert many["accuracy"] == "91.00 ± 1.00"
     assert many["seeds"] == "0, 10, 20"
@@ -65,7 +68,23 @@ def test_seeds_are_aggregated_and_compared_with_the_published_figures(capsys):
     assert many["steps_per_second"] == "50"  # batches of 20
     assert [row["mark"] for row in found if row["n"] == "1"] == ["", ""]
     text = Path("out/report.md").read_text()
-    assert "| EquilibriumPropagation | 91.00 ± 1.00 | 3 | 0, 10, 20 |" in text
+    assert "| EquilibriumPropagation, learning_rates=[0.07, 0.03] | 91.00 ± 1.00 | 3 | 0, 10, 20 |" in text
+
+
+def test_options_that_bear_on_results_make_settings_and_the_later_run_of_a_seed_counts():
+    make_run(Path("logs/version_9"), 0.7, 0)
+    make_run(Path("logs/version_10"), 0.8, 0, start=1000)
+    make_run(Path("logs/version_11"), 0.2, 0)
+    config = yaml.safe_load(Path("logs/version_11/config.yaml").read_text())
+    config["trainer"]["limit_train_batches"] = 3
+    Path("logs/version_11/config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["report", "logs"]) == 0
+    assert {row["accuracy"] for row in rows("report/settings.csv")} == {"80.00", "20.00"}
+    status = {Path(row["run"]).name: row["status"] for row in rows("report/runs.csv")}
+    assert status["version_9"].startswith("finished; a later run has its seed")
+    short = next(row for row in rows("report/settings.csv") if row["accuracy"] == "20.00")
+    assert "limit_train_batches=3" in short["rule"]
+    assert short["published"] == ""
 
 
 def test_the_page_needs_nothing_else_and_shows_everything():
@@ -92,7 +111,7 @@ def _picture():
 
 def test_unfinished_and_broken_runs_are_listed_and_spoil_nothing(capsys):
     make_run(Path("logs/version_0"), 0.9, 0)
-    make_run(Path("logs/version_1"), None, 10, epochs=2)
+    make_run(Path("logs/version_1"), None, 10, epochs=20)
     make_run(Path("logs/version_2"), None, 20)
     make_run(Path("logs/version_3"), 0.9, 30, epochs=0)
     make_run(Path("logs/version_4"), 0.9, 40)
@@ -111,9 +130,9 @@ def test_unfinished_and_broken_runs_are_listed_and_spoil_nothing(capsys):
     status = {Path(row["run"]).name: row["status"] for row in rows("report/runs.csv")}
     assert len(status) == 10
     assert status["version_0"] == "finished"
-    assert status["version_1"] == "unfinished: 2 of 3 epochs"
+    assert status["version_1"] == "unfinished: 20 of 50 epochs"
     assert status["version_2"] == "not tested"
-    assert status["version_3"] == "unfinished: 0 of 3 epochs"
+    assert status["version_3"] == "unfinished: 0 of 50 epochs"
     assert status["version_4"].startswith("broken: config.yaml")
     assert status["version_5"].startswith("broken: config.yaml")
     assert status["version_6"] == "empty"
