@@ -202,6 +202,7 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
 
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # training is all that there is to do
     here = None if address else cpus
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     ray.init(

@@ -97,12 +97,14 @@ def test_a_killed_sweep_leaves_nothing_running():
     command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *forever]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     out = Path("out")
-    patience = time.monotonic() + 120
-    while not list(out.rglob("last.ckpt")) and time.monotonic() < patience:
-        time.sleep(0.1)
-    assert running(out / "digits")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        patience = time.monotonic() + 200
+        while not list(out.rglob("last.ckpt")) and time.monotonic() < patience:
+            time.sleep(0.1)
+        assert running(out / "digits")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     patience = time.monotonic() + 60  # Ray takes a moment to see that its driver is gone
     while running(out / "digits") and time.monotonic() < patience:
         time.sleep(0.5)
