@@ -40,11 +40,11 @@ class SaveRunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
-        if stage == "fit" and trainer.logger is not None and trainer.log_dir is not None:
+        folder = trainer.log_dir  # asks all processes
+        if stage == "fit" and trainer.logger is not None and folder is not None:
             super().setup(trainer, pl_module, stage)
             if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run:
-                note = yaml.safe_dump(environment(), sort_keys=False)
-                Path(trainer.log_dir, "environment.yaml").write_text(note)
+                Path(folder, "environment.yaml").write_text(yaml.safe_dump(environment(), sort_keys=False))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pytorch_lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bioplausible.__main__ import main
@@ -258,6 +259,24 @@ def test_bad_input_gets_one_sentence(args, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert len(error) < 500
+
+
+def test_several_processes_are_refused_until_they_share_their_updates(monkeypatch, capsys):
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    assert fit() == 2
+    assert "2 processes would each train a network of their own" in capsys.readouterr().err
+
+
+def test_a_recipe_named_config_yaml_stays_as_it_is_without_a_logger():
+    recipe = (
+        "# mine\nmodel: {class_path: Backpropagation, init_args: {layer_sizes: [64, 10]}}\ndata: DigitsDataModule\n"
+    )
+    Path("config.yaml").write_text(recipe)
+    callbacks = ["--trainer.callbacks", "[Settling, Representations]"]
+    assert fit("--config", "config.yaml", "--trainer.logger", "false", *callbacks) == 0
+    assert Path("config.yaml").read_text() == recipe
+    assert not Path("environment.yaml").exists()
+    assert not Path("figures").exists()
 
 
 def test_a_broken_config_file_is_named_by_its_line(capsys):

@@ -329,8 +329,14 @@ class LearningRule(LightningModule, ABC):
         """Checks that the data fit the network, and that the precision is one in which the rules hold.
 
         Raises:
-            UserError: the input or output size is not the data's, or the precision is below float32.
+            UserError: the input or output size is not the data's, the precision is below float32, or there is more
+                than one process.
         """
+        if self.trainer.world_size > 1:
+            raise UserError(
+                f"{self.trainer.world_size} processes would each train a network of their own, for the rules do not"
+                " share their updates yet: use --trainer.devices 1."
+            )
         if self.trainer.precision not in ("32-true", "64-true"):
             raise UserError(
                 f"precision is {self.trainer.precision}: small updates vanish in fewer bits and are left out of mixed"
