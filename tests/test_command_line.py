@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pytorch_lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bioplausible.__main__ import main
@@ -242,6 +243,31 @@ BAD_FOR_RULE = {
 @pytest.mark.parametrize(("rule", "option"), [(rule, o) for rule, options in BAD_FOR_RULE.items() for o in options])
 def test_bad_options_of_every_rule_get_one_sentence(rule, option, capsys):
     assert {p.stem for p in (CONFIGS / "digits").glob("*.yaml")} == BAD_FOR_RULE.keys() | {"corinfomax"}
+    recipe = ["--config", str(CONFIGS / f"digits/{rule}.yaml")]
+    assert main(["fit", *recipe, *FEW, f"--model.init_args.{option}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert option.partition("=")[0] in error
+    assert error.count("\n") == 1
+    assert len(error) < 500
+
+
+@pytest.mark.parametrize("args", BAD.values(), ids=BAD.keys())
+def test_bad_input_gets_one_sentence(args, capsys):
+    assert main(["fit", *FEW, *args]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert len(error) < 500
+
+
+def test_several_processes_are_refused_until_they_share_their_updates(monkeypatch, capsys):
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    assert fit() == 2
+    assert "2 processes would each train a network of their own" in capsys.readouterr().err
+
+
+def test_a_recipe_named_config_yaml_stays_as_it_is_without_a_logger():
     recipe = "# mine\nmodel: {class_path: Backpropagation, init_args: {layer_sizes: [64, 10]}}\n"
     recipe += "data: {class_path: DigitsDataModule}\ntrainer: {max_epochs: 1}\n"
     Path("config.yaml").write_text(recipe)
