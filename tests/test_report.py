@@ -98,8 +98,13 @@ def test_the_page_needs_nothing_else_and_shows_everything():
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "http" not in re.sub(r"base64,[\w+/=]+", "", page)
     assert page.count("data:image/png;base64,") == 4  # accuracy, angles, settling, receptive fields
-    assert "git_commit: abc" in page
-    assert "free_steps: 20" in page
+    text = Path("report/report.md").read_text()
+    for said in ("git_commit: abc", "free_steps: 20", "settling of version_0"):
+        assert said in page
+        assert said in text
+    links = re.findall(r"\]\((figures/\d+\.png)\)", text)
+    assert len(links) == 4
+    assert all(Path("report", link).is_file() for link in links)
 
 
 def _picture():

@@ -21,7 +21,7 @@ COLUMNS = ("run", "status", "rule", "data", "net", "loss", "seed", "test_accurac
 
 
 def run(args: Sequence[str]) -> int:
-    """Writes index.html, report.md, settings.csv and runs.csv into a folder, and returns 0.
+    """Writes index.html, report.md with its figures, settings.csv and runs.csv into a folder, and returns 0.
 
     Raises:
         UserError: there are no runs, or the folder can't be written to.
@@ -61,6 +61,11 @@ def write(runs: Sequence[Run], out: Path) -> None:
         .render(runs=runs, finished=sum(r.finished for r in runs), sections=sections, table=table)
     )
     (out / "index.html").write_text(html)
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    for number, picture in enumerate((p for section in sections for p in section["pictures"]), start=1):
+        picture["file"] = f"{number:02}.png"
+        (figures / picture["file"]).write_bytes(base64.b64decode(picture["png"]))
     (out / "report.md").write_text(_markdown(runs, sections, table))
     rows = [{"data": section["data"], "net": section["net"], **row} for section in sections for row in section["rows"]]
     _write_csv(out / "settings.csv", rows)
@@ -134,7 +139,13 @@ def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[d
     lines += ["than two combined standard errors.", ""]
     for section in sections:
         lines += [f"## {section['title']}", "", *_table(section["rows"]), ""]
+        for picture in section["pictures"]:
+            lines += [f"![{picture['caption']}](figures/{picture['file']})", ""]
     lines += ["## Runs", "", *_table([{name: line[name] for name in COLUMNS} for line in table]), ""]
+    lines += ["## Configurations", ""]
+    for line in table:
+        if line["config"]:
+            lines += [f"### {line['run']}", "", "```yaml", line["environment"] + line["config"].rstrip(), "```", ""]
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ RULE_COLOURS = dict(
         strict=True,
     )
 )
-"""The same colour for a rule everywhere; rules of one's own take the palette's in turn."""
+"""The same colour for a rule everywhere; a rule of one's own has one of them too, always the same."""
 
 
 def colour(rule: str) -> str:
