@@ -103,7 +103,9 @@ class PredictiveCodingNetwork(LearningRule):
         x = v[0]
         f_v = [x, *(self.f.function(a) for a in v[1:L])]
         slope = [x, *(self.f.derivative(a) for a in f_v[1:])]
-        μ = start.internal["W_1 x"] + [c.feedforward(a) for c, a in zip(self.connections[1:], f_v[1:], strict=True)]
+        μ = self.lowest_prediction(start) + [
+            c.feedforward(a) for c, a in zip(self.connections[1:], f_v[1:], strict=True)
+        ]
         e = [torch.empty_like(a) for a in μ]
         feedback = [torch.empty_like(a) for a in μ]
         lowest_error = min(2, L)  # e_1 goes nowhere but into v_1, unless that is the output
@@ -136,11 +138,15 @@ class PredictiveCodingNetwork(LearningRule):
                 self.watch(t + 1, v, η)
         return Phase(v, nudge, previous, self.step_sizes[-1], start.internal)
 
+    def lowest_prediction(self, phase: Phase) -> list[Tensor]:
+        """Returns [μ_1], which the feedforward pass has computed for all phases that start from it."""
+        return phase.internal.get("W_1 x") or [self.connections[0].feedforward(phase.activity[0])]
+
     def errors(self, phase: Phase) -> list[Tensor]:
         """Returns the prediction errors e_1 … e_L, each (n × d_k), at a phase's end."""
         v = phase.activity
         upper = [c.feedforward(self.f.function(a)) for c, a in zip(self.connections[1:], v[1:-1], strict=True)]
-        return [a - μ for a, μ in zip(v[1:], phase.internal["W_1 x"] + upper, strict=True)]
+        return [a - μ for a, μ in zip(v[1:], self.lowest_prediction(phase) + upper, strict=True)]
 
     def hebbian(self, phase: Phase, errors: list[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
