@@ -205,9 +205,11 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
     os.environ.setdefault("RAY_worker_niceness", "0")  # training is all that there is to do
     here = None if address else cpus
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    ray.init(
-        address=address, num_cpus=here, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL
-    )
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    try:
+        ray.init(address=address, num_cpus=here, **quiet)
+    except ConnectionError as error:
+        raise UserError(f"No Ray cluster answers at {address}: start one with `ray start --head`.") from error
     try:
         results = tune.Tuner(
             tune.with_resources(trainable, {"cpu": waiting[0].threads}),

@@ -164,6 +164,17 @@ def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
     assert {t.what["options"]["x"] for t in seen} == {"1", "2"}
 
 
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch, capsys):
+    import ray
+
+    def refuse(**options):
+        raise ConnectionError
+
+    monkeypatch.setattr(ray, "init", refuse)
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out", "--address", "nowhere:1"]) == 2
+    assert "No Ray cluster answers at nowhere:1" in capsys.readouterr().err
+
+
 def test_a_folder_of_another_sweep_is_refused(capsys):
     folder = Path("out/digits/backpropagation/seed=0")
     folder.mkdir(parents=True)
