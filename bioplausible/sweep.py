@@ -209,7 +209,9 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
     try:
         ray.init(address=address, num_cpus=here, **quiet)
     except ConnectionError as error:
-        raise UserError(f"No Ray cluster answers at {address}: start one with `ray start --head`.") from error
+        raise UserError(
+            f"No Ray cluster answers at {address}: start one with `ray start --head`, with the same RAY_AUTH_MODE as here."
+        ) from error
     try:
         results = tune.Tuner(
             tune.with_resources(trainable, {"cpu": waiting[0].threads}),
