@@ -210,7 +210,7 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
         ray.init(address=address, num_cpus=here, **quiet)
     except ConnectionError as error:
         raise UserError(
-            f"No Ray cluster answers at {address}: start one with `ray start --head`, with the same RAY_AUTH_MODE as here."
+            f"No Ray cluster answers at {address}: start one with `ray start --head` and the same RAY_AUTH_MODE."
         ) from error
     try:
         results = tune.Tuner(
