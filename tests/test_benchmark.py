@@ -30,8 +30,8 @@ def test_the_least_number_of_batches_gives_one_window():
 
 
 def test_a_rule_of_ones_own_is_measured_too(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    assert main(["benchmark", str(ROOT / "examples/direct_feedback_alignment.yaml"), "--batches", "0"]) == 0
+    monkeypatch.syspath_prepend(ROOT / "tests" / "examples")
+    assert main(["benchmark", str(ROOT / "tests/examples/direct_feedback_alignment.yaml"), "--batches", "0"]) == 0
     assert "examples/direct_feedback_alignment" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""A rule that a user wrote outside the package (examples/) gets everything that the package's own rules get."""
+"""A rule that a user wrote outside the package (tests/examples/) gets everything that the package's own rules get."""
 
 import json
 from itertools import pairwise
@@ -14,7 +14,7 @@ from tests.test_command_line import scalars
 from tests.test_resume import differences, result
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "examples"
+EXAMPLES = ROOT / "tests" / "examples"
 RUN = Path("lightning_logs/digits/direct_feedback_alignment/version_0")
 FEW = ["--trainer.max_epochs", "2", "--data.init_args.subset_size", "230", "--trainer.enable_progress_bar", "false"]
 FIT = ["fit", "--config", str(EXAMPLES / "direct_feedback_alignment.yaml"), *FEW]
