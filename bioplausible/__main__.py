@@ -1,5 +1,6 @@
 """``python -m bioplausible``."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -49,7 +50,8 @@ def main(args: Sequence[str] | None = None) -> int:
         cause = sentence(error)
         if cause is None:
             raise
-        print(f"error: {cause}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one says it
+            print(f"error: {cause}", file=sys.stderr)
         return 2
 
 

@@ -195,11 +195,12 @@ class CommandLine(LightningCLI):
         """Tests the final weights, and prints where the run lies and how good it is."""
         if self.trainer.interrupted:
             return
+        say = print if self.trainer.is_global_zero else _nothing
         if self.stop_on_signal.signal is not None:
-            print(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
+            say(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
             last = self.trainer.checkpoint_callback
             if isinstance(last, ModelCheckpoint) and last.best_model_path:
-                print(f"go on with         python -m bioplausible fit --ckpt_path {last.best_model_path}")
+                say(f"go on with         python -m bioplausible fit --ckpt_path {last.best_model_path}")
             return
         validation = self.trainer.callback_metrics.get("val/accuracy")
         if validation is None and self.datamodule.validation_split:  # the run ended within an epoch
@@ -208,10 +209,10 @@ class CommandLine(LightningCLI):
         why = "not run" if self.datamodule.validation_split else "none (validation_split is 0)"
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         test = tested[0].get("test/accuracy") if tested else None
-        print(f"\nrun                  {self.trainer.log_dir}")
-        print(f"validation accuracy  {why if validation is None else f'{validation:.2%}'}")
-        print(f"test accuracy        {'not run' if test is None else f'{test:.2%}'}")
-        print(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
+        say(f"\nrun                  {self.trainer.log_dir}")
+        say(f"validation accuracy  {why if validation is None else f'{validation:.2%}'}")
+        say(f"test accuracy        {'not run' if test is None else f'{test:.2%}'}")
+        say(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
 
     def after_predict(self) -> None:
         """Prints where the predictions lie."""
@@ -257,7 +258,11 @@ def complete_arguments(args: list[str]) -> list[str]:
 
 def quiet() -> None:
     """Silences what Lightning says of itself, and its warnings about what is done here on purpose."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric.utilities.seed",
+        "lightning_fabric.utilities.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # workers only slow down data this small
@@ -269,6 +274,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
         ".*callbacks used to create the checkpoint need to be provided.*",  # evaluation has no use for them
         ".*LeafSpec.*",
+        ".*sync_dist=True.*",  # the metrics add up the processes' sums themselves
     ):
         warnings.filterwarnings("ignore", "(?s)" + message)
 
@@ -283,8 +289,14 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     Raises:
         UserError: a mistake that the user can cure.
     """
-    stopped = CommandLine(complete_arguments(args), callbacks).stop_on_signal.signal
-    return 0 if stopped is None else 128 + stopped
+    command = CommandLine(complete_arguments(args), callbacks)
+    stopped = command.stop_on_signal.signal
+    # the first process's status is the run's: it takes another process's for a crash
+    return 0 if stopped is None or not command.trainer.is_global_zero else 128 + stopped
+
+
+def _nothing(*_: Any) -> None:
+    pass
 
 
 def _as_list(value: Any) -> list[Any]:

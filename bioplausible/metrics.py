@@ -13,13 +13,14 @@ class EpochMeans(Metric):
 
     Args:
         persistent: whether the sums are saved with the module.
+        sync_on_compute: whether the sums of several processes are added up when they are read.
     """
 
     full_state_update = False
     totals: Tensor
 
-    def __init__(self, *, persistent: bool) -> None:
-        super().__init__()
+    def __init__(self, *, persistent: bool, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         dtype = torch.float32 if torch.backends.mps.is_available() else torch.float64  # Apple's GPUs have no float64
         self.add_state("totals", torch.zeros(3, dtype=dtype), dist_reduce_fx="sum", persistent=persistent)
 

@@ -22,7 +22,7 @@ from bioplausible import (
     MNISTDataModule,
     UserError,
 )
-from bioplausible.data.augmentation import random_crop, random_horizontal_flip
+from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import EpochBatches
 from bioplausible.randomness import generator
 
@@ -166,7 +166,8 @@ def test_an_epoch_visits_each_sample_once_in_an_order_of_its_own(size, batch, se
 
 def test_augmentation_moves_each_image_by_itself():
     images = torch.arange(2 * 3 * 5 * 4).reshape(2, 3, 5, 4).float().repeat(20, 1, 1, 1)
-    moved = random_crop(images, 2, generator(0, 0))
+    draws = generator(0, 0)
+    moved = crop(images, 2, torch.randint(5, (len(images), 2), generator=draws))
     padded = torch.nn.functional.pad(images, [2] * 4, mode="replicate")
     offsets = set()
     for n in range(len(images)):
@@ -176,8 +177,10 @@ def test_augmentation_moves_each_image_by_itself():
         assert found
         offsets.add(found[0])
     assert len(offsets) > 5
-    flipped = random_horizontal_flip(images, generator(0, 0))
+    chosen = torch.rand(len(images), generator=draws) < 0.5
+    flipped = mirror(images, chosen)
     same = (flipped == images).flatten(1).all(1)
+    assert torch.equal(same, ~chosen)
     assert 0 < same.sum() < len(images)
     assert torch.equal(flipped[~same], images[~same].flip(-1))
 

@@ -58,8 +58,9 @@ def result(folder: Path, run: Path = RUN):
         (4, [10, 13], ["--data.init_args.num_workers", "2"]),
         (4, [13], ["--data.init_args.validation_split", "0", "--data.init_args.crop_padding", "1"]),
         (4, [10], ["--model.init_args.optimizer", "Adam", "--model.init_args.track_correlations", "true"]),
+        (4, [10], ["--trainer.precision", "64-true"]),
     ],
-    ids=["mid-epoch", "last-batch", "workers", "augmented", "adam"],
+    ids=["mid-epoch", "last-batch", "workers", "augmented", "adam", "float64"],
 )
 def test_a_killed_run_resumes_to_the_same_bits(every, kills, extra, tmp_path):
     args = [*ARGS, "--checkpoint_every_n_steps", str(every), *extra]

@@ -69,11 +69,15 @@ class BestCheckpoint(_RunCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sets a best checkpoint aside that lies ahead of where training resumes: it belongs to what is taken back."""
         best = Path(str(self.dirpath)) / f"best{self.FILE_EXTENSION}"
-        if trainer.ckpt_path is None or not best.is_file():
+        if trainer.ckpt_path is None:
             return
-        step = read_checkpoint(best)["global_step"]
-        if step > trainer.global_step:
-            best.replace(best.with_name(f"best_before_resume_step={step}{self.FILE_EXTENSION}"))
+        ahead = False
+        if trainer.is_global_zero and best.is_file():
+            step = read_checkpoint(best)["global_step"]
+            ahead = step > trainer.global_step
+            if ahead:
+                best.replace(best.with_name(f"best_before_resume_step={step}{self.FILE_EXTENSION}"))
+        if trainer.strategy.broadcast(ahead):
             self.best_k_models, self.kth_best_model_path, self.best_model_path = {}, "", ""
             self.best_model_score = self.kth_value = None  # type: ignore[assignment]
 

@@ -22,7 +22,7 @@ class PredictionsCSV(BasePredictionWriter):
         path: file to write.
 
     Raises:
-        UserError: the file can't be written.
+        UserError: the file can't be written, or several processes would write it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +36,8 @@ class PredictionsCSV(BasePredictionWriter):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file and writes the heading."""
+        if trainer.world_size > 1:
+            raise UserError("predict writes one file in the data set's order: use --trainer.devices 1.")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._aside.open("w", newline="")

@@ -5,7 +5,10 @@ import threading
 from types import FrameType
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+_SIGNALS = {int(number): number for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 class StopOnSignal(Callback):
@@ -17,8 +20,6 @@ class StopOnSignal(Callback):
         signal: which one came, or None.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -26,7 +27,7 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens, where this is the main thread: Python lets no other."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS.values()}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
@@ -35,7 +36,10 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ends training where a signal came."""
+        """Ends training where a signal came, to any of the processes that train together."""
+        if trainer.world_size > 1:
+            number = torch.tensor(self.signal or 0, device=trainer.strategy.root_device)
+            self.signal = _SIGNALS.get(int(trainer.strategy.reduce(number, reduce_op="max")))
         if self.signal is not None:
             # should_stop would validate first, in the midst of an epoch
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step

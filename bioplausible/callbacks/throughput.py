@@ -27,7 +27,7 @@ class SamplesPerSecond(Callback):
     ) -> None:
         """Counts the batch and reads the clock."""
         now = time.perf_counter()
-        self._samples += len(batch[1])
+        self._samples += len(batch[1]) * trainer.world_size
         self._seconds += now - self._since
         self._since = now
 

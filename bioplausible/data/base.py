@@ -8,8 +8,9 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bioplausible.data.augmentation import random_crop, random_horizontal_flip
+from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import Batch, EpochBatches, Images, InOrder, loader
+from bioplausible.data_parallel import share
 from bioplausible.errors import UserError
 from bioplausible.randomness import generator, mix, run_seed
 
@@ -25,7 +26,7 @@ class ImageDataModule(LightningDataModule, ABC):
     resumes at the very batch where it stopped. The test split serves ``test`` and ``predict`` only.
 
     Args:
-        batch_size: samples a training batch.
+        batch_size: samples a training batch, of all processes together.
         evaluation_batch_size: samples a batch of validation, test and predict.
         validation_split: share of the training images kept for validation, in [0, 1); which ones does not depend on the
             seed. 0 trains on everything, as the paper does.
@@ -106,10 +107,16 @@ class ImageDataModule(LightningDataModule, ABC):
         """Loads the splits that the stage needs.
 
         Raises:
-            UserError: a size does not fit the data, or Trainer's ``overfit_batches`` would replace the order.
+            UserError: a size does not fit the data, or an option of Trainer's would replace the order.
         """
         if self.trainer is not None and cast(Any, self.trainer).overfit_batches:
             raise UserError("overfit_batches would replace the training order: use the data's subset_size instead.")
+        connector = cast(Any, self.trainer)._accelerator_connector if self.trainer is not None else None
+        if connector is not None and connector.is_distributed and connector.use_distributed_sampler:
+            raise UserError(
+                "use_distributed_sampler would replace the training order, of which each process takes its share"
+                " already: construct the Trainer with use_distributed_sampler=False."
+            )
         if stage in ("fit", "validate") and "train" not in self._splits:
             images = self._images(train=True)
             order = torch.randperm(len(images), generator=generator(SPLIT_SEED, 0))
@@ -132,8 +139,10 @@ class ImageDataModule(LightningDataModule, ABC):
             given = run_seed()
             if given is not None:
                 self._seed = given
-            elif self.trainer is None or self.trainer.ckpt_path is None:
+            elif self.trainer is None:
                 self._seed = torch.initial_seed()
+            elif self.trainer.ckpt_path is None:
+                self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def _images(self, train: bool) -> Images:
         images, labels = self.load(train)
@@ -173,10 +182,13 @@ class ImageDataModule(LightningDataModule, ABC):
         images, labels = batch
         # the order of an epoch is drawn from (seed, epoch): a seed of their own keeps these draws apart from it
         draws = generator(mix(self._seed, 0), self.trainer.global_step, images.device)
+        # for every sample of the batch, whatever this process's share of it
+        offsets = torch.randint(2 * self.crop_padding + 1, (self.batch_size, 2), generator=draws, device=images.device)
+        flips = torch.rand(self.batch_size, generator=draws, device=images.device) < 0.5
         if self.crop_padding:
-            images = random_crop(images, self.crop_padding, draws)
+            images = crop(images, self.crop_padding, share(offsets)[: len(images)])
         if self.horizontal_flip:
-            images = random_horizontal_flip(images, draws)
+            images = mirror(images, share(flips)[: len(images)])
         return images, labels
 
     # ----------------------------------------------------------------------------------------------------------- resume

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bioplausible.data_parallel import share
 from bioplausible.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
@@ -42,6 +43,8 @@ class EpochBatches(Sampler[Tensor]):
         batch_size: samples a batch; the last batch of an epoch may be smaller.
         seed: seed of the order.
         start: (epoch, batch) at which the first pass begins, to resume within an epoch.
+
+    Of several processes each gets its share of every batch (:func:`bioplausible.data_parallel.share`).
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
@@ -61,7 +64,7 @@ class EpochBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         first = self._start_batch if self.epoch == self._start_epoch else 0
         order = torch.randperm(self.size, generator=generator(self.seed, self.epoch))
-        yield from torch.split(order, self.batch_size)[first:]
+        yield from map(share, torch.split(order, self.batch_size)[first:])
 
 
 class InOrder(Sampler[Tensor]):
@@ -80,7 +83,7 @@ class InOrder(Sampler[Tensor]):
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield from torch.split(torch.arange(self.size), self.batch_size)
+        yield from map(share, torch.split(torch.arange(self.size), self.batch_size))
 
 
 def loader(images: Images, batches: Sampler[Tensor], num_workers: int = 0) -> DataLoader[Batch]:

@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -19,6 +20,7 @@ from typing_extensions import Self
 
 from bioplausible.configured_rates import ConfiguredRates
 from bioplausible.connections import Dense
+from bioplausible.data_parallel import join, processes
 from bioplausible.errors import UserError
 from bioplausible.exact_resume import ExactResume
 from bioplausible.functional import residual
@@ -35,7 +37,8 @@ class Phase:
         nudge: strength with which the target pulled on the output, with its sign; 0 in a free phase.
         previous: r_1 … r_L one iteration earlier, where the rule iterates.
         step_size: η of the last iteration.
-        internal: whatever else the rule carries from phase to phase, by name.
+        internal: whatever else each sample carries from phase to phase, by name, each (n × …).
+        constants: whatever else does not change while the network settles and belongs to no sample, by name.
     """
 
     activity: list[Tensor]
@@ -43,6 +46,7 @@ class Phase:
     previous: list[Tensor] = field(default_factory=list)
     step_size: float = 1.0
     internal: dict[str, list[Tensor]] = field(default_factory=dict)
+    constants: dict[str, list[Tensor]] = field(default_factory=dict)
 
     @property
     def output(self) -> Tensor:
@@ -57,12 +61,35 @@ class Phase:
 Phases = Mapping[str, Phase]
 
 
+def whole_batch(phases: dict[str, Phase]) -> dict[str, Phase]:
+    """Returns the phases of the whole batch from those of each process's share of it; one process has the whole."""
+    if processes() == 1:
+        return phases
+    fields = [[p.activity, p.previous, *p.internal.values()] for p in phases.values()]
+    shares = {id(t): t for phase in fields for tensors in phase for t in tensors}  # phases have tensors in common
+    joined = dict(zip(shares, join(list(shares.values())), strict=True))
+
+    def of_all(tensors: list[Tensor]) -> list[Tensor]:
+        return [joined[id(t)] for t in tensors]
+
+    return {
+        name: replace(
+            p,
+            activity=of_all(p.activity),
+            previous=of_all(p.previous),
+            internal={key: of_all(tensors) for key, tensors in p.internal.items()},
+        )
+        for name, p in phases.items()
+    }
+
+
 class LearningRule(LightningModule, ABC):
     """A learning rule: how activities settle, and what each synapse learns from them.
 
     A training step is the same for every rule::
 
         phases = settle(x, target)                 # free, nudged, … the rule's own affair
+                                                   # with several processes: joined to the whole batch
         p.grad = −update   for p, update in local_updates(phases)
         optimizer step; update_state(phases, optimizer); schedulers; metrics
 
@@ -115,7 +142,8 @@ class LearningRule(LightningModule, ABC):
         """Called by relaxations with (t, activities r_0 … r_L, η_t): t = 0 at the start, then after each iteration."""
         self.phases: Phases = {}
         """Where the relaxations of the last training batch ended; for callbacks to read."""
-        self.train_means = EpochMeans(persistent=True)
+        # every process sees the whole training batch, but only its share of an evaluation
+        self.train_means = EpochMeans(persistent=True, sync_on_compute=False)
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
 
@@ -215,10 +243,11 @@ class LearningRule(LightningModule, ABC):
         """Settles, learns and keeps the books for one batch of images and classes."""
         x, y = batch
         x = x.flatten(1)
-        target = self.one_hot(y, x.dtype)
         with torch.no_grad():
-            self.phases = self.learn(x, target, cast(torch.optim.Optimizer, self.optimizers()))
-            self._score(self.train_means, self.prediction_phase(self.phases).output, y, target)
+            optimizer = cast(torch.optim.Optimizer, self.optimizers())
+            self.phases = self.learn(x, self.one_hot(y, x.dtype), optimizer)
+            (y,) = join([y])
+            self._score(self.train_means, self.prediction_phase(self.phases).output, y, self.one_hot(y, x.dtype))
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
         every = cast(Any, self.trainer).log_every_n_steps  # 0: never
@@ -227,14 +256,14 @@ class LearningRule(LightningModule, ABC):
 
     @torch.no_grad()
     def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
-        """Settles, moves every weight by its local update, and returns the phases.
+        """Settles, moves every weight by its local update, and returns the phases, those of the whole batch.
 
         Args:
-            x: input (n × d_0).
-            target: one-hot target y (n × d_L).
+            x: input (n × d_0) of this process's share of the batch.
+            target: its one-hot target y (n × d_L).
             optimizer: one over :meth:`parameter_groups`.
         """
-        phases = self.settle(x, target)
+        phases = whole_batch(self.settle(x, target))
         for parameter, update in self.local_updates(phases):
             parameter.grad = update.neg_()
         optimizer.step()
@@ -326,22 +355,25 @@ class LearningRule(LightningModule, ABC):
         return self._resume_callbacks
 
     def setup(self, stage: str) -> None:
-        """Checks that the data fit the network, and that the precision is one in which the rules hold.
+        """Checks that the data fit the network, and that the rules hold in the precision and with several processes.
 
         Raises:
-            UserError: the input or output size is not the data's, the precision is below float32, or there is more
-                than one process.
+            UserError: the input or output size is not the data's, the precision is below float32, or several processes
+                share more than the batch.
         """
-        if self.trainer.world_size > 1:
+        strategy = self.trainer.strategy
+        if self.trainer.world_size > 1 and not isinstance(strategy, DDPStrategy):
             raise UserError(
-                f"{self.trainer.world_size} processes would each train a network of their own, for the rules do not"
-                " share their updates yet: use --trainer.devices 1."
+                f"the strategy {type(strategy).__name__} splits the network or its optimizer over the processes: use"
+                " --trainer.strategy ddp, which splits the batch."
             )
         if self.trainer.precision not in ("32-true", "64-true"):
             raise UserError(
                 f"precision is {self.trainer.precision}: small updates vanish in fewer bits and are left out of mixed"
                 " precision's loss scaling, so choose 32-true or 64-true."
             )
+        if self.trainer.precision == "64-true":
+            self.double()  # Trainer would only after it has loaded the checkpoint, rounded to float32
         data = getattr(self.trainer, "datamodule", None)
         for size, name, what in (
             (self.layer_sizes[0], "input_size", "values a sample"),
@@ -361,7 +393,7 @@ class LearningRule(LightningModule, ABC):
         if given is not None:
             self.seed = given
         elif self.trainer.ckpt_path is None:
-            self.seed = torch.initial_seed()
+            self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the rule's name and seed to the checkpoint, once all that was logged before it is on disk."""

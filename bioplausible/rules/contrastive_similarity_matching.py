@@ -60,7 +60,7 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
 
     def inhibit_(self, k: int, drive: Tensor, activity: Tensor, start: Phase) -> None:
         """Subtracts (M_k + M_kᵀ) r_k / 2 from the drive of layer k, in place."""
-        drive.addmm_(activity, start.internal["M"][k - 1], alpha=-1)
+        drive.addmm_(activity, start.constants["M"][k - 1], alpha=-1)
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor:
         """Returns the energy Φ of each sample (n) at a phase's end."""

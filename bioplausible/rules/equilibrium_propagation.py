@@ -122,7 +122,9 @@ class EquilibriumPropagation(LearningRule):
     def at_rest(self, x: Tensor) -> Phase:
         """Returns the state r = 0 for the input x (n × d_0), with what x drives into the first layer, W_1 x + b_1."""
         silence = [x.new_zeros(len(x), d) for d in self.layer_sizes[1:]]
-        return Phase([x, *silence], internal={"W_1 x": [self.connections[0].feedforward(x)], **self.constants()})
+        return Phase(
+            [x, *silence], internal={"W_1 x": [self.connections[0].feedforward(x)]}, constants=self.constants()
+        )
 
     def constants(self) -> dict[str, list[Tensor]]:
         """Returns what else does not change while the network settles, by name."""
@@ -165,7 +167,7 @@ class EquilibriumPropagation(LearningRule):
                 r[k].lerp_(drive[k - 1], η).clamp_(0, 1)  # r + η (drive − r)
             if self.watch is not None:
                 self.watch(t + 1, r, η)
-        return Phase(r, beta, previous, η, start.internal)
+        return Phase(r, beta, previous, η, start.internal, start.constants)
 
     def inhibit_(self, k: int, drive: Tensor, activity: Tensor, start: Phase) -> None:
         """Subtracts a hidden layer's lateral inhibition from its drive, in place: none here."""

@@ -1,0 +1,155 @@
+"""Oracle: one process with the whole batch."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from bioplausible import CorInfoMax, DigitsDataModule
+from bioplausible.data_parallel import join
+from bioplausible.errors import UserError
+from tests.conftest import CONFIGS
+from tests.processes import CONTEXT, command_line, command_line_together, free_port
+from tests.test_command_line import RUN, scalars
+from tests.test_resume import differences, result
+
+# 46 images less 5 for validation: three batches, whose last is one sample, and so none for the second process
+ARGS = ["--data.init_args.subset_size", "46", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "2"]
+ARGS += ["--trainer.enable_progress_bar", "false", "--data.init_args.crop_padding", "1"]
+ARGS += ["--data.init_args.horizontal_flip", "true", "--data.init_args.evaluation_batch_size", "15"]
+RECIPES = sorted((CONFIGS / "digits").glob("*.yaml"))
+
+
+def close(a, b, tolerance, where="checkpoint"):
+    """Asserts that two checkpoints hold the same, their floating-point numbers to a tolerance."""
+    if isinstance(a, torch.Tensor):
+        assert a.shape == b.shape, where
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance, msg=lambda text: f"{where}: {text}")
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a.keys() - {"ExactResume"}:  # starting several processes draws from the random generators
+            close(a[key], b[key], tolerance, f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            close(x, y, tolerance, f"{where}/{i}")
+    elif isinstance(a, float):
+        assert a == pytest.approx(b, rel=tolerance, abs=tolerance), where
+    elif not where.endswith("run_config"):  # names the strategy
+        assert a == b, where
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-9), ("32-true", 1e-5)])
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_two_processes_learn_what_one_learns(recipe, precision, tolerance, tmp_path):
+    run = RUN.parents[1] / recipe.stem / "version_0"
+    args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision]
+    if "corinfomax" in recipe.stem:
+        args += ["--model.init_args.track_correlations", "true"]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert command_line(args, tmp_path / "one") == 0
+    assert command_line_together(args, tmp_path / "two") == [0, 0]
+    (one, logged), (two, logged_too) = (result(tmp_path / name, run) for name in ("one", "two"))
+    assert one["global_step"] == 6
+    close(one, two, tolerance)
+    close(logged, logged_too, max(tolerance, 1e-6))  # logged in float32
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of one process that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert command_line(["fit", *ARGS, "--trainer.precision", "64-true"], folder) == 0
+    return result(folder)[0]
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (2, 2)])
+def test_resume_with_another_number_of_processes(first, then, whole, tmp_path):
+    def train(processes, args, status=0):
+        if processes == 1:
+            assert command_line(args, tmp_path) == status
+        else:
+            assert command_line_together(args, tmp_path, processes) == [status] * processes
+
+    train(first, ["fit", *ARGS, "--trainer.precision", "64-true", "--trainer.max_steps", "4"])
+    train(then, ["fit", "--ckpt_path", "last", "--trainer.max_steps", "-1", "--trainer.devices", "1"])
+    close(whole, result(tmp_path)[0], 1e-9)
+
+
+def test_a_signal_to_one_process_ends_all_after_the_same_batch(whole, tmp_path):
+    args = ["fit", *ARGS, "--trainer.precision", "64-true"]
+    assert command_line_together(args, tmp_path, signal_before_step=3, to=1) == [143, 0]
+    assert result(tmp_path)[0]["global_step"] == 4
+    assert command_line_together(["fit", "--ckpt_path", "last"], tmp_path) == [0, 0]
+    close(whole, result(tmp_path)[0], 1e-9)
+
+
+def test_the_same_number_of_processes_resumes_to_the_same_bits(tmp_path):
+    for name, kills in (("whole", []), ("parts", [2])):
+        folder = tmp_path / name
+        folder.mkdir()
+        args = ["fit", *ARGS]
+        for step in kills:
+            assert command_line_together(args, folder, signal_before_step=step, to=0) == [143, 0]
+            args = ["fit", "--ckpt_path", "last"]
+        assert command_line_together(args, folder) == [0, 0]
+    whole, parts = (result(tmp_path / name)[0] for name in ("whole", "parts"))
+    assert [where for where in differences(whole, parts) if "ExactResume" not in where] == []
+
+
+def _join(rank, numbers, port, results):
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=port)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(numbers))
+    rows = torch.arange(numbers[rank]) * len(numbers) + rank
+    try:
+        images, classes = join([rows.double()[:, None, None].expand(-1, 2, 3) / 7, rows])
+        results.put((images.tolist(), classes.tolist()))
+    except UserError as error:
+        results.put(str(error))
+
+
+@pytest.mark.parametrize("numbers", [[3, 2], [2, 2], [1, 0], [2, 2, 1], [2, 3], [4, 2]], ids=str)
+def test_shares_join_to_the_batch(numbers):
+    results, port = CONTEXT.SimpleQueue(), free_port()
+    started = [CONTEXT.Process(target=_join, args=(rank, numbers, port, results)) for rank in range(len(numbers))]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    got = [results.get() for _ in numbers]
+    whole = torch.arange(sum(numbers))
+    if numbers in ([2, 3], [4, 2]):
+        assert all(f"The 2 processes got {numbers} samples of a batch" in sentence for sentence in got)
+    else:
+        images = whole.double()[:, None, None].expand(-1, 2, 3) / 7
+        assert got == [(images.tolist(), whole.tolist())] * len(numbers)
+
+
+def test_a_strategy_that_splits_the_network_is_refused():
+    rule = CorInfoMax([64, 10])
+    rule.trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace())
+    with pytest.raises(UserError, match=r"use --trainer\.strategy ddp"):
+        rule.setup("fit")
+
+
+def test_lightning_does_not_replace_the_training_order():
+    trainer = Trainer(strategy="ddp", accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match="use_distributed_sampler=False"):
+        trainer.fit(CorInfoMax([64, 10]), DigitsDataModule())
+
+
+def test_evaluation_counts_every_sample_once_and_predicting_is_the_work_of_one(tmp_path):
+    assert command_line(["fit", *ARGS], tmp_path) == 0
+    last = str(RUN / "checkpoints/last.ckpt")
+    assert command_line_together(["predict", "--ckpt_path", last], tmp_path) == [2, 2]
+    assert not list(tmp_path.rglob("*predictions*"))
+    for command in ("validate", "test"):
+        args = [command, "--ckpt_path", last, "--trainer.logger.init_args.save_dir"]
+        assert command_line([*args, f"{command}-one"], tmp_path) == 0
+        assert command_line_together([*args, f"{command}-two"], tmp_path) == [0, 0]
+        one, two = (scalars(next((tmp_path / f"{command}-{n}").rglob("events*")).parent) for n in ("one", "two"))
+        assert f"{'val' if command == 'validate' else 'test'}/accuracy" in one
+        close(one, two, 1e-6)
