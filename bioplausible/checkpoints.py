@@ -1,17 +1,27 @@
 """Writing, finding and reading checkpoints."""
 
+import hashlib
+import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from bioplausible.errors import UserError
 
+CHECKSUM = "checksum"
+"""Key in a checkpoint that says that its file ends in :data:`MARK` and the SHA-256 digest of all before."""
+MARK = b"\nsha256 "
+END_OF_ZIP = b"PK\x05\x06"
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes each checkpoint aside and renames it when it is on disk: a kill leaves the previous one whole."""
+    """Writes each checkpoint aside, with a checksum, and renames it when it is on disk.
+
+    A kill leaves the previous one whole, and a damaged one is refused. The file is one that ``torch.load`` reads too.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Saves a checkpoint.
@@ -30,7 +40,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             aside = path.with_name(f".{path.name}.{os.getpid()}")
             try:
                 with aside.open("wb") as file:
-                    torch.save(checkpoint, file)
+                    hashed = _Hashed(file)
+                    torch.save({**checkpoint, CHECKSUM: "sha256"}, hashed)  # type: ignore[arg-type]
+                    file.write(MARK + hashed.digest())
                     file.flush()
                     os.fsync(file.fileno())
                 aside.replace(path)
@@ -43,25 +55,73 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 " --trainer.logger.init_args.save_dir, then resume from the previous checkpoint."
             ) from error
 
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Returns a checkpoint's content (:func:`read_checkpoint`)."""
+        return read_checkpoint(path)
+
+
+class _Hashed:
+    """A file that is hashed as it is written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Returns a checkpoint's content; nothing in it is executed.
 
     Raises:
-        UserError: there is no such file, or it is no (whole) checkpoint.
+        UserError: there is no such file, or it is no (whole) checkpoint; it names the newest whole one beside it.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise UserError(f"There is no checkpoint {path}: name an existing file, or use --ckpt_path last.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _read(path)
     except Exception as error:  # zip, pickle and torch each raise their own
+        others = sorted(path.parent.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+        whole = next((other for other in others if other != path and _is_whole(other)), None)
+        cure = "there is no other beside it, so train anew" if whole is None else f"use --ckpt_path {whole}"
         raise UserError(
-            f"{path} is no readable checkpoint (truncated, or not written by this program): use another one,"
-            " for example best.ckpt or last.ckpt beside it."
+            f"{path} is no readable checkpoint (damaged, or not written by this program): {cure}."
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no training state: name a checkpoint that `fit` wrote.")
     return checkpoint
+
+
+def _read(path: Path) -> Any:
+    data = path.read_bytes()
+    mark = len(data) - len(MARK) - hashlib.sha256().digest_size
+    marked = mark > 0 and data[mark:].startswith(MARK)
+    if marked and hashlib.sha256(data[:mark]).digest() != data[mark + len(MARK) :]:
+        raise ValueError("the checksum differs")
+    if not marked and data[-22:-18] != END_OF_ZIP:
+        raise ValueError("the end is missing")
+    checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    # Trainer without AtomicCheckpointIO writes none
+    if not marked and isinstance(checkpoint, dict) and CHECKSUM in checkpoint:
+        raise ValueError("the checksum is missing")
+    return checkpoint
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _read(path)
+    except Exception:  # as above
+        return False
+    return True
 
 
 def newest_checkpoint(folder: str | Path) -> Path:

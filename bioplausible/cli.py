@@ -115,6 +115,8 @@ class CommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Names the run's folder after data set and rule where it has no name, and checks that it can be written to."""
         config = self.config[self.subcommand]
+        if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
+            raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
         for logger in self._run_loggers():
             options = logger.init_args
             if options.name is None:

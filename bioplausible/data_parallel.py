@@ -56,7 +56,7 @@ def join(shares: Sequence[Tensor]) -> list[Tensor]:
             " bioplausible.data_parallel.share does, and construct the Trainer with use_distributed_sampler=False."
         )
     # as bytes, so that activities and classes travel together
-    parts = [t.reshape(n, prod(t.shape[1:])).contiguous().view(torch.uint8) for t in shares]
+    parts = [t.reshape(-1).view(torch.uint8).view(n, prod(t.shape[1:]) * t.element_size()) for t in shares]
     widths = [part.shape[1] for part in parts]
     padded = torch.zeros(numbers[0], sum(widths), dtype=torch.uint8, device=device)
     torch.cat(parts, 1, out=padded[:n])
@@ -64,6 +64,6 @@ def join(shares: Sequence[Tensor]) -> list[Tensor]:
     dist.all_gather(list(gathered), padded)
     rows = gathered.transpose(0, 1).flatten(0, 1)[:whole]  # sample i of process p is sample i P + p of the batch
     return [
-        part.contiguous().view(t.dtype).reshape(whole, *t.shape[1:])
+        part.clone(memory_format=torch.contiguous_format).view(t.dtype).reshape(whole, *t.shape[1:])
         for part, t in zip(rows.split_with_sizes(widths, 1), shares, strict=True)
     ]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from pytorch_lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bioplausible.__main__ import main
@@ -214,7 +213,7 @@ BAD = {
     "no last checkpoint": ["--ckpt_path", "last"],
     "bad interval": ["--checkpoint_every_n_steps", "0"],
     "no checkpoints kept": ["--checkpoint_every_n_steps", "5", "--checkpoint_keep", "0"],
-    "mixed precision": ["--trainer.precision", "bf16-mixed"],
+    "mixed precision": ["--trainer.precision", "16-mixed"],
     "half precision": ["--trainer.precision", "bf16-true"],
     "abbreviation": ["--trainer.max_epoch", "3"],
     "no value": ["--ckpt_path"],
@@ -259,12 +258,6 @@ def test_bad_input_gets_one_sentence(args, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert len(error) < 500
-
-
-def test_several_processes_are_refused_until_they_share_their_updates(monkeypatch, capsys):
-    monkeypatch.setattr(Trainer, "world_size", 2)
-    assert fit() == 2
-    assert "2 processes would each train a network of their own" in capsys.readouterr().err
 
 
 def test_a_recipe_named_config_yaml_stays_as_it_is_without_a_logger():

@@ -1,5 +1,6 @@
 """When checkpoints are written."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,28 @@ class _RunCheckpoint(ModelCheckpoint):
 class LastCheckpoint(_RunCheckpoint):
     """Writes ``last.ckpt`` after each epoch, and at the step where ``max_steps`` or ``max_time`` cuts an epoch short.
 
+    The one before is kept as ``previous.ckpt``.
+
     Lightning ends a cut epoch like a whole one: a checkpoint written then would resume with the next epoch and leave
     out the rest of this one.
     """
 
     def __init__(self) -> None:
         super().__init__(filename="last", save_on_train_epoch_end=True)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Keeps the one before as ``previous.ckpt``, for when the last one is damaged."""
+        last = Path(filepath)
+        if trainer.is_global_zero and last.is_file():
+            previous = last.with_name(f"previous{self.FILE_EXTENSION}")
+            link = last.with_name(f".{previous.name}.{os.getpid()}")
+            try:
+                link.hardlink_to(last)
+            except OSError:  # a file system without links
+                last.replace(previous)
+            else:
+                link.replace(previous)
+        super()._save_checkpoint(trainer, filepath)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

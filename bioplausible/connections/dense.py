@@ -38,6 +38,8 @@ class Dense(nn.Module):
         initialization: Initialization = "xavier",
     ) -> None:
         super().__init__()
+        self.product_dtype: torch.dtype | None = None
+        """Lower precision of the factors of :meth:`correlate`; None: that of the activities."""
         self.weight = nn.Parameter(_draw(outputs, inputs, initialization))
         self.bias: nn.Parameter | None = None
         if bias:
@@ -69,7 +71,16 @@ class Dense(nn.Module):
 
     def correlate(self, a: Tensor, b: Tensor) -> Tensor:
         """Returns the Hebbian product ⟨a b⟩ (d_a × d_b) of the activities on the connection's two sides."""
+        if self.product_dtype is not None:
+            return mean_outer_product(a.to(self.product_dtype), b.to(self.product_dtype)).to(a.dtype)
         return mean_outer_product(a, b)
+
+    def contrast(self, a_plus: Tensor, b_plus: Tensor, a_minus: Tensor, b_minus: Tensor) -> Tensor:
+        """Returns ⟨a⁺ b⁺⟩ − ⟨a⁻ b⁻⟩ (d_a × d_b) of the activities in two phases."""
+        if self.product_dtype is None:
+            return self.correlate(a_plus, b_plus) - self.correlate(a_minus, b_minus)
+        # rounded factors would swamp a small difference of the products, but not a product of small differences
+        return self.correlate(a_plus - a_minus, b_plus) + self.correlate(a_minus, b_plus - b_minus)
 
 
 class Wires:

@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
@@ -96,6 +97,9 @@ class LearningRule(LightningModule, ABC):
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
     ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`,
     :meth:`settle` and :meth:`local_updates`; the rest has defaults.
+
+    In Trainer's precision ``bf16-mixed`` only the Hebbian products of the updates take bfloat16 factors; activities,
+    errors and weights stay float32.
 
     Args:
         layer_sizes: d_0 … d_L, the input's size first and the number of classes last.
@@ -243,7 +247,7 @@ class LearningRule(LightningModule, ABC):
         """Settles, learns and keeps the books for one batch of images and classes."""
         x, y = batch
         x = x.flatten(1)
-        with torch.no_grad():
+        with torch.no_grad(), self._full_precision():
             optimizer = cast(torch.optim.Optimizer, self.optimizers())
             self.phases = self.learn(x, self.one_hot(y, x.dtype), optimizer)
             (y,) = join([y])
@@ -306,7 +310,7 @@ class LearningRule(LightningModule, ABC):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Returns ``label``, ``prediction`` and ``confidence`` (the predicted class's probability) of each sample."""
         x, y = batch
-        with torch.no_grad():
+        with torch.no_grad(), self._full_precision():
             confidence, prediction = self.class_probabilities(self(x.flatten(1))).max(1)
         return {"label": y, "prediction": prediction, "confidence": confidence}
 
@@ -325,7 +329,7 @@ class LearningRule(LightningModule, ABC):
     def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
         x = x.flatten(1)
-        with torch.no_grad():
+        with torch.no_grad(), self._full_precision():
             output = self(x)
             self._score(means, output, y, self.one_hot(y, x.dtype))
             return cast(Tensor, output.argmax(1))
@@ -367,11 +371,14 @@ class LearningRule(LightningModule, ABC):
                 f"the strategy {type(strategy).__name__} splits the network or its optimizer over the processes: use"
                 " --trainer.strategy ddp, which splits the batch."
             )
-        if self.trainer.precision not in ("32-true", "64-true"):
+        if self.trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
             raise UserError(
-                f"precision is {self.trainer.precision}: small updates vanish in fewer bits and are left out of mixed"
-                " precision's loss scaling, so choose 32-true or 64-true."
+                f"precision is {self.trainer.precision}: small updates vanish in its range, and there is no loss whose"
+                " scaling could save them, so choose 32-true, 64-true or bf16-mixed."
             )
+        for module in self.modules():
+            if isinstance(module, Dense):
+                module.product_dtype = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None
         if self.trainer.precision == "64-true":
             self.double()  # Trainer would only after it has loaded the checkpoint, rounded to float32
         data = getattr(self.trainer, "datamodule", None)
@@ -432,6 +439,10 @@ class LearningRule(LightningModule, ABC):
     def step(self) -> int:
         """Number of training steps taken; 0 outside a Trainer."""
         return self.global_step if self._trainer is not None else 0
+
+    def _full_precision(self) -> AbstractContextManager[Any]:
+        """Keeps the network dynamics out of Trainer's autocast, for errors are small differences of large values."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def _step_scheduler(self) -> None:
         scheduler = self.lr_schedulers()

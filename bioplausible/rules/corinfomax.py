@@ -255,13 +255,10 @@ class CorInfoMax(LearningRule):
                 continue
             e_plus = (post_plus - connection.feedforward(pre_plus)) / s
             e_minus = (post_minus - connection.feedforward(pre_minus)) / s
-            yield connection.weight, connection.correlate(e_plus, pre_plus) - connection.correlate(e_minus, pre_minus)
+            yield connection.weight, connection.contrast(e_plus, pre_plus, e_minus, pre_minus)
             f_plus = (pre_plus - connection.feedback(post_plus)) / s
             f_minus = (pre_minus - connection.feedback(post_minus)) / s
-            yield (
-                connection.feedback_weight,
-                connection.correlate(f_plus, post_plus) - connection.correlate(f_minus, post_minus),
-            )
+            yield connection.feedback_weight, connection.contrast(f_plus, post_plus, f_minus, post_minus)
 
     def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Decays W and V where asked for, and updates B (and R) from the first nudged phase."""

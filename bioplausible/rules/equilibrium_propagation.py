@@ -199,7 +199,7 @@ class EquilibriumPropagation(LearningRule):
             if k == 1:  # both phases see the same x
                 update = connection.correlate(difference, pre_plus)
             else:
-                update = connection.correlate(post_plus / s, pre_plus) - connection.correlate(post_minus / s, pre_minus)
+                update = connection.contrast(post_plus / s, pre_plus, post_minus / s, pre_minus)
             yield connection.weight, update
             yield cast(Tensor, connection.bias), difference.mean(0)
 

@@ -1,0 +1,38 @@
+"""Oracle: the same step in float32."""
+
+import pytest
+import torch
+from pytorch_lightning import Trainer, seed_everything
+
+from bioplausible import DigitsDataModule
+from bioplausible.errors import UserError
+from tests.small import all_rules, build
+
+
+def step(cls, precision):
+    """Trains one batch and returns the rule, the activities of its phases and each weight's change."""
+    seed_everything(0)
+    rule = build(cls, sizes=[64, 30, 20, 10]).float()
+    before = {name: p.detach().clone() for name, p in rule.named_parameters()}
+    trainer = Trainer(max_steps=1, precision=precision, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.fit(rule, DigitsDataModule())
+    states = {f"{name} r_{k}": r for name, phase in rule.phases.items() for k, r in enumerate(phase.activity)}
+    return rule, states, {name: p.detach() - before[name] for name, p in rule.named_parameters()}
+
+
+@pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+def test_mixed_precision_changes_the_hebbian_products_alone(cls):
+    rule, mixed, changes = step(cls, "bf16-mixed")
+    _, full, exact = step(cls, "32-true")
+    assert all(torch.equal(mixed[name], full[name]) for name in full)
+    assert {t.dtype for t in rule.state_dict().values() if t.dtype != torch.float64} == {torch.float32}
+    weights = [name for name in exact if exact[name].ndim == 2 and exact[name].any()]
+    assert any(not torch.equal(changes[name], exact[name]) for name in weights)
+    for name in weights:  # bfloat16 has 8 bits
+        assert torch.nn.functional.cosine_similarity(changes[name].flatten(), exact[name].flatten(), 0) > 0.999, name
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_too_low_a_precision_is_refused(precision):
+    with pytest.raises(UserError, match="choose 32-true, 64-true or bf16-mixed"):
+        step(all_rules()[0], precision)
