@@ -10,6 +10,7 @@ from bioplausible.functional.correlation import (
     update_inverse_correlation_,
 )
 from bioplausible.functional.energies import hopfield_energy, prediction_error_energy
+from bioplausible.functional.layout import silence
 from bioplausible.functional.settling import residual
 from bioplausible.functional.step_sizes import StepSizeRule, step_sizes
 
@@ -25,6 +26,7 @@ __all__ = [
     "prediction_error_energy",
     "published_correlative_information",
     "residual",
+    "silence",
     "step_sizes",
     "update_correlation_",
     "update_inverse_correlation_",

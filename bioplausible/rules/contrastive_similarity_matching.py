@@ -58,9 +58,9 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
         """Returns (M_k + M_kᵀ)/2 of the hidden layers, which do not change while the network settles."""
         return {"M": [lateral.symmetric() for lateral in self.laterals]}
 
-    def inhibit_(self, k: int, drive: Tensor, activity: Tensor, start: Phase) -> None:
-        """Subtracts (M_k + M_kᵀ) r_k / 2 from the drive of layer k, in place."""
-        drive.addmm_(activity, start.constants["M"][k - 1], alpha=-1)
+    def inhibit_(self, k: int, voltage: Tensor, activity: Tensor, η: float, start: Phase) -> None:
+        """Subtracts η (M_k + M_kᵀ) r_k / 2 from the voltage of layer k, in place."""
+        voltage.addmm_(activity, start.constants["M"][k - 1], alpha=-η)
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor:
         """Returns the energy Φ of each sample (n) at a phase's end."""

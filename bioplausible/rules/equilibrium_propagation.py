@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from bioplausible.connections import Dense
-from bioplausible.functional import hopfield_energy
+from bioplausible.functional import hopfield_energy, silence
 from bioplausible.randomness import random_sign
 from bioplausible.rules.base import (
     LearningRule,
@@ -121,10 +121,9 @@ class EquilibriumPropagation(LearningRule):
     @torch.no_grad()
     def at_rest(self, x: Tensor) -> Phase:
         """Returns the state r = 0 for the input x (n × d_0), with what x drives into the first layer, W_1 x + b_1."""
-        silence = [x.new_zeros(len(x), d) for d in self.layer_sizes[1:]]
-        return Phase(
-            [x, *silence], internal={"W_1 x": [self.connections[0].feedforward(x)]}, constants=self.constants()
-        )
+        at_rest = [silence(x, d) for d in self.layer_sizes[1:]]
+        drive = {"W_1 x": [self.connections[0].feedforward(x)]}
+        return Phase([x, *at_rest], internal=drive, constants=self.constants())
 
     def constants(self) -> dict[str, list[Tensor]]:
         """Returns what else does not change while the network settles, by name."""
@@ -143,34 +142,31 @@ class EquilibriumPropagation(LearningRule):
         """
         W = [connection.wires() for connection in self.connections]
         L = len(W)
-        W_1_x = start.internal["W_1 x"][0]  # the input does not change while the network settles
+        # the input does not change while the network settles
+        constant = [start.internal["W_1 x"][0], *(cast(Tensor, c.bias) for c in self.connections[1:])]
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
-        drive = [torch.empty_like(a) for a in r[1:]]  # r_k − ∂Φ/∂r_k
-        previous: list[Tensor] = []
+        r_next = [r[0], *(torch.empty_like(a) for a in r[1:])]
         if self.watch is not None:
             self.watch(0, r, 0.0)
         for t in range(steps):
-            if t == steps - 1:
-                previous = [a.clone() for a in r[1:]]
             for k in range(1, L + 1):
-                d = drive[k - 1]
+                # r_k + η ( b_k + W_k r_{k−1} + W_{k+1}ᵀ r_{k+1} − r_k ), its terms added to the new state one by one
+                new = torch.lerp(r[k], constant[k - 1], η, out=r_next[k])
                 if k > 1:
-                    W[k - 1].set_feedforward_(d, r[k - 1])
+                    W[k - 1].add_feedforward_(new, r[k - 1], η)
                 if k < L:
-                    W[k].set_feedback_(d, r[k + 1], base=W_1_x if k == 1 else d)
-                    self.inhibit_(k, d, r[k], start)
-                elif k == 1:
-                    d.copy_(W_1_x)
-                if k == L and target is not None:
-                    d.sub_(r[L], alpha=2 * beta).add_(target, alpha=2 * beta)
-            for k in range(1, L + 1):
-                r[k].lerp_(drive[k - 1], η).clamp_(0, 1)  # r + η (drive − r)
+                    W[k].add_feedback_(new, r[k + 1], η)
+                    self.inhibit_(k, new, r[k], η, start)
+                elif target is not None:
+                    new.sub_(r[L], alpha=2 * beta * η).add_(target, alpha=2 * beta * η)
+                new.clamp_(0, 1)
+            r, r_next = r_next, r
             if self.watch is not None:
                 self.watch(t + 1, r, η)
-        return Phase(r, beta, previous, η, start.internal, start.constants)
+        return Phase(r, beta, r_next[1:], η, start.internal, start.constants)
 
-    def inhibit_(self, k: int, drive: Tensor, activity: Tensor, start: Phase) -> None:
-        """Subtracts a hidden layer's lateral inhibition from its drive, in place: none here."""
+    def inhibit_(self, k: int, voltage: Tensor, activity: Tensor, η: float, start: Phase) -> None:
+        """Subtracts η times a hidden layer's lateral inhibition from its voltage, in place: none here."""
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor:
         """Returns the energy Φ of each sample (n) at a phase's end."""

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from bioplausible.connections import Dense
-from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
+from bioplausible.functional import (
+    ActivationName,
+    StepSizeRule,
+    activation,
+    prediction_error_energy,
+    silence,
+    step_sizes,
+)
 from bioplausible.rules.base import LearningRule, Phase, Phases, require, weights_and_biases
 
 
@@ -98,16 +105,15 @@ class PredictiveCodingNetwork(LearningRule):
         """
         W = [connection.wires() for connection in self.connections]
         L = len(W)
-        v = [start.activity[0], *(a.clone() for a in start.activity[1:])]
+        x = start.activity[0]
+        v = [x, *(silence(x, a.shape[1]).copy_(a) for a in start.activity[1:])]
         moving = range(1, L + 1 if free_output else L)
-        x = v[0]
-        f_v = [x, *(self.f.function(a) for a in v[1:L])]
-        slope = [x, *(self.f.derivative(a) for a in f_v[1:])]
-        μ = self.lowest_prediction(start) + [
-            c.feedforward(a) for c, a in zip(self.connections[1:], f_v[1:], strict=True)
-        ]
-        e = [torch.empty_like(a) for a in μ]
-        feedback = [torch.empty_like(a) for a in μ]
+        f, f_prime = self.f
+        f_v, slope = [[torch.empty_like(a) for a in v] for _ in range(2)]
+        # e_k = v_k − μ_k, or (v_k − b_k) − W_k f(v_{k−1}) where the prediction changes
+        constant = self.predictions(start) if fixed else self.lowest_prediction(start) + self.biases()[1:]
+        e = [torch.empty_like(a) for a in v]
+        feedback = [torch.empty_like(a) for a in v]
         lowest_error = min(2, L)  # e_1 goes nowhere but into v_1, unless that is the output
         previous: list[Tensor] = []
         if self.watch is not None:
@@ -116,24 +122,25 @@ class PredictiveCodingNetwork(LearningRule):
             rate = η * gain
             if t == len(self.step_sizes) - 1:
                 previous = [a.clone() for a in v[1:]]
-            if t > 0 and not fixed:
-                for k in range(2, L + 1):
-                    self.f.function(v[k - 1], out=f_v[k - 1])
-                    self.f.derivative(f_v[k - 1], out=slope[k - 1])
-                    W[k - 1].set_feedforward_(μ[k - 1], f_v[k - 1])
+            if t == 0 or not fixed:
+                for k in range(1, L):
+                    f(v[k], out=f_v[k])
+                    f_prime(f_v[k], out=slope[k])
             for k in range(lowest_error, L + 1):
-                torch.sub(v[k], μ[k - 1], out=e[k - 1])
+                torch.sub(v[k], constant[k - 1], out=e[k])
+                if k > 1 and not fixed:
+                    W[k - 1].add_feedforward_(e[k], f_v[k - 1], -1)
             for k in moving:
                 if k < L:
-                    W[k].set_feedback_(feedback[k - 1], e[k])
+                    W[k].set_feedback_(feedback[k], e[k + 1])
                 else:
                     v[L].lerp_(target, rate * nudge)
                 if k < lowest_error:
-                    v[k].lerp_(μ[k - 1], rate)  # − rate · e_k
+                    v[k].lerp_(constant[k - 1], rate)  # − rate · e_k
                 else:
-                    v[k].sub_(e[k - 1], alpha=rate)
+                    v[k].sub_(e[k], alpha=rate)
                 if k < L:
-                    v[k].addcmul_(slope[k], feedback[k - 1], value=rate)
+                    v[k].addcmul_(slope[k], feedback[k], value=rate)
             if self.watch is not None:
                 self.watch(t + 1, v, η)
         return Phase(v, nudge, previous, self.step_sizes[-1], start.internal)
@@ -142,11 +149,19 @@ class PredictiveCodingNetwork(LearningRule):
         """Returns [μ_1], which the feedforward pass has computed for all phases that start from it."""
         return phase.internal.get("W_1 x") or [self.connections[0].feedforward(phase.activity[0])]
 
-    def errors(self, phase: Phase) -> list[Tensor]:
-        """Returns the prediction errors e_1 … e_L, each (n × d_k), at a phase's end."""
+    def predictions(self, phase: Phase) -> list[Tensor]:
+        """Returns the predictions μ_1 … μ_L, each (n × d_k), at a phase's end."""
         v = phase.activity
         upper = [c.feedforward(self.f.function(a)) for c, a in zip(self.connections[1:], v[1:-1], strict=True)]
-        return [a - μ for a, μ in zip(v[1:], self.lowest_prediction(phase) + upper, strict=True)]
+        return self.lowest_prediction(phase) + upper
+
+    def biases(self) -> list[Tensor]:
+        """Returns b_1 … b_L, each (d_k)."""
+        return [cast(Tensor, c.bias) for c in self.connections]
+
+    def errors(self, phase: Phase) -> list[Tensor]:
+        """Returns the prediction errors e_1 … e_L, each (n × d_k), at a phase's end."""
+        return [a - μ for a, μ in zip(phase.activity[1:], self.predictions(phase), strict=True)]
 
     def hebbian(self, phase: Phase, errors: list[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
