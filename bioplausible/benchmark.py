@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -189,6 +190,7 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats()
         step()
         return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or its profiler tells on stderr when it starts and stops
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     events = cast(Any, profiler.profiler).kineto_results.events()
@@ -294,8 +296,9 @@ def _batch_size(recipe: Path) -> int:
     try:
         config = yaml.safe_load(recipe.read_text())
         name = config["data"]["class_path"].rpartition(".")[2]
-        default = inspect.signature(getattr(bioplausible.data, name)).parameters["batch_size"].default
+        assert issubclass(getattr(bioplausible.data, name), ImageDataModule)
         assert config["model"]["class_path"]
+        default = inspect.signature(ImageDataModule).parameters["batch_size"].default
         return int((config["data"].get("init_args") or {}).get("batch_size", default))
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, AssertionError, UnicodeDecodeError) as error:
         raise UserError(f"{recipe} is no recipe of a rule on one of the package's data sets.") from error

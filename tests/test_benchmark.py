@@ -22,6 +22,14 @@ def test_it_measures_whole_training(capsys):
     assert len(row) == 8
 
 
+def test_it_takes_the_published_recipes_where_none_is_named(capsys, monkeypatch):
+    cheap = benchmark.Cost(1, 1.0, 1.0, 1)
+    monkeypatch.setattr(benchmark, "cost", lambda rule, n: cheap)
+    assert main(["benchmark", "--batches", "0"]) == 0
+    rows = capsys.readouterr().out.splitlines()[-len(benchmark.RULES) :]
+    assert [row.split()[0] for row in rows] == [f"fashion_mnist/{rule}" for rule in benchmark.RULES]
+
+
 def test_the_least_number_of_batches_gives_one_window():
     clock = Clock()
     assert clock.warm_up + clock.window + 1 == benchmark.LEAST
