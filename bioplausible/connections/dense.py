@@ -67,7 +67,7 @@ class Dense(nn.Module):
 
     def wires(self) -> "Wires":
         """Returns the weights at hand, for the iterations of a relaxation, during which they do not change."""
-        return Wires(self.weight.t(), self.feedback_weight.t(), self.bias)
+        return Wires(self.weight.t(), self.feedback_weight.t())
 
     def correlate(self, a: Tensor, b: Tensor) -> Tensor:
         """Returns the Hebbian product ⟨a b⟩ (d_a × d_b) of the activities on the connection's two sides."""
@@ -89,33 +89,21 @@ class Wires:
     Args:
         feedforward: Wᵀ (d_pre × d_post).
         feedback: Vᵀ (d_post × d_pre).
-        bias: b (d_post), or None.
     """
 
-    __slots__ = ("_bias", "_feedback", "_feedforward")
+    __slots__ = ("_feedback", "_feedforward")
 
-    def __init__(self, feedforward: Tensor, feedback: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, feedforward: Tensor, feedback: Tensor) -> None:
         self._feedforward = feedforward
         self._feedback = feedback
-        self._bias = bias
-
-    def set_feedforward_(self, voltage: Tensor, pre: Tensor) -> None:
-        """Sets the voltage (n × d_post) to W r_pre + b, in place."""
-        if self._bias is None:
-            torch.mm(pre, self._feedforward, out=voltage)
-        else:
-            torch.addmm(self._bias, pre, self._feedforward, out=voltage)
 
     def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
         """Adds scale · W r_pre to the voltage (n × d_post), in place; the bias is left out."""
         voltage.addmm_(pre, self._feedforward, alpha=scale)
 
-    def set_feedback_(self, voltage: Tensor, post: Tensor, base: Tensor | None = None) -> None:
-        """Sets the voltage (n × d_pre) to V r_post, or to a base (n × d_pre) + V r_post, in place."""
-        if base is None:
-            torch.mm(post, self._feedback, out=voltage)
-        else:
-            torch.addmm(base, post, self._feedback, out=voltage)
+    def set_feedback_(self, voltage: Tensor, post: Tensor) -> None:
+        """Sets the voltage (n × d_pre) to V r_post, in place."""
+        torch.mm(post, self._feedback, out=voltage)
 
     def add_feedback_(self, voltage: Tensor, post: Tensor, scale: float = 1.0) -> None:
         """Adds scale · V r_post to the voltage (n × d_pre), in place."""
