@@ -13,6 +13,7 @@ from bioplausible.functional import (
     correlative_information,
     mean_outer_product,
     residual,
+    silence,
     step_sizes,
     update_inverse_correlation_,
 )
@@ -276,3 +277,12 @@ def test_similarity_matching_lateral_learning_term_by_term():
     for k in (1, 2):
         expected = sum(torch.outer(r, r) for r in phases["nudged"].activity[k]) / len(x) / (2 * 0.5)
         assert torch.allclose(found[f"laterals.{k - 1}.weight"], expected, atol=1e-14)
+
+
+@pytest.mark.parametrize(("size", "neuron_by_neuron"), [(3, True), (4, False), (5, False)])
+def test_silence_lies_neuron_by_neuron_where_the_layer_is_narrower_than_the_batch(size, neuron_by_neuron):
+    r = silence(torch.rand(4, 7, dtype=torch.float64), size)
+    assert torch.equal(r, torch.zeros(4, size, dtype=torch.float64))
+    for a in (r, r.clone(), torch.empty_like(r)):
+        assert a.is_contiguous() != neuron_by_neuron
+        assert (a.stride(0) == 1) == neuron_by_neuron

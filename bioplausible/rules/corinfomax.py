@@ -14,7 +14,6 @@ from bioplausible.functional import (
     StepSizeRule,
     alignment_angle,
     published_correlative_information,
-    silence,
     step_sizes,
 )
 from bioplausible.randomness import random_sign
@@ -175,8 +174,8 @@ class CorInfoMax(LearningRule):
     @torch.no_grad()
     def at_rest(self, x: Tensor) -> Phase:
         """Returns the state r = u = 0 for the input x (n × d_0), with what x drives into the first layer, W_1 x."""
-        at_rest = [silence(x, d) for d in self.layer_sizes[1:]]
-        return Phase([x, *at_rest], internal={"u": at_rest, "W_1 x": [self.connections[0].feedforward(x)]})
+        silence = [x.new_zeros(len(x), d) for d in self.layer_sizes[1:]]
+        return Phase([x, *silence], internal={"u": silence, "W_1 x": [self.connections[0].feedforward(x)]})
 
     @torch.no_grad()
     def relax(self, start: Phase, step_sizes: list[float], target: Tensor | None = None, beta: float = 0.0) -> Phase:
