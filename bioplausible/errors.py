@@ -1,5 +1,6 @@
 """The one exception that a user's mistake raises, and what other libraries' errors come down to."""
 
+import errno
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ def sentence(error: BaseException) -> str | None:
             return str(cause)
     if UserError.latest and UserError.latest in str(error):
         return UserError.latest
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "The disk is full: make room, then resume from the newest checkpoint with --ckpt_path last."
     if isinstance(error, MisconfigurationException):
         return " ".join(str(error).split())
     if not isinstance(error, ArgumentError):
@@ -54,7 +58,9 @@ def sentence(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None:
+    while current is not None and current not in seen:  # one that is raised again while it is handled has itself above
         yield current
+        seen.append(current)
         current = current.__cause__ or current.__context__

@@ -1,11 +1,14 @@
 """TensorBoard, one folder a run."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any, cast
 
+from lightning_fabric.loggers.logger import _DummyExperiment
 from lightning_fabric.utilities.logger import _flatten_dict, _sanitize_params
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 
@@ -27,6 +30,14 @@ class RunLogger(TensorBoardLogger):
         purge_step: int | None = None,
     ) -> None:
         super().__init__(save_dir, name, version, default_hp_metric=False, purge_step=purge_step)
+        self.lost = False
+        """Whether the run's folder disappeared."""
+
+    @property
+    def experiment(self) -> SummaryWriter:
+        """TensorBoard's writer; where the run's folder disappeared, one that writes nothing, for training to go on."""
+        self.lost = self.lost or (self._experiment is not None and not Path(self.log_dir).is_dir())
+        return cast(SummaryWriter, _DummyExperiment()) if self.lost else cast(SummaryWriter, super().experiment)
 
     @rank_zero_only
     def log_hyperparams(
@@ -37,4 +48,4 @@ class RunLogger(TensorBoardLogger):
         values = vars(self.hparams) if isinstance(self.hparams, Namespace) else self.hparams
         flat = _sanitize_params(_flatten_dict(values))
         for summary in cast(Any, hparams)(flat, dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)):
-            self.experiment._get_file_writer().add_summary(summary)
+            cast(Any, self.experiment)._get_file_writer().add_summary(summary)

@@ -5,36 +5,81 @@ import os
 import signal
 import socket
 import sys
+import threading
 
 # forked from a process that has imported everything but run nothing: a run starts in a fraction of a second
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["bioplausible.cli", "bioplausible.verify", "sklearn.datasets"])
 
 
-def _main(args: list[str], folder: str, kill_before_step: int | None, number: int, together: dict[str, str]) -> None:
+def _main(args: list[str], folder: str, environment: dict[str, str], number: int, **moment: float | None) -> None:
     os.chdir(folder)
-    os.environ.update(together)
+    os.environ.update(environment)
     sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as at the command line
     import torch
 
     from bioplausible.__main__ import main
-    from bioplausible.rules import LearningRule
 
     torch.set_num_threads(1)
-    if kill_before_step is not None:
-
-        def on_train_batch_start(self, batch, batch_idx):
-            if self.global_step == kill_before_step:
-                os.kill(os.getpid(), number)
-
-        LearningRule.on_train_batch_start = on_train_batch_start
+    _kill(number, **moment)
     os._exit(main(args))
 
 
-def command_line(args: list[str], folder, kill_before_step: int | None = None, number: int = signal.SIGKILL) -> int:
-    """Runs ``python -m bioplausible args`` in a folder and returns its exit status (−9: killed)."""
-    process = CONTEXT.Process(target=_main, args=(args, str(folder), kill_before_step, number, {}))
+def _kill(
+    number: int, before_step: int | None = None, after_seconds: float | None = None, after_bytes: int | None = None
+) -> None:
+    """Lets this process send itself a signal when the moment comes."""
+    from bioplausible import checkpoints
+    from bioplausible.rules import LearningRule
+
+    def kill():
+        os.kill(os.getpid(), number)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.global_step == before_step:
+            kill()
+
+    def on_train_start(self):
+        if after_seconds is not None:
+            clock = threading.Timer(after_seconds, kill)
+            clock.daemon = True
+            clock.start()
+
+    def write(self, data, plain=checkpoints._Hashed.write):
+        nonlocal after_bytes
+        if after_bytes is not None and len(data) > after_bytes:
+            plain(self, bytes(data)[:after_bytes])
+            self.flush()
+            kill()
+        after_bytes = None if after_bytes is None else after_bytes - len(data)
+        return plain(self, data)
+
+    LearningRule.on_train_batch_start = on_train_batch_start
+    LearningRule.on_train_start = on_train_start
+    checkpoints._Hashed.write = write
+
+
+def command_line(
+    args: list[str],
+    folder,
+    number: int = signal.SIGKILL,
+    kill_before_step: int | None = None,
+    kill_after_seconds: float | None = None,
+    kill_after_bytes: int | None = None,
+) -> int:
+    """Runs ``python -m bioplausible args`` in a folder and returns its exit status (−9: killed).
+
+    Args:
+        args: the command and its options.
+        folder: where to run.
+        number: the signal to send …
+        kill_before_step: … before this training step, …
+        kill_after_seconds: … this long after training started, …
+        kill_after_bytes: … or when this many bytes of checkpoints were written.
+    """
+    moment = {"before_step": kill_before_step, "after_seconds": kill_after_seconds, "after_bytes": kill_after_bytes}
+    process = CONTEXT.Process(target=_main, args=(args, str(folder), {}, number), kwargs=moment)
     process.start()
     process.join()
     return process.exitcode
@@ -63,9 +108,11 @@ def command_line_together(
     args = [*args, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", str(processes)]
     started = []
     for rank in range(processes):
-        together = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        step = signal_before_step if rank == to else None
-        started.append(CONTEXT.Process(target=_main, args=(args, str(folder), step, signal.SIGTERM, together)))
+        environment = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        moment = {"before_step": signal_before_step if rank == to else None}
+        started.append(
+            CONTEXT.Process(target=_main, args=(args, str(folder), environment, signal.SIGTERM), kwargs=moment)
+        )
         started[-1].start()
     for process in started:
         process.join()

@@ -14,7 +14,6 @@ from torch.optim import lr_scheduler
 from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower
 from bioplausible.__main__ import main
 from bioplausible.configured_rates import ConfiguredRates
-from tests.conftest import CONFIGS
 from tests.processes import command_line
 from tests.test_command_line import RUN, scalars
 
@@ -76,23 +75,6 @@ def test_a_killed_run_resumes_to_the_same_bits(every, kills, extra, tmp_path):
         resumed, logged_too = result(folder)
         assert list(differences(whole, resumed)) == [], f"killed before step {step}"
         assert logged == logged_too, f"killed before step {step}"
-
-
-@pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_rule_resumes_to_the_same_bits(recipe, tmp_path):
-    run = RUN.parents[1] / recipe.stem / "version_0"
-    args = ["fit", "--config", str(recipe), *ARGS[1:], "--trainer.max_epochs", "2", "--checkpoint_every_n_steps", "4"]
-    (tmp_path / "whole").mkdir()
-    assert command_line(args, tmp_path / "whole") == 0
-    whole, logged = result(tmp_path / "whole", run)
-    for step in (7, 13):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        assert command_line(args, folder, kill_before_step=step) == -9
-        assert command_line(["fit", "--ckpt_path", "last"], folder) == 0
-        resumed, logged_too = result(folder, run)
-        assert list(differences(whole, resumed)) == []
-        assert logged == logged_too
 
 
 def test_a_run_resumes_from_the_end_of_an_epoch_to_more_epochs(tmp_path):

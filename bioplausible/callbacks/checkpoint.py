@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from bioplausible.checkpoints import read_checkpoint
 from bioplausible.errors import UserError
+from bioplausible.loggers import RunLogger
 
 
 class _RunCheckpoint(ModelCheckpoint):
@@ -50,7 +51,11 @@ class LastCheckpoint(_RunCheckpoint):
         super().__init__(filename="last", save_on_train_epoch_end=True)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        """Keeps the one before as ``previous.ckpt``, for when the last one is damaged."""
+        """Keeps the one before as ``previous.ckpt``, for when the last one is damaged.
+
+        Raises:
+            UserError: the run's folder disappeared; training went on to this checkpoint, written where it was.
+        """
         last = Path(filepath)
         if trainer.is_global_zero and last.is_file():
             previous = last.with_name(f"previous{self.FILE_EXTENSION}")
@@ -62,6 +67,12 @@ class LastCheckpoint(_RunCheckpoint):
             else:
                 link.replace(previous)
         super()._save_checkpoint(trainer, filepath)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger) and logger.lost:
+                raise UserError(
+                    f"The run's folder {logger.log_dir} disappeared, and with it what was logged: go on from where"
+                    f" training is now with --ckpt_path {filepath}."
+                )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,0 +1,168 @@
+"""What training survives: kills at any moment, full disks, lost folders, damaged checkpoints.
+
+Oracle: a run that nobody interrupted. ``FAULTS=10 python -m pytest tests/test_faults.py -k killed`` kills each rule's
+training ten times instead of twice.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bioplausible.__main__ import main
+from bioplausible.checkpoints import AtomicCheckpointIO, read_checkpoint
+from bioplausible.errors import UserError
+from tests.conftest import CONFIGS
+from tests.processes import command_line
+from tests.test_command_line import RUN
+from tests.test_resume import ARGS, differences, result
+
+KILLS = int(os.environ.get("FAULTS", "2"))
+
+
+@pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
+def test_training_killed_at_any_moment_resumes_to_the_same_bits(recipe, tmp_path):
+    """Even kills come at a random moment of training, odd ones at a random byte of a random checkpoint."""
+    run = RUN.parents[1] / recipe.stem / "version_0"
+    args = ["fit", "--config", str(recipe), *ARGS[1:], "--trainer.max_epochs", "2", "--checkpoint_every_n_steps", "4"]
+    (tmp_path / "whole").mkdir()
+    start = time.monotonic()
+    assert command_line(args, tmp_path / "whole") == 0
+    seconds = time.monotonic() - start
+    whole, logged = result(tmp_path / "whole", run)
+    size = (tmp_path / "whole" / run / "checkpoints/last.ckpt").stat().st_size
+    draws = random.Random(f"{recipe.stem} {KILLS}")
+    killed = 0
+    for i in range(KILLS):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        number = draws.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+        if i % 2:
+            moment = {"number": signal.SIGKILL, "kill_after_bytes": draws.randrange(size * 8)}
+        else:
+            moment = {"number": number, "kill_after_seconds": draws.uniform(0, seconds / 2)}
+        status = command_line(args, folder, **moment)
+        assert status in (0, -signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT), moment
+        killed += status != 0
+        again = ["fit", "--ckpt_path", "last"] if list(folder.rglob("[!.]*.ckpt")) else args
+        assert command_line(again, folder) == 0, moment
+        runs = sorted(folder.rglob("version_*"))  # one that was killed before its first checkpoint starts anew
+        resumed, logged_too = result(folder, runs[-1].relative_to(folder))
+        assert list(differences(whole, resumed)) == [], moment
+        if number == signal.SIGKILL or i % 2:  # a signal's own last checkpoint ends an epoch early in the log
+            assert logged == logged_too, moment
+    print(f"{killed} of {KILLS} runs of {recipe.stem} were killed before their end")
+
+
+def small_checkpoint(path):
+    state = {"weight": torch.arange(3.0)}
+    AtomicCheckpointIO().save_checkpoint({"state_dict": state, "global_step": 1}, path)
+
+
+def test_a_checkpoint_cut_or_changed_at_any_byte_is_refused():
+    small_checkpoint(Path("whole.ckpt"))
+    data = Path("whole.ckpt").read_bytes()
+    assert torch.equal(read_checkpoint("whole.ckpt")["state_dict"]["weight"], torch.arange(3.0))
+    assert torch.equal(torch.load("whole.ckpt", weights_only=True)["state_dict"]["weight"], torch.arange(3.0))
+    damaged = Path("damaged.ckpt")
+    for i in range(len(data)):
+        for content in (data[:i], data[:i] + bytes([data[i] ^ (1 << i % 8)]) + data[i + 1 :]):
+            damaged.write_bytes(content)
+            with pytest.raises(UserError, match=r"damaged.*use --ckpt_path whole\.ckpt"):
+                read_checkpoint(damaged)
+    print(f"{len(data)} bytes flipped, {len(data)} cuts")
+
+
+def test_the_previous_checkpoint_is_offered(tmp_path, capsys):
+    assert main([*ARGS, "--data.init_args.validation_split", "0", "--trainer.max_epochs", "2"]) == 0
+    last = RUN / "checkpoints/last.ckpt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    capsys.readouterr()
+    assert main(["fit", "--ckpt_path", "last"]) == 2
+    previous = last.with_name("previous.ckpt")
+    assert f"use --ckpt_path {previous}" in capsys.readouterr().err
+    assert read_checkpoint(previous)["epoch"] == 0
+    assert main(["fit", "--ckpt_path", str(previous), "--trainer.max_epochs", "2"]) == 0
+    assert read_checkpoint(last)["epoch"] == 1
+
+
+class _Malicious:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+def test_a_malicious_checkpoint_does_not_run(capsys):
+    torch.save({"state_dict": {}, "callbacks": _Malicious()}, "bad.ckpt")
+    for command in ("fit", "test"):
+        assert main([command, "--ckpt_path", "bad.ckpt"]) == 2
+        assert "bad.ckpt is no readable checkpoint" in capsys.readouterr().err
+    assert not Path("pwned").exists()
+
+
+def test_a_folder_that_disappears_costs_its_log_alone(tmp_path):
+    (tmp_path / "whole").mkdir()
+    args = [*ARGS, "--trainer.max_epochs", "2"]
+    assert command_line(args, tmp_path / "whole") == 0
+    command = [sys.executable, "-c", LOSE, *args]
+    lost = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert lost.returncode == 2
+    assert lost.stderr.count("error: ") == 1
+    assert f"The run's folder {RUN} disappeared" in lost.stderr
+    assert command_line(["fit", "--ckpt_path", str(RUN / "checkpoints/last.ckpt")], tmp_path) == 0
+    newest = max(tmp_path.glob("lightning_logs/**/last.ckpt"), key=lambda p: p.stat().st_mtime_ns)
+    whole = result(tmp_path / "whole")[0]["state_dict"]
+    assert list(differences(whole, read_checkpoint(newest)["state_dict"])) == []
+
+
+ROOT = str(Path(__file__).parents[1])
+ENVIRONMENT = os.environ | {"PYTHONPATH": ROOT}
+LOSE = f"""
+import shutil, sys
+from bioplausible.__main__ import main
+from bioplausible.rules import LearningRule
+def on_train_batch_start(self, batch, batch_idx):
+    if self.global_step == 5:
+        shutil.rmtree("{RUN}")
+LearningRule.on_train_batch_start = on_train_batch_start
+sys.exit(main(sys.argv[1:]))
+"""
+MOUNT = ["unshare", "-rm", "sh", "-c"]
+
+
+def can_mount():
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*MOUNT, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs a user namespace that may mount a tmpfs")
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+    """The disk holds some checkpoints, but not all that are to be kept."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    args = [*ARGS, "--checkpoint_every_n_steps", "2", "--checkpoint_keep", "-1"]
+    fit = f"{sys.executable} -m bioplausible {' '.join(args)}"
+    script = f"mount -t tmpfs -o size=3m tmpfs {disk} && cd {disk} && ({fit}; echo $? > {tmp_path}/status; "
+    script += f"cp -r {disk}/lightning_logs {tmp_path})"
+    ended = subprocess.run([*MOUNT, script], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (tmp_path / "status").read_text().strip() == "2", ended.stderr
+    assert ended.stderr.count("error: ") == 1
+    assert "make room" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    checkpoints = list((tmp_path / RUN / "checkpoints").iterdir())
+    assert len(checkpoints) > 2
+    assert all(read_checkpoint(path)["global_step"] > 0 for path in checkpoints)
+    (tmp_path / "whole").mkdir()
+    assert command_line(ARGS, tmp_path / "whole") == 0
+    assert command_line(["fit", "--ckpt_path", "last"], tmp_path) == 0
+    weights = [result(folder)[0]["state_dict"] for folder in (tmp_path / "whole", tmp_path)]
+    assert list(differences(*weights)) == []
