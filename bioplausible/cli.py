@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import yaml
 from jsonargparse import Namespace
+from lightning_fabric.utilities.seed import max_seed_value, min_seed_value
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -22,7 +23,7 @@ from bioplausible.callbacks.throughput import SamplesPerSecond
 from bioplausible.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
 from bioplausible.data import ImageDataModule
 from bioplausible.environment import environment
-from bioplausible.errors import UserError
+from bioplausible.errors import UserError, user_errors
 from bioplausible.loggers import RunLogger
 from bioplausible.paths import recipes
 from bioplausible.rules import LearningRule
@@ -101,8 +102,15 @@ class CommandLine(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses the arguments; unlike the base class it doesn't warn that they are not ``sys.argv``."""
+        """Parses the arguments; unlike the base class it doesn't warn that they are not ``sys.argv``.
+
+        Raises:
+            UserError: NumPy takes no such seed.
+        """
         self.config = parser.parse_args(args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not isinstance(seed, bool) and not min_seed_value <= seed <= max_seed_value:
+            raise UserError(f"seed_everything is {seed}: it must lie between {min_seed_value} and {max_seed_value}.")
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.
@@ -181,7 +189,8 @@ class CommandLine(LightningCLI):
             self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")
             callbacks.append(self.predictions)
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO()]
-        built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        with user_errors("The Trainer can't be built", "change the options --trainer…"):
+            built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         for options in (logger.init_args for logger in self._run_loggers()):
             resumed = self._resumed_run(options)
             if resumed is not None:

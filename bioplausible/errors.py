@@ -2,8 +2,10 @@
 
 import errno
 import re
+import traceback
 from argparse import ArgumentError
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -23,6 +25,41 @@ class UserError(ValueError):
         UserError.latest = sentence
 
 
+NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|std::bad_alloc", re.IGNORECASE)
+
+
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    LookupError,
+    MisconfigurationException,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch and Lightning raise of options that they don't take."""
+
+
+@contextmanager
+def user_errors(what: str, cure: str) -> Iterator[None]:
+    """Turns what another library says of a user's choice into a :class:`UserError`: what happened, why, and the cure.
+
+    Args:
+        what: what could not be done.
+        cure: what to change.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except REFUSALS as error:
+        if NO_MEMORY.search(str(error)):
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{what} ({said[:300].rstrip('.')}): {cure}.") from error
+
+
 def sentence(error: BaseException) -> str | None:
     """Returns the one sentence that a user's mistake comes down to, or None where the error is none of the user's.
 
@@ -38,7 +75,9 @@ def sentence(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return "The disk is full: make room, then resume from the newest checkpoint with --ckpt_path last."
-    if isinstance(error, MisconfigurationException):
+    if any(isinstance(cause, (MemoryError, RuntimeError)) and NO_MEMORY.search(str(cause)) for cause in chain):
+        return "There is not enough memory for this run: make layer_sizes or batch_size smaller."
+    if isinstance(error, MisconfigurationException) or (isinstance(error, ValueError) and _from_lightning(error)):
         return " ".join(str(error).split())
     if not isinstance(error, ArgumentError):
         return None
@@ -55,6 +94,12 @@ def sentence(error: BaseException) -> str | None:
     root = re.sub(r"<class '([\w.]+)'>", r"\1", root)
     place = ".".join(keys)
     return f"{f'{place}: ' if place else ''}{root}; --help lists what there is."
+
+
+def _from_lightning(error: BaseException) -> bool:
+    """Returns whether Lightning itself raised the error: some of what it refuses it calls a ValueError."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith("pytorch_lightning.")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

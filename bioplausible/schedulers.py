@@ -1,5 +1,6 @@
 """Learning-rate schedules."""
 
+import math
 from typing import Any
 
 from torch.optim import Optimizer
@@ -22,14 +23,14 @@ class PiecewisePower(LRScheduler):
         last_epoch: as in ``torch.optim.lr_scheduler``.
 
     Raises:
-        UserError: no base for epoch 0, or a base that is not positive.
+        UserError: no base for epoch 0, or a base that is not positive and finite.
     """
 
     def __init__(
         self, optimizer: Optimizer, bases: dict[int, float], continuous: bool = False, last_epoch: int = -1
     ) -> None:
-        if 0 not in bases or min(bases) < 0 or min(bases.values()) <= 0:
-            raise UserError(f"bases is {bases}: give positive bases by first epoch, starting with epoch 0.")
+        if 0 not in bases or min(bases) < 0 or not all(0 < base < math.inf for base in bases.values()):
+            raise UserError(f"bases is {bases}: give positive, finite bases by first epoch, starting with epoch 0.")
         self.bases = dict(sorted(bases.items()))
         self.continuous = continuous
         super().__init__(optimizer, last_epoch)

@@ -331,8 +331,11 @@ def test_damaged_and_foreign_checkpoints_are_refused(capsys):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_every_recipe_trains(path, monkeypatch):
-    """Every shipped recipe is parsed as it is and trains for three batches, on random images in its data's shape."""
+def test_every_recipe_trains(path, monkeypatch, capsys):
+    """Every shipped recipe is parsed as it is and trains for three batches, on random images in its data's shape.
+
+    The one whose published runs all failed has infinite activities from the first batch on, and says so.
+    """
     text = path.read_text()
     assert text.startswith("# ")
     config = yaml.safe_load(text)
@@ -355,4 +358,7 @@ def test_every_recipe_trains(path, monkeypatch):
         "--trainer.enable_checkpointing",
         "false",
     ]
-    assert main(["fit", "--config", str(path), *shorter, *limits, "--trainer.enable_progress_bar", "false"]) == 0
+    status = main(["fit", "--config", str(path), *shorter, *limits, "--trainer.enable_progress_bar", "false"])
+    diverges = path.parent.name == "cifar100" and path.stem == "corinfomax_sparse_3layer"  # published as a failure
+    assert status == (2 if diverges else 0)
+    assert ("error: Training has diverged" in capsys.readouterr().err) == diverges

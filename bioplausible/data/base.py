@@ -8,6 +8,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bioplausible.checks import require_arguments
 from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import Batch, EpochBatches, Images, InOrder, loader
 from bioplausible.data_parallel import share
@@ -16,6 +17,10 @@ from bioplausible.randomness import generator, mix, run_seed
 
 SPLIT_SEED = 20231210
 """Fixed, so that the validation split and a subset are the same in every run, whatever its seed."""
+
+
+MOST_SAMPLES = 2**31 - 1
+MOST_WORKERS = 1024
 
 
 class ImageDataModule(LightningDataModule, ABC):
@@ -60,15 +65,17 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("evaluation_batch_size", evaluation_batch_size, 1),
-            ("subset_size", 1 if subset_size is None else subset_size, 1),
-            ("crop_padding", crop_padding, 0),
-            ("num_workers", num_workers, 0),
+        self.save_hyperparameters()
+        require_arguments(type(self), self.hparams)
+        for name, value, least, most in (
+            ("batch_size", batch_size, 1, MOST_SAMPLES),
+            ("evaluation_batch_size", evaluation_batch_size, 1, MOST_SAMPLES),
+            ("subset_size", 1 if subset_size is None else subset_size, 1, MOST_SAMPLES),
+            ("crop_padding", crop_padding, 0, min(self.image_shape[1:])),  # beyond, nothing is left of an image
+            ("num_workers", num_workers, 0, MOST_WORKERS),
         ):
-            if value < least:
-                raise UserError(f"{name} is {value}: it must be at least {least}.")
+            if not least <= value <= most:
+                raise UserError(f"{name} is {value}: it must lie between {least} and {most}.")
         if not 0 <= validation_split < 1:
             raise UserError(f"validation_split is {validation_split}: it is a share of the training images, in [0, 1).")
         channels = self.image_shape[0]
@@ -77,7 +84,6 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise UserError(f"{name} has {len(values)} entries: give one per channel ({channels}).")
         if std is not None and min(std) <= 0:
             raise UserError(f"std is {std}: it must be positive.")
-        self.save_hyperparameters()
         self.batch_size = batch_size
         self.evaluation_batch_size = evaluation_batch_size
         self.validation_split = validation_split

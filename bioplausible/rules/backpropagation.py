@@ -9,10 +9,11 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bioplausible.checks import require
 from bioplausible.connections import Dense
 from bioplausible.connections.dense import Feedback, Initialization
 from bioplausible.functional import ActivationName, activation
-from bioplausible.rules.base import LearningRule, Phase, Phases, require, weights_and_biases
+from bioplausible.rules.base import LearningRule, Phase, Phases, weights_and_biases
 
 Loss = Literal["mean_squared_error", "cross_entropy"]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Self
 
+from bioplausible.checks import require, require_arguments
 from bioplausible.configured_rates import ConfiguredRates
 from bioplausible.connections import Dense
 from bioplausible.data_parallel import join, processes
@@ -26,7 +27,14 @@ from bioplausible.errors import UserError
 from bioplausible.exact_resume import ExactResume
 from bioplausible.functional import residual
 from bioplausible.metrics import EpochMeans
+from bioplausible.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
 from bioplausible.randomness import run_seed
+
+MOST_NEURONS = 10**7
+"""Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""
+
+MOST_STEPS = 10**6
+"""Iterations of a phase."""
 
 
 @dataclass
@@ -108,7 +116,8 @@ class LearningRule(LightningModule, ABC):
         lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
 
     Raises:
-        UserError: the sizes are not at least two positive integers, or the interval is neither word.
+        UserError: the sizes are not at least two positive integers, the interval is neither word, or or
+            among the rule's arguments is a number that is NaN, infinite, or too large or small for float32.
     """
 
     recorded_as: ClassVar[str] = ""
@@ -124,15 +133,16 @@ class LearningRule(LightningModule, ABC):
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
-        if len(layer_sizes) < 2 or any(d < 1 for d in layer_sizes):
+        if len(layer_sizes) < 2 or not all(1 <= d <= MOST_NEURONS for d in layer_sizes):
             raise UserError(
-                f"layer_sizes is {layer_sizes}: give at least an input and an output size, all positive, for example"
-                " [784, 500, 10]."
+                f"layer_sizes is {layer_sizes}: give at least an input and an output size, all between 1 and"
+                f" {MOST_NEURONS}, for example [784, 500, 10]."
             )
         if lr_scheduler_interval not in ("epoch", "step"):
             raise UserError(f"lr_scheduler_interval is {lr_scheduler_interval!r}: choose epoch or step.")
         # callables can't be loaded from a checkpoint without running its code; the command line saves their names
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        require_arguments(type(self), self.hparams)
         self.automatic_optimization = False
         self.layer_sizes = list(layer_sizes)
         self.optimizer = optimizer
@@ -270,9 +280,23 @@ class LearningRule(LightningModule, ABC):
         phases = whole_batch(self.settle(x, target))
         for parameter, update in self.local_updates(phases):
             parameter.grad = update.neg_()
-        optimizer.step()
+        step_optimizer(optimizer)
         self.update_state(phases, optimizer)
         return phases
+
+    @torch.no_grad()
+    def require_finite(self) -> None:
+        """Checks the weights and buffers, at the end of each epoch and before each checkpoint.
+
+        Raises:
+            UserError: one is NaN or infinite: training has diverged.
+        """
+        for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
+            require(
+                bool(tensor.isfinite().all()),
+                f"Training has diverged: {name} is not finite after step {self.step}; lower the learning rates or"
+                " step_size (the callback Guard finds out where it begins).",
+            )
 
     def dynamics(self) -> dict[str, Tensor]:
         """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""
@@ -283,11 +307,16 @@ class LearningRule(LightningModule, ABC):
             }
 
     def on_train_epoch_end(self) -> None:
-        """Logs the epoch's means and steps an epoch-wise schedule."""
+        """Logs the epoch's means, checks the weights, and steps an epoch-wise schedule.
+
+        Raises:
+            UserError: training has diverged; no checkpoint is written of it.
+        """
         means = {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
         self.train_means.reset()
         self.log_dict(means, logger=False)  # for callbacks that monitor them
         self._write(means)
+        self.require_finite()
         if self.lr_scheduler_interval == "epoch":
             self._step_scheduler()
 
@@ -346,11 +375,15 @@ class LearningRule(LightningModule, ABC):
     # ------------------------------------------------------------------------------------------ what Lightning asks for
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Returns the optimizer over :meth:`parameter_groups` and its scheduler."""
-        optimizer = self.optimizer(cast(Any, self.parameter_groups()))
+        """Returns the optimizer over :meth:`parameter_groups` and its scheduler.
+
+        Raises:
+            UserError: they refuse their options, or do not suit a rule that writes its updates into ``p.grad``.
+        """
+        optimizer = build_optimizer(self.optimizer, self.parameter_groups())
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = self.lr_scheduler(optimizer)
+        scheduler = build_scheduler(self.lr_scheduler, optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
 
@@ -395,7 +428,13 @@ class LearningRule(LightningModule, ABC):
                 )
 
     def on_fit_start(self) -> None:
-        """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's."""
+        """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's.
+
+        Raises:
+            UserError: an interval between validations is 0, by which Trainer would divide.
+        """
+        for name in ("val_check_interval", "check_val_every_n_epoch"):
+            require(getattr(self.trainer, name) != 0, f"{name} is 0: give another interval, or leave it out.")
         given = run_seed()
         if given is not None:
             self.seed = given
@@ -403,7 +442,12 @@ class LearningRule(LightningModule, ABC):
             self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the rule's name and seed to the checkpoint, once all that was logged before it is on disk."""
+        """Adds the rule's name and seed to the checkpoint, once all that was logged before it is on disk.
+
+        Raises:
+            UserError: training has diverged; the checkpoint before stays.
+        """
+        self.require_finite()
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.flush()
@@ -450,11 +494,14 @@ class LearningRule(LightningModule, ABC):
             monitor = getattr(scheduler, "monitor", "train/loss")  # Lightning's subclass names what it monitors
             value = self.trainer.callback_metrics.get(monitor)
             if value is None:
-                known = ", ".join(self.trainer.callback_metrics) or "none yet"
-                raise UserError(f"ReduceLROnPlateau monitors {monitor}, which is not logged: choose one of {known}.")
-            scheduler.step(value)
+                known = ", ".join(self.trainer.callback_metrics) or "nothing is yet"
+                raise UserError(
+                    f"ReduceLROnPlateau monitors {monitor}, which is not logged at step {self.step} ({known}): choose"
+                    " another, with lr_scheduler_interval epoch for a mean over an epoch."
+                )
+            step_scheduler(scheduler, value)
         elif scheduler is not None:
-            cast(Any, scheduler).step()
+            step_scheduler(cast(Any, scheduler))
 
 
 def feedforward_network(x: Tensor, connections: Iterable[Dense], activation: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -475,10 +522,9 @@ def weights_and_biases(connections: Iterable[Dense]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named if tensor is not None}
 
 
-def require(condition: bool, sentence: str) -> None:
-    """Raises a :class:`bioplausible.UserError` with this sentence unless the condition holds."""
-    if not condition:
-        raise UserError(sentence)
+def require_steps(name: str, steps: int) -> None:
+    """Raises a :class:`bioplausible.UserError` unless this is a number of iterations that a phase can take."""
+    require(1 <= steps <= MOST_STEPS, f"{name} is {steps}: a phase takes at least one iteration, at most {MOST_STEPS}.")
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:

@@ -9,6 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from bioplausible.checks import require
 from bioplausible.connections import Dense, InverseCorrelation
 from bioplausible.functional import (
     StepSizeRule,
@@ -17,7 +18,16 @@ from bioplausible.functional import (
     step_sizes,
 )
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import LearningRule, Phase, Phases, clip, feedforward_network, per_layer, rate, require
+from bioplausible.rules.base import (
+    LearningRule,
+    Phase,
+    Phases,
+    clip,
+    feedforward_network,
+    per_layer,
+    rate,
+    require_steps,
+)
 from bioplausible.rules.correlative_information import CorrelativeInformation
 
 
@@ -112,7 +122,7 @@ class CorInfoMax(LearningRule):
         require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
         require(step_size > 0, f"step_size is {step_size}: it must be positive.")
         for name, steps in (("free", free_steps), ("nudged", nudged_steps), ("evaluation", evaluation_steps)):
-            require(steps >= 1, f"{name}_steps is {steps}: a phase needs at least one iteration.")
+            require_steps(f"{name}_steps", steps)
         require(
             third_phase_start in ("nudged", "free"),
             f"third_phase_start is {third_phase_start!r}: choose nudged or free.",

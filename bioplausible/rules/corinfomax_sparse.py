@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from bioplausible.checks import require
 from bioplausible.functional import StepSizeRule
-from bioplausible.rules.base import Phase, require
+from bioplausible.rules.base import Phase
 from bioplausible.rules.corinfomax import CorInfoMax
 
 

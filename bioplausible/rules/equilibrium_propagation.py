@@ -9,6 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from bioplausible.checks import require
 from bioplausible.connections import Dense
 from bioplausible.functional import hopfield_energy, silence
 from bioplausible.randomness import random_sign
@@ -20,7 +21,7 @@ from bioplausible.rules.base import (
     feedforward_network,
     per_layer,
     rate,
-    require,
+    require_steps,
     weights_and_biases,
 )
 
@@ -87,8 +88,7 @@ class EquilibriumPropagation(LearningRule):
         self.evaluation_step_size = step_size if evaluation_step_size is None else evaluation_step_size
         require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
         for name in ("free_steps", "nudged_steps", "evaluation_steps"):
-            steps = getattr(self, name)
-            require(steps >= 1, f"{name} is {steps}: a phase needs at least one iteration.")
+            require_steps(name, getattr(self, name))
         for name in ("step_size", "evaluation_step_size"):
             size = getattr(self, name)
             require(size > 0, f"{name} is {size}: it must be positive.")

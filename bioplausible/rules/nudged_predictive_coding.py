@@ -8,9 +8,10 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from typing_extensions import Self
 
+from bioplausible.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import Phase, Phases, require
+from bioplausible.rules.base import Phase, Phases
 from bioplausible.rules.predictive_coding import PredictiveCodingNetwork
 
 

@@ -9,6 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from bioplausible.checks import require
 from bioplausible.connections import Dense
 from bioplausible.functional import (
     ActivationName,
@@ -18,7 +19,7 @@ from bioplausible.functional import (
     silence,
     step_sizes,
 )
-from bioplausible.rules.base import LearningRule, Phase, Phases, require, weights_and_biases
+from bioplausible.rules.base import LearningRule, Phase, Phases, require_steps, weights_and_biases
 
 
 class PredictiveCodingNetwork(LearningRule):
@@ -54,7 +55,7 @@ class PredictiveCodingNetwork(LearningRule):
         lr_scheduler_interval: Literal["epoch", "step"],
     ) -> None:
         super().__init__(layer_sizes, optimizer, lr_scheduler, lr_scheduler_interval)
-        require(inference_steps >= 1, f"inference_steps is {inference_steps}: inference needs at least one iteration.")
+        require_steps("inference_steps", inference_steps)
         require(step_size > 0, f"step_size is {step_size}: it must be positive.")
         self.f = activation(activation_function)
         self.step_sizes = step_sizes(

@@ -1,0 +1,63 @@
+"""What every constructor checks of its arguments."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from bioplausible.errors import UserError
+
+REPRESENTABLE = (1e-30, 1e30)
+"""Magnitudes that float32 holds, with room for a product with activities and rates."""
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raises a :class:`UserError` with this sentence unless the condition holds."""
+    if not condition:
+        raise UserError(sentence)
+
+
+def require_representable(name: str, value: Any) -> None:
+    """Checks that each number in an argument is 0 or has a magnitude that float32 computes with.
+
+    Args:
+        name: the argument's name.
+        value: a number, or a list or dictionary of numbers; what is no number is not looked at.
+
+    Raises:
+        UserError: one is NaN, infinite, or too large or small.
+    """
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            require_representable(name, entry)
+    elif isinstance(value, (int, float)) and value != 0:
+        smallest, largest = REPRESENTABLE
+        require(
+            smallest <= abs(value) <= largest,
+            f"{name} is {value}: give 0 or a finite number of a magnitude between {smallest:g} and {largest:g}.",
+        )
+
+
+def require_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
+    """Checks a class's arguments: each number representable, and None only where its signature says so.
+
+    The command line lets ``null`` through everywhere.
+
+    Args:
+        cls: the class, whose base classes may take some of the arguments.
+        arguments: their values by name.
+
+    Raises:
+        UserError: one is neither.
+    """
+    signatures = [inspect.signature(base.__init__).parameters.values() for base in cls.__mro__]  # type: ignore[misc]
+    optional = {
+        p.name
+        for parameters in signatures
+        for p in parameters
+        if p.default is None or p.annotation is p.empty or any(w in str(p.annotation) for w in ("None", "Optional"))
+    }
+    for name, value in arguments.items():
+        require(value is not None or name in optional, f"{name} is None: give it a value, or leave it out.")
+        require_representable(name, value)

@@ -1,0 +1,76 @@
+"""Any optimizer and scheduler of torch, with what they refuse as one sentence."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from bioplausible.errors import UserError, user_errors
+
+OTHER_OPTIMIZER = "change its options, or choose another optimizer"
+OTHER_SCHEDULER = "change its options, or choose another lr_scheduler"
+
+
+def build_optimizer(optimizer: Callable[[Any], Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
+    """Returns an optimizer over the parameter groups.
+
+    Raises:
+        UserError: it refuses its options, needs a loss that it evaluates itself, or has a rate that is no rate.
+    """
+    with user_errors("The optimizer can't be built", OTHER_OPTIMIZER):
+        built = optimizer(groups)
+    closure = inspect.signature(cast(Any, built.step)).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise UserError(
+            f"{type(built).__name__} evaluates a loss several times a step, and local updates have none: choose another"
+            " optimizer, such as SGD or Adam."
+        )
+    _check_rates(built, "The optimizer", OTHER_OPTIMIZER)
+    return built
+
+
+def build_scheduler(scheduler: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:
+    """Returns a scheduler of an optimizer's rates.
+
+    Raises:
+        UserError: it refuses its options, or sets a rate that is no rate.
+    """
+    with user_errors("The lr_scheduler can't be built", OTHER_SCHEDULER):
+        built = scheduler(optimizer)
+    _check_rates(optimizer, type(built).__name__, OTHER_SCHEDULER)
+    return built
+
+
+def step_optimizer(optimizer: Optimizer) -> None:
+    """Takes an optimizer's step.
+
+    Raises:
+        UserError: it can't with these options.
+    """
+    with user_errors(f"{type(optimizer).__name__.removeprefix('Lightning')} can't take a step", OTHER_OPTIMIZER):
+        optimizer.step()
+
+
+def step_scheduler(scheduler: LRScheduler, *monitored: Any) -> None:
+    """Takes a scheduler's step.
+
+    Args:
+        scheduler: the scheduler.
+        monitored: the value that ReduceLROnPlateau looks at.
+
+    Raises:
+        UserError: it can't with these options, or sets a rate that is no rate.
+    """
+    name = type(scheduler).__name__
+    with user_errors(f"{name} can't take a step", OTHER_SCHEDULER):
+        scheduler.step(*monitored)
+    _check_rates(scheduler.optimizer, name, OTHER_SCHEDULER)
+
+
+def _check_rates(optimizer: Optimizer, who: str, cure: str) -> None:
+    for group in optimizer.param_groups:
+        lr = group.get("lr")
+        if isinstance(lr, (int, float)) and not 0 <= lr < float("inf"):  # a tensor may lie on a device that is at work
+            raise UserError(f"{who} sets a learning rate to {lr:g}, which must be finite and not negative: {cure}.")
