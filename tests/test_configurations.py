@@ -26,9 +26,10 @@ from pytorch_lightning import Trainer
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from bioplausible import DigitsDataModule, PiecewisePower, UserError, rules
+from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower, UserError, rules
 from bioplausible.__main__ import main
 from bioplausible.data import ImageDataModule
+from bioplausible.errors import sentence
 from tests.conftest import CONFIGS
 from tests.small import all_rules
 
@@ -308,6 +309,65 @@ def test_a_configuration_trains_or_raises_user_error_from_python(configuration):
             event("trained")
             assert trainer.global_step == 3
             assert all(t.isfinite().all() for t in rule.state_dict().values())
+
+
+SGD = torch.optim.SGD
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epsilon": NAN}, "epsilon is nan"),
+        ({"beta": INF}, "beta is inf"),
+        ({"epsilon": 1e-300}, "epsilon is 1e-300"),
+        ({"feedforward_learning_rates": [1e300]}, "feedforward_learning_rates is 1e\\+300"),
+        ({"beta": None}, "beta is None"),
+        ({"free_steps": 10**12}, "free_steps is 1000000000000"),
+        ({"layer_sizes": [64, 10**9, 10]}, "layer_sizes is .64, 1000000000, 10"),
+        ({"optimizer": torch.optim.LBFGS, "layer_sizes": [64, 10]}, "LBFGS evaluates a loss several times a step"),
+        ({"optimizer": torch.optim.SparseAdam}, "SparseAdam can't take a step"),
+        ({"optimizer": partial(SGD, lr=-1)}, "The optimizer can't be built .Invalid learning rate: -1"),
+        ({"optimizer": partial(SGD, lr=NAN)}, "The optimizer sets a learning rate to nan"),
+        ({"lr_scheduler": partial(lr_scheduler.ExponentialLR, gamma=-1)}, "ExponentialLR sets a learning rate to -"),
+        ({"lr_scheduler": partial(lr_scheduler.StepLR, step_size=0)}, "StepLR|The lr_scheduler can't be built"),
+        ({"lr_scheduler": partial(lr_scheduler.CosineAnnealingLR, T_max=0)}, "CosineAnnealingLR can't take a step"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_can_never_be_meant_is_refused_from_python(options, said):
+    rates = {"feedforward_learning_rates": None, "feedback_learning_rates": None, "lr_scheduler_interval": "step"}
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_steps=3, accelerator="cpu", enable_model_summary=False, **quiet)
+    with pytest.raises(UserError, match=said):
+        trainer.fit(CorInfoMax(**{"layer_sizes": [64, 5, 10], **rates, **options}), DigitsDataModule(subset_size=60))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--model.init_args.epsilon=null"], "epsilon is None"),
+        (["--data.init_args.batch_size=null"], "batch_size is None"),
+        (["--trainer.val_check_interval=0"], "val_check_interval is 0"),
+        (["--trainer.val_check_interval=1000000"], "must be less than or equal to the number of the training batches"),
+        (["--trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch is 0"),
+        (["--trainer.accelerator=nonsense"], "The Trainer can't be built"),
+        (["--trainer.accelerator=tpu"], "The Trainer can't be built"),
+        (["--seed_everything=-1"], "seed_everything is -1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_reached_a_traceback_gets_its_sentence(args, said, capsys):
+    more = ["--model.init_args.feedforward_learning_rates=1", "--model.init_args.feedback_learning_rates=1"]
+    assert main(["fit", *more, *args]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_memory_that_is_not_there_gets_its_sentence():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**48)
+    assert sentence(caught.value) == "There is not enough memory for this run: make layer_sizes or batch_size smaller."
 
 
 @pytest.mark.parametrize("every", [[], ["--checkpoint_every_n_steps=3"]], ids=["epoch", "step"])
