@@ -110,30 +110,58 @@ def test_corinfomax_learning_is_the_mean_over_samples_of_outer_products(three_ph
             assert torch.allclose(found[f"connections.{k - 1}._feedback_weight"], ΔV, atol=1e-13)
 
 
+@pytest.mark.parametrize("ε", [0, 0.3])
 @torch.no_grad()
-def test_inverse_correlation_tracks_the_inverse_to_first_order():
-    """B ← (B − γ ⟨z z⟩)/λ is the inverse of λ B⁻¹ + (1 − λ)⟨r r⟩ up to (1 − λ)²."""
+def test_inverse_correlation_tracks_the_inverse_to_first_order(ε):
+    """B ← (B − γ (⟨z z⟩ + ε B²))/λ is the inverse of λ B⁻¹ + (1 − λ)(⟨r r⟩ + εI) up to (1 − λ)²."""
     A = torch.randn(5, 5, dtype=torch.float64)
-    B = A @ A.t() / 5 + torch.eye(5, dtype=torch.float64)
+    identity = torch.eye(5, dtype=torch.float64)
+    B = A @ A.t() / 5 + identity
     r = torch.rand(8, 5, dtype=torch.float64)
     errors = []
     for one_minus_λ in (1e-3, 5e-4):
         λ = 1 - one_minus_λ
-        exact = torch.linalg.inv(λ * torch.linalg.inv(B) + one_minus_λ * mean_outer_product(r, r))
-        errors.append(float((update_inverse_correlation_(B.clone(), r, λ) - exact).abs().max()))
+        R = mean_outer_product(r, r) + ε * identity
+        exact = torch.linalg.inv(λ * torch.linalg.inv(B) + one_minus_λ * R)
+        errors.append(float((update_inverse_correlation_(B.clone(), r, λ, ε) - exact).abs().max()))
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.02)
 
 
+@pytest.mark.parametrize("ε", [0, 0.3])
 @torch.no_grad()
-def test_inverse_correlation_update_term_by_term():
+def test_inverse_correlation_update_term_by_term(ε):
     B = torch.randn(4, 4, dtype=torch.float64)
+    B = B + B.t()
     r = torch.rand(3, 4, dtype=torch.float64)
     λ = 0.97
-    expected = B.clone()
+    expected = B - (1 - λ) / λ * ε * B @ B
     for n in range(3):
         z = B @ r[n]
         expected -= (1 - λ) / λ * torch.outer(z, z) / 3
-    assert torch.allclose(update_inverse_correlation_(B.clone(), r, λ), expected / λ, atol=1e-14)
+    assert torch.allclose(update_inverse_correlation_(B.clone(), r, λ, ε), expected / λ, atol=1e-14)
+
+
+@pytest.mark.parametrize(("regularized", "batches"), [(False, 100), (True, 1000)])
+@torch.no_grad()
+def test_lateral_weights_grow_where_no_activity_goes_unless_regularized(regularized, batches):
+    """Along a direction that r never takes, B grows by 1/λ a batch as published, else up to λ/ε, its fixed point."""
+    λ, ε = 0.95, 0.25
+    rule = build(CorInfoMax, forgetting_factor=λ, epsilon=ε, regularize_lateral=regularized)
+    x, _, y = batch()
+    phases = rule.settle(x, y)
+    for p in phases.values():
+        p.activity[1][:, 0] = 0  # unit 1 of layer 1 stays silent
+    B = rule.laterals[0].weight
+    B[0, 1:] = B[1:, 0] = 0
+    before = float(B[0, 0])
+    for _ in range(batches):
+        rule.update_state(phases, None)
+    assert float(B[0, 0]) == pytest.approx(λ / ε if regularized else before * λ**-batches, rel=1e-6)
+    if regularized:  # and all of B reaches its own
+        for k, lateral in enumerate(rule.laterals, start=1):
+            r = phases["nudged"].activity[k]
+            R = mean_outer_product(r, r) + ε * torch.eye(r.shape[1], dtype=r.dtype)
+            assert torch.allclose(lateral.weight, λ * torch.linalg.inv(R), atol=1e-6)
 
 
 def test_step_sizes():

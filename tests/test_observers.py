@@ -70,15 +70,18 @@ def test_observers_log_their_names_and_change_nothing(recipe, capsys):
     assert {path.stem for path in (folder / "figures").glob("*.png")} == figures
 
 
-def test_spectrum_and_distance_of_B_are_those_of_its_definition():
+@pytest.mark.parametrize(("regularized", "ε"), [("false", 0), ("true", 0.15)])
+def test_spectrum_and_distance_of_B_are_those_of_its_definition(regularized, ε):
     recipe = CONFIGS / "digits/corinfomax.yaml"
     track = ["--model.init_args.track_correlations", "true", "--trainer.callbacks", "[Information]"]
+    track += ["--model.init_args.regularize_lateral", regularized]
     assert main(["fit", "--config", str(recipe), *FEW, *track, "--data.init_args.subset_size", "120"]) == 0
     state = torch.load(run_of(recipe) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     logged = scalars(run_of(recipe))
     for k in (1, 2):
         B, R = state[f"laterals.{k - 1}.weight"].double(), state[f"correlations.nudged.state_{k}"].double()
-        distance = (B - R.inverse()).norm() / R.inverse().norm()
+        inverse = (R + ε * torch.eye(len(R))).inverse()
+        distance = (B - inverse).norm() / inverse.norm()
         eigenvalues = torch.linalg.eigvalsh(B)
         for name, value in (("distance", distance), ("smallest", eigenvalues[0]), ("largest", eigenvalues[-1])):
             found = logged[f"information/B_layer_{k}_{name}"][-1][1]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bioplausible import CorInfoMax
+from bioplausible.functional import update_inverse_correlation_
 from bioplausible.rules import Phase
 from tests.small import SIZES, all_rules, batch, build, updates
 
@@ -96,18 +97,37 @@ def test_no_host_synchronisation_while_settling_and_learning(cls):
     leak=st.floats(0, 1),
     epsilon=st.floats(0.05, 1),
     beta=st.floats(0.1, 1) | st.floats(-1, -0.1),
+    regularize_lateral=st.booleans(),
     seed=st.integers(0, 100),
 )
 @torch.no_grad()
-def test_corinfomax_activities_stay_in_the_unit_cube_and_B_symmetric(sizes, n, leak, epsilon, beta, seed):
+def test_corinfomax_activities_stay_in_the_unit_cube_and_B_symmetric(sizes, n, leak, epsilon, beta, seed, **options):
     torch.manual_seed(seed)
-    rule = build(CorInfoMax, sizes, leak=leak, epsilon=epsilon, beta=beta, step_size=0.02)
+    rule = build(CorInfoMax, sizes, leak=leak, epsilon=epsilon, beta=beta, step_size=0.02, **options)
     x, _, y = batch(sizes, n, seed)
     phases = rule.settle(x, y)
     assert all(r.min() >= 0 and r.max() <= 1 for p in phases.values() for r in p.activity)
     rule.update_state(phases, None)
     for lateral in rule.laterals:
         assert torch.allclose(lateral.weight, lateral.weight.t(), atol=1e-12)
+
+
+@given(
+    r=st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=4),
+    one_minus_λ=st.floats(1e-5, 0.02),
+    ε=st.floats(0.1, 1),
+    seed=st.integers(0, 100),
+)
+@torch.no_grad()
+def test_regularized_lateral_weights_stay_positive_definite_and_below_one_over_epsilon(r, one_minus_λ, ε, seed):
+    g = torch.Generator().manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=g)).Q
+    B = basis * torch.rand(3, dtype=torch.float64, generator=g).clamp(min=1e-3) / ε @ basis.t()
+    for sample in r * 20:
+        update_inverse_correlation_(B, torch.tensor([sample], dtype=torch.float64), 1 - one_minus_λ, ε)
+        eigenvalues = torch.linalg.eigvalsh(B)
+        assert eigenvalues[0] > 0
+        assert eigenvalues[-1] <= (1 + 1e-12) / ε
 
 
 @RULES

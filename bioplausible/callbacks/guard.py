@@ -116,7 +116,7 @@ class Guard(Callback):
                 self._fail(
                     "B",
                     f"B of {whose} is no longer positive definite at step {step} (smallest eigenvalue {smallest:.3g}):"
-                    " raise forgetting_factor.",
+                    " raise forgetting_factor or set regularize_lateral: true.",
                 )
 
     def _look_for_collapse(self, output: Tensor, y: Tensor, step: int) -> None:

@@ -21,7 +21,8 @@ class Information(Observer):
     * the figure ``information``: forward and backward information of every pair at each iteration of each phase, by the
       paper's definition (with the batch's own correlations) and by the published code's;
     * ``information/B_layer_k_smallest`` and ``…_largest``, eigenvalues of B_k, and their histogram;
-    * ``information/B_layer_k_distance`` = ‖B_k − R_k⁻¹‖ / ‖R_k⁻¹‖ (Frobenius), with R_k the nudged phase's estimate.
+    * ``information/B_layer_k_distance`` = ‖B_k − R_k⁻¹‖ / ‖R_k⁻¹‖ (Frobenius), with R_k the nudged phase's estimate, to
+      which ``regularize_lateral`` adds εI.
 
     Args:
         every_n_steps: steps between two looks; one takes some seconds at 500 units.
@@ -44,7 +45,8 @@ class Information(Observer):
         scalars: dict[str, float] = {}
         for k, lateral in enumerate(rule.laterals, start=1):
             eigenvalues = torch.linalg.eigvalsh(lateral.weight)
-            inverse = torch.linalg.inv(rule.correlations["nudged"].of_state(k))
+            R = rule.correlations["nudged"].of_state(k)
+            inverse = torch.linalg.inv(R + lateral.epsilon * torch.eye(len(R), dtype=R.dtype, device=R.device))
             scalars[f"information/B_layer_{k}_smallest"] = float(eigenvalues[0])
             scalars[f"information/B_layer_{k}_largest"] = float(eigenvalues[-1])
             scalars[f"information/B_layer_{k}_distance"] = float((lateral.weight - inverse).norm() / inverse.norm())

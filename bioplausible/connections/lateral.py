@@ -13,18 +13,20 @@ def positive_semidefinite(size: int) -> Tensor:
 
 
 class InverseCorrelation(nn.Module):
-    """Lateral weights B (d × d) that follow the inverse correlation of their layer's activity.
+    """Lateral weights B (d × d) that follow the inverse (R + εI)⁻¹ of their layer's correlation R.
 
     B is no parameter of the optimizer: it learns by :meth:`learn_` alone.
 
     Args:
         size: d, the number of neurons.
+        epsilon: ε ≥ 0.
     """
 
     weight: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, epsilon: float = 0.0) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.register_buffer("weight", positive_semidefinite(size))
 
     def add_lateral_(self, voltage: Tensor, activity: Tensor, scale: float) -> None:
@@ -32,8 +34,8 @@ class InverseCorrelation(nn.Module):
         voltage.addmm_(activity, self.weight.t(), alpha=scale)
 
     def learn_(self, activity: Tensor, forgetting_factor: float) -> None:
-        """Updates B ← (B − γ ⟨z z⟩)/λ, z = B r, from the activity r (n × d)."""
-        update_inverse_correlation_(self.weight, activity, forgetting_factor)
+        """Updates B ← (B − γ (⟨z z⟩ + ε B²))/λ, z = B r, from the activity r (n × d)."""
+        update_inverse_correlation_(self.weight, activity, forgetting_factor, self.epsilon)
 
 
 class Inhibition(nn.Module):

@@ -19,20 +19,25 @@ def mean_outer_product(a: Tensor, b: Tensor) -> Tensor:
     return (a / a.shape[0]).t() @ b  # n d_a divisions instead of d_a d_b
 
 
-def update_inverse_correlation_(B: Tensor, r: Tensor, forgetting_factor: float) -> Tensor:
-    """Updates the inverse correlation (lateral weights) in place: B ← (B − γ ⟨z z⟩) / λ with z = B r, γ = (1 − λ)/λ.
+def update_inverse_correlation_(B: Tensor, r: Tensor, forgetting_factor: float, epsilon: float = 0.0) -> Tensor:
+    """Updates the inverse correlation (lateral weights) in place: B ← (B − γ (⟨z z⟩ + ε B²)) / λ.
 
-    The published update has no Sherman–Morrison denominator, so directions that are never visited grow by λ^(−t).
+    With z = B r and γ = (1 − λ)/λ. To first order in γ this is the inverse of λ B⁻¹ + (1 − λ)(⟨r r⟩ + εI). With ε = 0,
+    as published, B grows by 1/λ an update along every direction that r does not take; with ε > 0 its eigenvalues do not
+    grow above 1/ε.
 
     Args:
-        B: (d × d).
+        B: (d × d), symmetric.
         r: activities (n × d).
         forgetting_factor: λ in (0, 1].
+        epsilon: ε ≥ 0; above 0 the update costs d³ multiplications more.
     """
     n = r.shape[0]
     gamma = (1 - forgetting_factor) / forgetting_factor
     z = r @ B.t()
-    return B.addmm_(z.t(), z, beta=1 / forgetting_factor, alpha=-gamma / (forgetting_factor * n))
+    squared = B @ B if epsilon else None
+    B.addmm_(z.t(), z, beta=1 / forgetting_factor, alpha=-gamma / (forgetting_factor * n))
+    return B if squared is None else B.sub_(squared, alpha=gamma * epsilon / forgetting_factor)
 
 
 def update_correlation_(R: Tensor, r: Tensor, forgetting_factor: float) -> Tensor:

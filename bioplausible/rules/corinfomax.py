@@ -55,6 +55,12 @@ class CorInfoMax(LearningRule):
     at the start of each phase (``carry_membrane_potential``), the third phase starts where the second ended
     (``third_phase_start``), and the rate schedule jumps (``PiecewisePower(continuous=True)``).
 
+    The published B has a weakness, kept by default too. It follows R_k⁻¹, the inverse correlation of r_k, and grows by
+    1/λ a batch along every direction that r_k does not take: a silent unit is enough. ``regularize_lateral`` lets it
+    follow (R_k + εI)⁻¹, the gradient of the paper's ½ logdet(R_k + εI), whose eigenvalues cannot grow above 1/ε::
+
+        B_k ← ( B_k − γ (⟨z_k z_k⟩ + ε B_k²) ) / λ
+
     Args:
         layer_sizes: d_0 … d_L.
         forgetting_factor: λ in (0, 1].
@@ -74,6 +80,7 @@ class CorInfoMax(LearningRule):
         step_size_decay: c of ``divide_by_slow_loop_index``.
         feedforward_learning_rates: rate of W, one number or one per layer 1 … L; None: the optimizer's own.
         feedback_learning_rates: rate of V, one number or one per layer 2 … L; None: the optimizer's own.
+        regularize_lateral: whether B follows (R + εI)⁻¹ instead of R⁻¹, and so stays bounded.
         weight_decay: whether W_k ← W_k (1 − lr_k ε) and V_k ← V_k (1 − lr'_k ε) follow each step.
         track_correlations: whether to estimate the correlations of the free and the nudged phase and to log the
             correlative information between layers (:class:`bioplausible.rules.CorrelativeInformation`); it costs
@@ -108,6 +115,7 @@ class CorInfoMax(LearningRule):
         step_size_decay: float = 0.01,
         feedforward_learning_rates: float | list[float] | None = 0.3,
         feedback_learning_rates: float | list[float] | None = 0.07,
+        regularize_lateral: bool = False,
         weight_decay: bool = False,
         track_correlations: bool = False,
         optimizer: OptimizerCallable = torch.optim.SGD,
@@ -154,7 +162,10 @@ class CorInfoMax(LearningRule):
                 for k, (pre, post) in enumerate(pairs)
             ),
         )
-        self.laterals = cast(list[InverseCorrelation], nn.ModuleList(InverseCorrelation(d) for d in layer_sizes[1:]))
+        self.laterals = cast(
+            list[InverseCorrelation],
+            nn.ModuleList(InverseCorrelation(d, epsilon if regularize_lateral else 0.0) for d in layer_sizes[1:]),
+        )
         self.correlations = cast(dict[str, CorrelativeInformation], nn.ModuleDict())
         if track_correlations:
             for name in ("free", "nudged"):
