@@ -59,6 +59,7 @@ class Watch(Callback):
     def on_train_end(self, trainer, rule) -> None:
         self.read(trainer, rule)
         self.spectrum(trainer, rule)
+        self.accuracy = float(trainer.callback_metrics["val/accuracy"])
         self.weights = torch.cat([t.flatten().double() for t in (*rule.parameters(), *rule.buffers())])
 
     def tenth(self, number: int) -> tuple[float, float, float]:
@@ -86,7 +87,7 @@ def long_run(recipe: str, batches: int, options: list[str]) -> None:
         f" [{own_before:.1f} → {own:.1f}]",
         f"a batch {before:.2f} → {after:.2f} ms (× {after / before:.2f})",
         f"weights {'finite' if watch.weights.isfinite().all() else 'NOT FINITE'}"
-        f", up to {watch.weights.abs().max():.3g}",
+        f", up to {watch.weights.abs().max():.3g}; validation accuracy {watch.accuracy:.2%}",
         *(f"B at {spectrum}" for spectrum in watch.spectra),
         sep="\n    ",
         flush=True,

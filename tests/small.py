@@ -15,7 +15,8 @@ def all_rules() -> list[type[LearningRule]]:
     return [
         cls
         for cls in vars(rules).values()
-        if isinstance(cls, type) and issubclass(cls, LearningRule) and not inspect.isabstract(cls)
+        # Mapping[…] is an instance of type to Python 3.10, but type() knows better
+        if issubclass(type(cls), type) and issubclass(cls, LearningRule) and not inspect.isabstract(cls)
     ]
 
 
