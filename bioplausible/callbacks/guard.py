@@ -16,8 +16,8 @@ from bioplausible.rules import LearningRule
 class Guard(Callback):
     """Stops a run that has failed, with one sentence that names what, where, when and what to change.
 
-    Looks at the last batch every so many steps and, but for collapse, before each checkpoint, so that those on disk are
-    sound:
+    Looks at the last batch after the first step, when a wrong step size shows before it has spoilt the weights, every
+    so many steps and, but for collapse, before each checkpoint, so that those on disk are sound:
 
     * states, weights or lateral matrices that are not finite, or larger than ``limit``;
     * a phase whose residual (:func:`bioplausible.functional.residual`) exceeds ``residual_limit``: it oscillates or
@@ -71,7 +71,8 @@ class Guard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Looks at the batch where it is time."""
-        if trainer.global_step % self.every_n_steps or not isinstance(pl_module, LearningRule):
+        due = trainer.global_step == 1 or trainer.global_step % self.every_n_steps == 0
+        if not due or not isinstance(pl_module, LearningRule):
             return
         self.look(pl_module, trainer.global_step)
         output, y = pl_module.prediction_phase(pl_module.phases).output, batch[1]
@@ -111,12 +112,10 @@ class Guard(Callback):
                 continue
             if not _positive_definite(module.weight):
                 smallest = float(torch.linalg.eigvalsh(module.weight)[0])
-                number = name.rpartition(".")[2]
-                whose = f"layer {int(number) + 1}" if number.isdigit() else name
                 self._fail(
                     "B",
-                    f"B of {whose} is no longer positive definite at step {step} (smallest eigenvalue {smallest:.3g}):"
-                    " raise forgetting_factor or set regularize_lateral: true.",
+                    f"B{_of_layer(name) or f' ({name})'} is no longer positive definite at step {step} (smallest"
+                    f" eigenvalue {smallest:.3g}): raise forgetting_factor or set regularize_lateral: true.",
                 )
 
     def _look_for_collapse(self, output: Tensor, y: Tensor, step: int) -> None:
@@ -138,9 +137,9 @@ class Guard(Callback):
             for k, r in enumerate(phase.activity[1:], start=1):
                 yield f"The activity of layer {k} in the {name} phase", r, "lower step_size or the learning rates"
         for name, parameter in rule.named_parameters():
-            yield f"The weight {name}", parameter, "lower the learning rates"
+            yield f"The weight {name}{_of_layer(name)}", parameter, "lower the learning rates"
         for name, buffer in rule.named_buffers():
-            yield f"The matrix {name}", buffer, "raise forgetting_factor"
+            yield f"The matrix {name}{_of_layer(name)}", buffer, "raise forgetting_factor"
 
     @staticmethod
     def _fastest_layer(now: list[Tensor], before: list[Tensor]) -> int:
@@ -153,6 +152,12 @@ class Guard(Callback):
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(sentence, stacklevel=2)
+
+
+def _of_layer(name: str) -> str:
+    """Returns `` of layer 2`` for what has its place in a list of layers, as ``connections.1.weight``."""
+    numbers = [part for part in name.split(".") if part.isdigit()]
+    return f" of layer {int(numbers[0]) + 1}" if numbers else ""
 
 
 def _positive_definite(B: Tensor) -> bool:
