@@ -177,6 +177,10 @@ class CommandLine(LightningCLI):
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
             if every is not None and trainer.get("enable_checkpointing") is False:
                 raise UserError("checkpoint_every_n_steps needs checkpoints: leave out enable_checkpointing false.")
+            if every is None and keep != 1:
+                raise UserError(
+                    f"checkpoint_keep is {keep}, which does nothing without checkpoint_every_n_steps: add it."
+                )
             callbacks += [SamplesPerSecond(), self.stop_on_signal]
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())

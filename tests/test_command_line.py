@@ -212,6 +212,7 @@ BAD = {
     "no checkpoint": ["--ckpt_path", "nothing.ckpt"],
     "no last checkpoint": ["--ckpt_path", "last"],
     "bad interval": ["--checkpoint_every_n_steps", "0"],
+    "no checkpoints to keep": ["--checkpoint_keep", "0"],
     "no checkpoints kept": ["--checkpoint_every_n_steps", "5", "--checkpoint_keep", "0"],
     "mixed precision": ["--trainer.precision", "16-mixed"],
     "half precision": ["--trainer.precision", "bf16-true"],
