@@ -6,7 +6,11 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
+# the server imports this checkout's package, whatever folder a test is in and whatever checkout is installed
+_ROOT = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
 # forked from a process that has imported everything but run nothing: a run starts in a fraction of a second
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["bioplausible.cli", "bioplausible.verify", "sklearn.datasets"])
