@@ -152,11 +152,29 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _images(self, train: bool) -> Images:
         images, labels = self.load(train)
+        self._check(images, labels, f"{type(self).__name__}.load(train={train}) returns")
         if self.mean is not None:
             images = images - torch.tensor(self.mean)[:, None, None]
         if self.std is not None:
             images = images / torch.tensor(self.std)[:, None, None]
         return Images(images, labels)
+
+    def _check(self, images: Tensor, labels: Tensor, source: str) -> None:
+        """Raises UserError where images and classes are not what :meth:`load` promises."""
+        if tuple(images.shape[1:]) != tuple(self.image_shape) or len(images) != len(labels) or len(labels) == 0:
+            raise UserError(
+                f"{source} images {tuple(images.shape)} and {len(labels)} classes: let it return as many of both, at"
+                f" least one, and images of {self.image_shape}."
+            )
+        low, high = (float(value) for value in images.aminmax())
+        if not 0 <= low <= high <= 1:  # NaN is neither
+            raise UserError(f"{source} pixels from {low:g} to {high:g}: let it return numbers in [0, 1], without NaN.")
+        first, last = (int(value) for value in labels.aminmax())
+        if first < 0 or last >= self.num_classes:
+            raise UserError(
+                f"{source} classes from {first} to {last}: let it return numbers from 0 to {self.num_classes - 1}, or"
+                " give the module its num_classes."
+            )
 
     # ---------------------------------------------------------------------------------------------------------- loaders
 

@@ -1,13 +1,14 @@
 """CIFAR-10 and CIFAR-100."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torchvision.datasets
 from torch import Tensor
+from torchvision.datasets.utils import check_integrity, extract_archive
 
-from bioplausible.data.from_torchvision import TorchvisionDataModule
+from bioplausible.data.from_torchvision import DamagedFileError, TorchvisionDataModule, reason
 
 
 class CIFAR10DataModule(TorchvisionDataModule):
@@ -19,8 +20,7 @@ class CIFAR10DataModule(TorchvisionDataModule):
     """
 
     title = "CIFAR-10"
-    folder = "cifar-10-batches-py"
-    raw_folder = ""
+    folder = raw_folder = "cifar-10-batches-py"
     raw_files: ClassVar[list[str]] = [torchvision.datasets.CIFAR10.filename]
     image_shape = (3, 32, 32)
     sizes: ClassVar[dict[bool, int]] = {True: 50_000, False: 10_000}
@@ -28,13 +28,41 @@ class CIFAR10DataModule(TorchvisionDataModule):
     default_std: ClassVar[list[float] | None] = [0.6069, 0.5982, 0.6030]
     torchvision_class: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
 
-    def dataset(self, root: Path, *, train: bool, download: bool) -> Any:
-        """Returns torchvision's data set, whose every file it has checked by its checksum."""
-        return self.torchvision_class(str(root), train=train, download=download)
+    def download(self, root: Path) -> None:
+        """Lets torchvision fetch, check and unpack the archive."""
+        self.torchvision_class(str(root), download=True)
 
-    def tensors(self, dataset: Any) -> tuple[Tensor, Tensor]:
-        """Returns its images and classes."""
+    def unpack(self, file: Path, root: Path) -> None:
+        """Unpacks the archive where it is the published one."""
+        with file.open("rb"):
+            pass  # a file that is missing or can't be opened says so
+        if not check_integrity(str(file), self.torchvision_class.tgz_md5):
+            raise ValueError("its checksum is not that of the published file")
+        extract_archive(str(file), str(root))
+
+    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
+        """Returns a split's images and classes, whose every file torchvision has checked by its checksum."""
+        try:
+            dataset = self.torchvision_class(str(root), train=train)
+        except Exception as error:  # of damaged files it does not say which
+            culprit = self._culprit(root / self.folder)
+            if culprit is None:
+                raise
+            raise culprit from error
         return torch.from_numpy(dataset.data).permute(0, 3, 1, 2), torch.tensor(dataset.targets)
+
+    def _culprit(self, folder: Path) -> DamagedFileError | None:
+        official = self.torchvision_class
+        about = (official.meta["filename"], official.meta["md5"])
+        for name, checksum in (*official.train_list, *official.test_list, about):
+            try:
+                if not check_integrity(folder / name, checksum):
+                    missing = not (folder / name).exists()
+                    problem = "is missing" if missing else "is damaged: its checksum is not that of the published file"
+                    return DamagedFileError(name, problem)
+            except OSError as error:
+                return DamagedFileError(name, f"can't be read ({reason(error)})")
+        return None
 
 
 class CIFAR100DataModule(CIFAR10DataModule):
@@ -45,7 +73,7 @@ class CIFAR100DataModule(CIFAR10DataModule):
     """
 
     title = "CIFAR-100"
-    folder = "cifar-100-python"
+    folder = raw_folder = "cifar-100-python"
     raw_files: ClassVar[list[str]] = [torchvision.datasets.CIFAR100.filename]
     num_classes = 100
     torchvision_class = torchvision.datasets.CIFAR100

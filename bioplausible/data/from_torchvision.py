@@ -5,6 +5,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,20 @@ from torch import Tensor
 
 from bioplausible.data.base import ImageDataModule
 from bioplausible.errors import UserError
+
+
+class DamagedFileError(Exception):
+    """A file of a data set is not what it should be.
+
+    Args:
+        name: the file's name.
+        problem: what is wrong with it, as ``is missing``.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name = name
+        self.problem = problem
 
 
 class TorchvisionDataModule(ImageDataModule):
@@ -27,7 +42,7 @@ class TorchvisionDataModule(ImageDataModule):
     folder: ClassVar[str]
     """What torchvision makes below ``data_dir``."""
     raw_folder: ClassVar[str]
-    """Where torchvision puts the published files below ``data_dir``."""
+    """Where the unpacked files lie below ``data_dir``."""
     raw_files: ClassVar[list[str]]
     """The published files."""
     debian_package: ClassVar[str | None] = None
@@ -40,69 +55,104 @@ class TorchvisionDataModule(ImageDataModule):
         self.mirror = mirror
 
     @abstractmethod
-    def dataset(self, root: Path, *, train: bool, download: bool) -> Any:
-        """Returns torchvision's data set; with ``download`` it fetches and unpacks what is missing."""
+    def download(self, root: Path) -> None:
+        """Fetches the published files from their official source and unpacks them below ``root``."""
 
     @abstractmethod
-    def tensors(self, dataset: Any) -> tuple[Tensor, Tensor]:
-        """Returns its images (N × channels × height × width), uint8, and classes (N), int64."""
+    def unpack(self, file: Path, root: Path) -> None:
+        """Unpacks a published file below ``root``; raises whatever is wrong with it."""
+
+    @abstractmethod
+    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
+        """Returns a split's images (N × channels × height × width), uint8, and classes (N), int64, from below ``root``.
+
+        Raises:
+            DamagedFileError: a file is missing or damaged.
+        """
 
     def prepare_data(self) -> None:
         """Fetches the files where they are missing.
 
-        They are fetched aside and renamed when complete: a crash or a second process leaves no half of a data set.
+        They are fetched aside, checked, and renamed when they are complete and sound: a failure, a crash or a second
+        process leaves no half of a data set.
 
         Raises:
-            UserError: the files can't be fetched; it says what to put where.
+            UserError: the files can't be fetched, or are not those of this data set, or ``data_dir`` can't be written.
         """
-        if (self.data_dir / self.folder).exists():
-            return
-        with self._explained("not there and could not be fetched"):
+        wanted = self.data_dir / self.folder
+        try:
+            if wanted.exists():
+                return
             self.data_dir.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=f".{self.folder}-", dir=self.data_dir))
+        except OSError as error:
+            raise self._not_written(error) from error
+        try:
+            self._fetch(aside)
+            (aside / self.folder).rename(wanted)
+        except OSError as error:
+            if not wanted.exists():  # else another process was faster
+                raise self._not_written(error) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _fetch(self, root: Path) -> None:
+        if self.mirror is None:
+            with self._explained(f"{self.title} could not be fetched"):
+                self.download(root)
+        else:
+            (root / self.raw_folder).mkdir(parents=True, exist_ok=True)
+            for name in self.raw_files:
+                file = Path(self.mirror) / name
+                with self._explained(f"{self.title}'s file {file} is missing or damaged"):
+                    self.unpack(file, root)
+        for train in (True, False):
             try:
-                if self.mirror is not None:
-                    (aside / self.raw_folder).mkdir(parents=True, exist_ok=True)
-                    for name in self.raw_files:
-                        shutil.copyfile(Path(self.mirror) / name, aside / self.raw_folder / name)
-                self.dataset(aside, train=True, download=True)
-                (aside / self.folder).rename(self.data_dir / self.folder)
-            except OSError:
-                if not (self.data_dir / self.folder).exists():  # else another process was faster
-                    raise
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                self.read(root, train)
+            except DamagedFileError as error:
+                source = self.mirror or "its official source"
+                raise UserError(
+                    f"{self.title}'s file {error.name} from {source} {error.problem}: {self._cure()}."
+                ) from error
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Returns a split's images and classes, checked for number, shape and range.
 
         Raises:
-            UserError: the files are missing, damaged, or not those of this data set.
+            UserError: a file is missing, damaged, or not of this data set.
         """
-        with self._explained("missing or damaged"):
-            images, labels = self.tensors(self.dataset(self.data_dir, train=train, download=False))
-        expected = (self.sizes[train], *self.image_shape)
-        low, high = int(labels.min()), int(labels.max())
-        if tuple(images.shape) != expected or len(labels) != len(images) or low < 0 or high >= self.num_classes:
+        try:
+            images, labels = self.read(self.data_dir, train)
+        except DamagedFileError as error:
             raise UserError(
-                f"{self.title} in {self.data_dir / self.folder} has images {tuple(images.shape)} and {len(labels)}"
-                f" labels from {low} to {high}, not images {expected} and labels from 0 to {self.num_classes - 1}:"
-                " delete that folder, so that the files are fetched anew."
-            )
+                f"{self.title}'s file {self.data_dir / self.raw_folder / error.name} {error.problem}: delete the"
+                f" folder {self.data_dir / self.folder}, so that its files are fetched anew."
+            ) from error
         return images.float().div_(255), labels
+
+    def _cure(self) -> str:
+        package = f" (Debian's package {self.debian_package} has them)" if self.debian_package else ""
+        files = ", ".join(self.raw_files)
+        return f"put the published {files}{package} into one folder and name it with --data.init_args.mirror"
+
+    def _not_written(self, error: OSError) -> UserError:
+        return UserError(
+            f"The data folder {self.data_dir} can't be written to ({error.strerror}): choose another with"
+            " --data.init_args.data_dir."
+        )
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        """Turns whatever reading files can raise (network, gzip, tar, pickle, format) into one sentence."""
+        """Turns whatever fetching and unpacking can raise (network, gzip, tar) into one sentence."""
         try:
             yield
-        except UserError:
-            raise
         except Exception as error:
-            package = f" (Debian's package {self.debian_package} has them)" if self.debian_package else ""
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise UserError(
-                f"{self.title}'s files are {what} in {self.data_dir / self.folder}: delete that folder if it exists,"
-                f" put {', '.join(self.raw_files)}{package} into one folder and name it with --data.init_args.mirror."
-                f" [{lines[-1].strip() if lines else type(error).__name__}]"
-            ) from error
+            if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS):
+                raise
+            raise UserError(f"{what} ({reason(error)}): {self._cure()}.") from error
+
+
+def reason(error: Exception) -> str:
+    """Returns what an error says of itself, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (error.strerror if isinstance(error, OSError) else None) or (lines[-1] if lines else type(error).__name__)
