@@ -73,9 +73,10 @@ def test_observers_log_their_names_and_change_nothing(recipe, capsys):
     assert expected <= logged.keys()
     if recipe.stem == "backpropagation":
         assert all(value == pytest.approx(1, abs=1e-4) for _, value in logged["alignment/layer_1_cosine"])
-    tags = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    tags = EventAccumulator(str(folder), size_guidance={"tensors": 0, "images": 0})
     tags.Reload()
     assert "custom_scalars__config__" in tags.Tags()["tensors"]
+    assert len(tags.Images("validation_confusion")) == 2  # one for each epoch
     assert {path.stem for path in (folder / "figures").glob("*.png")} == figures
 
 

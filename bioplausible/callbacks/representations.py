@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib import colormaps
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
@@ -22,6 +23,8 @@ from bioplausible.rules import LearningRule
 SILENT = 1e-3
 """Activity below which a unit counts as silent."""
 
+CONFUSION_COLOURS = "cividis"
+
 
 class Representations(Observer):
     """Shows activities, weights, receptive fields and errors.
@@ -30,37 +33,32 @@ class Representations(Observer):
     0.001), ``…_dead`` (share of units silent for every image) and ``…_saturated`` (share of units that are not silent
     and have the same activity for every image); histograms of activities, weights and updates; the rows of W_1 as
     images (``receptive_fields``, the first 64 units, each scaled to its own largest weight; grey is 0); the confusion
-    matrix of the validation split; and, if asked for, a t-SNE map of every hidden layer at the end.
+    matrix of each validation as a plain image (``validation_confusion``: a row for each true class, a column for each
+    predicted one; 0.7 ms, where the epochs of the digits take 140 ms), and of the last one as a figure with axes, which
+    takes a third of a second; and, if asked for, a t-SNE map of every hidden layer at the end.
 
     Args:
         every_n_steps: steps between two looks; one takes about half a second.
-        confusion_every_n_steps: the confusion matrix is that of the first validation so many steps after the last one
-            shown, and of the last validation.
         samples: number of training images.
         tsne: whether to draw the maps; scikit-learn takes some seconds a layer.
 
     Raises:
-        UserError: an interval is not positive, or there are fewer than ten images.
+        UserError: the interval is not positive, or there are fewer than ten images.
     """
 
     def __init__(
         self,
         every_n_steps: int = 20_000,
-        confusion_every_n_steps: int = 2000,
         samples: int = 500,
         tsne: bool = False,
     ) -> None:
         super().__init__(every_n_steps)
-        if confusion_every_n_steps < 1:
-            raise UserError(f"confusion_every_n_steps is {confusion_every_n_steps}: it must be at least 1.")
         if samples < 10:
             raise UserError(f"samples is {samples}: it must be at least 10.")
-        self.confusion_every_n_steps = confusion_every_n_steps
         self.samples = samples
         self.tsne = tsne
         self._validated: list[tuple[Tensor, Tensor]] = []
-        self._last: list[tuple[Tensor, Tensor]] = []
-        self._shown_at = -confusion_every_n_steps
+        self._confusion: Tensor | None = None
 
     def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
         """Logs scalars, histograms and receptive fields."""
@@ -106,25 +104,28 @@ class Representations(Observer):
             self._validated.append((outputs, batch[1]))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the confusion matrix where it is time."""
+        """Shows the confusion matrix as it is."""
         validated, self._validated = self._validated, []
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, LearningRule):
             return
-        self._last = validated
-        if trainer.global_step >= self._shown_at + self.confusion_every_n_steps:
-            self._draw_confusion(trainer, pl_module)
-
-    def _draw_confusion(self, trainer: Trainer, rule: LearningRule) -> None:
-        validated, self._last = self._last, []
         if not validated:
             return
-        self._shown_at = trainer.global_step
         predicted, true = (torch.cat(column) for column in zip(*validated, strict=True))
-        classes = rule.layer_sizes[-1]
-        matrix = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
+        classes = pl_module.layer_sizes[-1]
+        self._confusion = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
+        pixels = max(2, 100 // classes)  # a cell's height and width
+        cells = self._confusion.repeat_interleave(pixels, 0).repeat_interleave(pixels, 1)
+        for board in _boards(trainer):
+            image = colormaps[CONFUSION_COLOURS](cells.numpy())[..., :3]
+            board.add_image("validation_confusion", image, trainer.global_step - 1, dataformats="HWC")
+
+    def _draw_confusion(self, trainer: Trainer) -> None:
+        if self._confusion is None:
+            return
+        classes = len(self._confusion)
         figure, (axis,) = new_figure(1, width=5.5, height=5)
         axis.grid(visible=False)
-        shown = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=1)
+        shown = axis.imshow(self._confusion, cmap=CONFUSION_COLOURS, vmin=0, vmax=1)
         axis.set(title="confusion matrix, validation split", xlabel="predicted class", ylabel="true class")
         if classes <= 20:
             axis.set(xticks=range(classes), yticks=range(classes))
@@ -135,7 +136,7 @@ class Representations(Observer):
         """Looks once more, draws the last confusion matrix, and the maps if asked for."""
         super().on_train_end(trainer, pl_module)
         if isinstance(pl_module, LearningRule):
-            self._draw_confusion(trainer, pl_module)
+            self._draw_confusion(trainer)
         if not self.tsne or not isinstance(pl_module, LearningRule):
             return
         images, labels = self._images(trainer, pl_module)
