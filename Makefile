@@ -9,7 +9,7 @@ fit: $(VENV)/.installed
 	$(RUN) -m bioplausible fit $(ARGS)
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
