@@ -6,8 +6,8 @@ from typing import Any
 
 from bioplausible.errors import UserError
 
-REPRESENTABLE = (1e-30, 1e30)
-"""Magnitudes that float32 holds, with room for a product with activities and rates."""
+LARGEST = 1e30
+"""Magnitude that float32 holds, with room for a product with activities and rates; its inverse is held too."""
 
 
 def require(condition: bool, sentence: str) -> None:
@@ -17,26 +17,22 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def require_representable(name: str, value: Any) -> None:
-    """Checks that each number in an argument is 0 or has a magnitude that float32 computes with.
+    """Checks that each number in an argument is finite and of a magnitude that float32 computes with.
 
     Args:
         name: the argument's name.
         value: a number, or a list or dictionary of numbers; what is no number is not looked at.
 
     Raises:
-        UserError: one is NaN, infinite, or too large or small.
+        UserError: one is NaN, infinite or too large.
     """
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for entry in value:
             require_representable(name, entry)
-    elif isinstance(value, (int, float)) and value != 0:
-        smallest, largest = REPRESENTABLE
-        require(
-            smallest <= abs(value) <= largest,
-            f"{name} is {value}: give 0 or a finite number of a magnitude between {smallest:g} and {largest:g}.",
-        )
+    elif isinstance(value, (int, float)):
+        require(abs(value) <= LARGEST, f"{name} is {value}: give a finite number of a magnitude up to {LARGEST:g}.")
 
 
 def require_arguments(cls: type, arguments: Mapping[str, Any]) -> None:

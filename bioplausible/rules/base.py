@@ -116,8 +116,8 @@ class LearningRule(LightningModule, ABC):
         lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
 
     Raises:
-        UserError: the sizes are not at least two positive integers, the interval is neither word, or or
-            among the rule's arguments is a number that is NaN, infinite, or too large or small for float32.
+        UserError: the sizes are not at least two positive integers, the interval is neither word, or
+            among the rule's arguments is a number that is NaN, infinite or too large for float32.
     """
 
     recorded_as: ClassVar[str] = ""
