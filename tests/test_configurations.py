@@ -320,6 +320,7 @@ SGD = torch.optim.SGD
         ({"epsilon": NAN}, "epsilon is nan"),
         ({"beta": INF}, "beta is inf"),
         ({"epsilon": 1e-300}, "epsilon is 1e-300"),
+        ({"forgetting_factor": 1e-30}, "forgetting_factor is 1e-30"),
         ({"feedforward_learning_rates": [1e300]}, "feedforward_learning_rates is 1e\\+300"),
         ({"beta": None}, "beta is None"),
         ({"free_steps": 10**12}, "free_steps is 1000000000000"),

@@ -126,8 +126,12 @@ class CorInfoMax(LearningRule):
         evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
         require(0 < forgetting_factor <= 1, f"forgetting_factor is {forgetting_factor}: it must lie in (0, 1].")
         require(epsilon > 0, f"epsilon is {epsilon}: it must be positive.")
-        for name, divisor in (("forgetting_factor", forgetting_factor), ("epsilon", epsilon)):
-            require(divisor >= 1 / LARGEST, f"{name} is {divisor}: it is divided by, so give {1 / LARGEST:g} or more.")
+        # B's update divides by λ²
+        for name, divisor, smallest in (
+            ("forgetting_factor", forgetting_factor, LARGEST**-0.5),
+            ("epsilon", epsilon, 1 / LARGEST),
+        ):
+            require(divisor >= smallest, f"{name} is {divisor}: it is divided by, so give {smallest:g} or more.")
         require(leak >= 0, f"leak is {leak}: it must not be negative.")
         require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
         require(step_size > 0, f"step_size is {step_size}: it must be positive.")
