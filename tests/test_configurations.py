@@ -3,7 +3,7 @@
 The generator knows no rule, optimizer or scheduler by its options: it reads them from the signatures, draws sensible
 values for some, and spoils up to two. As many examples as one likes, other ones each time::
 
-    CONFIGURATIONS=1500 python -m pytest tests/test_configurations.py -k configuration
+    CONFIGURATIONS=1500 python -m pytest tests/test_configurations.py -k a_configuration --hypothesis-show-statistics
 """
 
 import contextlib
