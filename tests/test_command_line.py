@@ -183,7 +183,9 @@ def test_trainer_options(args, said, capsys):
 def test_checkpoints_every_n_steps():
     assert fit("--checkpoint_every_n_steps", "2", "--checkpoint_keep", "-1") == 0
     names = sorted(p.name for p in (RUN / "checkpoints").iterdir())
-    assert names == sorted([*(f"step={s}.ckpt" for s in (2, 4, 6, 8, 10, 12)), "best.ckpt", "last.ckpt"])
+    assert names == sorted(
+        [*(f"step={s}.ckpt" for s in (2, 4, 6, 8, 10, 12)), "best.ckpt", "last.ckpt", "previous.ckpt"]
+    )
 
 
 BAD = {

@@ -55,7 +55,7 @@ def test_two_processes_learn_what_one_learns(recipe, precision, tolerance, tmp_p
     (one, logged), (two, logged_too) = (result(tmp_path / name, run) for name in ("one", "two"))
     assert one["global_step"] == 6
     close(one, two, tolerance)
-    close(logged, logged_too, max(tolerance, 1e-6))  # logged in float32
+    close(logged, logged_too, 1e-6 if tolerance < 1e-6 else 1e-3)  # logged in float32; PC-Nudge divides by λ
 
 
 @pytest.fixture(scope="module")

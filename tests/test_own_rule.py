@@ -51,7 +51,9 @@ def test_it_resumes_to_the_same_bits(tmp_path):
     for kill in (None, 5, 13):
         folder = tmp_path / str(kill)
         folder.mkdir()
-        assert command_line([*FIT, "--checkpoint_every_n_steps", "4"], folder, kill) == (0 if kill is None else -9)
+        assert command_line([*FIT, "--checkpoint_every_n_steps", "4"], folder, kill_before_step=kill) == (
+            0 if kill is None else -9
+        )
         if kill is not None:
             assert command_line(["fit", "--ckpt_path", "last"], folder) == 0
         ends.append(result(folder, RUN))
