@@ -323,6 +323,7 @@ SGD = torch.optim.SGD
         ({"forgetting_factor": 1e-30}, "forgetting_factor is 1e-30"),
         ({"feedforward_learning_rates": [1e300]}, "feedforward_learning_rates is 1e\\+300"),
         ({"beta": None}, "beta is None"),
+        ({"step_size_decay": -1.0}, "step_size_decay is -1"),
         ({"free_steps": 10**12}, "free_steps is 1000000000000"),
         ({"layer_sizes": [64, 10**9, 10]}, "layer_sizes is .64, 1000000000, 10"),
         ({"optimizer": torch.optim.LBFGS, "layer_sizes": [64, 10]}, "LBFGS evaluates a loss several times a step"),

@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+from bioplausible.checks import require
 from bioplausible.errors import UserError
 
 StepSizeRule = Literal["constant", "divide_by_loop_index", "divide_by_slow_loop_index"]
@@ -24,8 +25,10 @@ def step_sizes(steps: int, *, start: float, rule: StepSizeRule, floor: float, de
         decay: c of the slow rule.
 
     Raises:
-        UserError: the rule has another name.
+        UserError: the rule has another name, or floor or decay is negative.
     """
+    for name, value in (("step_size_floor", floor), ("step_size_decay", decay)):
+        require(value >= 0, f"{name} is {value}: it must not be negative.")
     if rule == "constant":
         return [start] * steps
     if rule == "divide_by_loop_index":
