@@ -71,7 +71,7 @@ class Information(Observer):
         figure, axes = new_figure(2 * len(names), columns=2)
         for i, (name, curve) in enumerate(zip(names, phases, strict=True)):
             _draw(axes[2 * i], f"{name} phase, the paper's definition", curve, published=False)
-            _draw(axes[2 * i + 1], f"{name} phase, the published code's", curve, published=True)
+            _draw(axes[2 * i + 1], f"{name} phase, the published code's definition", curve, published=True)
         log_figure(trainer, "information", figure)
 
 

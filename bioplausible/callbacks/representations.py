@@ -83,6 +83,8 @@ class Representations(Observer):
                     board.add_histogram(f"updates/{name}", -parameter.grad, step)
         fields = receptive_fields(rule, getattr(getattr(trainer, "datamodule", None), "image_shape", None))
         if fields is not None:
+            zoom = max(1, 640 // fields.shape[-1])
+            fields = fields.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
             for board in _boards(trainer):
                 board.add_image("receptive_fields", fields, step)
             if trainer.logger is not None and trainer.log_dir is not None:
@@ -148,11 +150,13 @@ class Representations(Observer):
         for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
             perplexity = min(30.0, (len(r) - 1) / 3)
             places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.float().cpu().numpy())
-            points = axis.scatter(
-                places[:, 0], places[:, 1], c=labels.cpu(), cmap="tab10" if labels.max() < 10 else "turbo", s=8
-            )
-            axis.set(title=f"t-SNE of layer {k}", xticks=[], yticks=[])
-        figure.colorbar(points, ax=axes[-1], label="class")
+            colours = colormaps["viridis"](labels.cpu().numpy() / max(1, pl_module.layer_sizes[-1] - 1))
+            for c in sorted(set(labels.tolist())):  # as numbers, which tell more classes apart than colours do
+                of_class = (labels == c).cpu().numpy()
+                axis.scatter(
+                    places[of_class, 0], places[of_class, 1], c=colours[of_class], marker=f"${c}$", s=40, linewidths=0
+                )
+            axis.set(title=f"t-SNE of layer {k}: each image as its class", xticks=[], yticks=[])
         log_figure(trainer, "tsne", figure)
 
     def _images(self, trainer: Trainer, rule: LearningRule) -> tuple[Tensor, Tensor]:

@@ -118,7 +118,8 @@ class Settling(Observer):
             for k, residuals in enumerate(zip(*trajectory.residuals, strict=True), start=1):
                 # a layer that is clamped, or at rest, has no residual to show on a logarithmic axis
                 shown = [value if value > 0 else float("nan") for value in residuals]
-                axis.plot(range(1, len(shown) + 1), shown, marker=".", label=f"layer {k}")
+                label = f"layer {k}" if any(residuals) else f"layer {k}, at rest"
+                axis.plot(range(1, len(shown) + 1), shown, marker=".", label=label)
             axis.axhline(self.tolerance, color="black", linestyle=":", label="tolerance")
             axis.set(
                 title=f"{name} phase: {trajectory.samples_unsettled:.0%} of the samples not settled",

@@ -2,9 +2,13 @@
 
 import base64
 import io
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from bioplausible.figures import PALETTE, new_figure
@@ -29,6 +33,10 @@ RULE_COLOURS = dict(
 """The same colour for a rule everywhere; a rule of one's own has one of them too, always the same."""
 
 
+STYLES = ("-", "--", ":", "-.")
+"""Of the settings of one rule, in their order."""
+
+
 def colour(rule: str) -> str:
     """Returns a rule's colour."""
     return RULE_COLOURS.get(rule, PALETTE[sum(map(ord, rule)) % len(PALETTE)])
@@ -48,10 +56,16 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
     shown = [entry for entry in names if any(entry[0] in run.curves for group in groups for run in group.runs)]
     if not shown:
         return None
-    figure, axes = new_figure(len(shown), columns=2, width=9 if len(shown) == 1 else 6)
+    columns = min(2, len(shown))
+    legend = 0.17 * math.ceil(len(groups) / columns)  # inches
+    height = 4.2 + legend / math.ceil(len(shown) / columns)
+    figure, axes = new_figure(len(shown), columns, width=9 if len(shown) == 1 else 6, height=height)
     figure.suptitle(title)
+    lines: dict[str, Artist] = {}
     for axis, (name, label, scale) in zip(axes, shown, strict=True):
+        styles: defaultdict[str, Iterator[str]] = defaultdict(lambda: cycle(STYLES))
         for group in groups:
+            style = next(styles[group.first.rule])
             logged = [run.curves[name] for run in group.runs if name in run.curves]
             if not logged:
                 continue
@@ -59,12 +73,13 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
             steps = steps[:: max(1, len(steps) // 200)]
             values = scale * np.array([[curve[step] for step in steps] for curve in logged])
             mean, line = values.mean(0), colour(group.first.rule)
-            axis.plot(steps, mean, color=line, label=f"{group.title} (n = {len(logged)})")
+            (lines[f"{group.title} (n = {len(logged)})"],) = axis.plot(steps, mean, color=line, linestyle=style)
             if len(logged) > 1:
                 spread = values.std(0, ddof=1)
                 axis.fill_between(steps, mean - spread, mean + spread, color=line, alpha=0.2, linewidth=0)
         axis.set(xlabel="training step", ylabel=label)
-        axis.legend(fontsize="small")
+    # below the panels, where it hides no curve
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, fontsize="small")
     return figure
 
 
