@@ -38,7 +38,7 @@ class Representations(Observer):
     takes a third of a second; and, if asked for, a t-SNE map of every hidden layer at the end.
 
     Args:
-        every_n_steps: steps between two looks; one takes about half a second.
+        every_n_steps: steps between two looks; one takes about a third of a second.
         samples: number of training images.
         tsne: whether to draw the maps; scikit-learn takes some seconds a layer.
 

@@ -84,7 +84,7 @@ class Settling(Observer):
     ``settling``.
 
     Args:
-        every_n_steps: steps between two looks; one takes about half a second, most of it for the figure.
+        every_n_steps: steps between two looks; one takes about 0.8 s, most of it for the figure.
         tolerance: residual below which a sample counts as settled, in activity per unit of neural time.
 
     Raises:
