@@ -1,6 +1,7 @@
 """``python -m bioplausible``."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
 
 COMMAND --help lists a command's options; recipes are in configs/.
 """
+
+PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
+"""What the other processes say when one of them ended with an error of its own."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -48,9 +52,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return cli.run(arguments)
     except Exception as error:
         cause = sentence(error)
-        if cause is None:
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        if cause is None and (first or not PEER_LEFT.search(str(error))):
             raise
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one says it
+        if first:  # of several processes one says it
             print(f"error: {cause}", file=sys.stderr)
         return 2
 

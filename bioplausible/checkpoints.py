@@ -91,7 +91,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = _read(path)
     except Exception as error:  # zip, pickle and torch each raise their own
         others = sorted(path.parent.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
-        whole = next((other for other in others if other != path and _is_whole(other)), None)
+        whole = next((other for other in others if other != path and is_whole(other)), None)
         cure = "there is no other beside it, so train anew" if whole is None else f"use --ckpt_path {whole}"
         raise UserError(
             f"{path} is no readable checkpoint (damaged, or not written by this program): {cure}."
@@ -116,7 +116,8 @@ def _read(path: Path) -> Any:
     return checkpoint
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Returns whether a file is a checkpoint that can be read."""
     try:
         _read(path)
     except Exception:  # as above

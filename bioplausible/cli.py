@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 import yaml
 from jsonargparse import Namespace
 from lightning_fabric.utilities.seed import max_seed_value, min_seed_value
@@ -22,6 +23,7 @@ from bioplausible.callbacks.stop_on_signal import StopOnSignal
 from bioplausible.callbacks.throughput import SamplesPerSecond
 from bioplausible.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
 from bioplausible.data import ImageDataModule
+from bioplausible.data_parallel import processes
 from bioplausible.environment import environment
 from bioplausible.errors import UserError, user_errors
 from bioplausible.loggers import RunLogger
@@ -306,6 +308,9 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
         UserError: a mistake that the user can cure.
     """
     command = CommandLine(complete_arguments(args), callbacks)
+    if processes() > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()  # else its threads may abort the process as it ends
     stopped = command.stop_on_signal.signal
     # the first process's status is the run's: it takes another process's for a crash
     return 0 if stopped is None or not command.trainer.is_global_zero else 128 + stopped

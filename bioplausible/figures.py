@@ -39,8 +39,9 @@ def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100, format="png")  # drawn once: it takes longer than all else that a look does
-    if trainer.logger is not None and trainer.log_dir is not None:
-        path = Path(trainer.log_dir) / "figures" / f"{name}.png"
+    folder = trainer.log_dir  # asks all processes
+    if trainer.logger is not None and folder is not None and trainer.is_global_zero:
+        path = Path(folder) / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(buffer.getvalue())
     for logger in trainer.loggers:

@@ -1,6 +1,9 @@
 """Oracle: one process with the whole batch."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +19,17 @@ from tests.test_command_line import RUN, scalars
 from tests.test_resume import differences, result
 
 # 46 images less 5 for validation: three batches, whose last is one sample, and so none for the second process
-ARGS = ["--data.init_args.subset_size", "46", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "2"]
+# with seed 0, rounding decides whether one of PC-Nudge's rectified units is on: no tolerance covers that
+ARGS = [
+    "--seed_everything",
+    "1",
+    "--data.init_args.subset_size",
+    "46",
+    "--trainer.max_epochs",
+    "2",
+    "--trainer.log_every_n_steps",
+    "2",
+]
 ARGS += ["--trainer.enable_progress_bar", "false", "--data.init_args.crop_padding", "1"]
 ARGS += ["--data.init_args.horizontal_flip", "true", "--data.init_args.evaluation_batch_size", "15"]
 RECIPES = sorted((CONFIGS / "digits").glob("*.yaml"))
@@ -48,6 +61,9 @@ def test_two_processes_learn_what_one_learns(recipe, precision, tolerance, tmp_p
     args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision]
     if "corinfomax" in recipe.stem:
         args += ["--model.init_args.track_correlations", "true"]
+    if recipe.stem == "nudged_predictive_coding" and tolerance > 1e-6:
+        # errors of the recipe's λ = 0.001 have but four digits left in float32
+        args += ["--model.init_args.nudge", "0.1"]
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     assert command_line(args, tmp_path / "one") == 0
@@ -55,7 +71,7 @@ def test_two_processes_learn_what_one_learns(recipe, precision, tolerance, tmp_p
     (one, logged), (two, logged_too) = (result(tmp_path / name, run) for name in ("one", "two"))
     assert one["global_step"] == 6
     close(one, two, tolerance)
-    close(logged, logged_too, 1e-6 if tolerance < 1e-6 else 1e-3)  # logged in float32; PC-Nudge divides by λ
+    close(logged, logged_too, max(tolerance, 1e-6))  # logged in float32
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +93,40 @@ def test_resume_with_another_number_of_processes(first, then, whole, tmp_path):
     train(first, ["fit", *ARGS, "--trainer.precision", "64-true", "--trainer.max_steps", "4"])
     train(then, ["fit", "--ckpt_path", "last", "--trainer.max_steps", "-1", "--trainer.devices", "1"])
     close(whole, result(tmp_path)[0], 1e-9)
+
+
+def test_observers_look_at_the_whole_batch(tmp_path):
+    """Of backpropagation's own update the cosine with backpropagation's gradient is 1, in a batch of one sample too."""
+    looks = "[{class_path: %s, init_args: {every_n_steps: 1}}, {class_path: Guard, init_args: {every_n_steps: 1}}%s]"
+    rest = "".join(
+        f", {{class_path: {name}, init_args: {{every_n_steps: 2}}}}" for name in ("Settling", "Representations")
+    )
+    args = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *ARGS, "--trainer.precision", "64-true"]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    args += ["--trainer.callbacks", looks % ("Alignment", rest)]
+    assert command_line(args, tmp_path / "one") == 0
+    assert command_line_together(args, tmp_path / "two") == [0, 0]
+    run = RUN.parents[1] / "backpropagation/version_0"
+    one, two = (result(tmp_path / name, run)[1] for name in ("one", "two"))
+    assert [value for _, value in two["alignment/layer_1_cosine"]] == pytest.approx([1.0] * 6)
+    close(one, two, 1e-6)
+
+
+def test_the_command_starts_its_processes_and_one_says_what_went_wrong():
+    command = [sys.executable, "-m", "bioplausible", "fit", *ARGS]
+    command += ["--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
+    wrong = ["--data", "FashionMNISTDataModule", "--data.init_args.mirror", "nowhere"]
+    wrong += ["--model.init_args.layer_sizes", "[784, 10]"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    for extra, status, errors in (([], 0, 0), (wrong, 2, 1)):
+        ended = subprocess.run(
+            [*command, *extra], env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert ended.returncode == status, ended.stderr
+        assert ended.stderr.count("error: ") == errors, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert "Fatal" not in ended.stderr
 
 
 def test_a_signal_to_one_process_ends_all_after_the_same_batch(whole, tmp_path):

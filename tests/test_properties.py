@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bioplausible import CorInfoMax
+from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
 from bioplausible.rules import Phase
 from tests.small import SIZES, all_rules, batch, build, updates
@@ -139,3 +140,9 @@ def test_float32_agrees_with_float64(cls):
     single = updates(rule.float(), rule.settle(x.float(), y.float()))
     for name, update in double.items():
         assert torch.allclose(single[name].double(), update, rtol=1e-3, atol=1e-3 * float(update.abs().max()))
+
+
+def test_lateral_weights_that_epsilon_cannot_bound_are_refused():
+    CorInfoMax([6, 5, 4], epsilon=2.0)
+    with pytest.raises(UserError, match=r"epsilon is 2\.0: with regularize_lateral B must start below"):
+        CorInfoMax([6, 5, 4], epsilon=2.0, regularize_lateral=True)

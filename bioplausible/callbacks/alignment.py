@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
+from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
 from bioplausible.figures import log_scalars
 from bioplausible.rules import LearningRule
@@ -50,7 +51,8 @@ class Alignment(Callback):
         self._gradients = []
         known = isinstance(pl_module, LearningRule) and hasattr(pl_module, "connections")
         if (trainer.global_step + 1) % self.every_n_steps == 0 and known:
-            self._gradients = backpropagation_gradients(cast(LearningRule, pl_module), batch[0].flatten(1), batch[1])
+            x, y = join([batch[0], batch[1]])  # the update is the whole batch's
+            self._gradients = backpropagation_gradients(cast(LearningRule, pl_module), x.flatten(1), y)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -7,7 +7,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from bioplausible.checkpoints import read_checkpoint
+from bioplausible.checkpoints import is_whole, read_checkpoint
 from bioplausible.errors import UserError
 from bioplausible.loggers import RunLogger
 
@@ -51,13 +51,13 @@ class LastCheckpoint(_RunCheckpoint):
         super().__init__(filename="last", save_on_train_epoch_end=True)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        """Keeps the one before as ``previous.ckpt``, for when the last one is damaged.
+        """Keeps the one before as ``previous.ckpt``, unless it is damaged.
 
         Raises:
             UserError: the run's folder disappeared; training went on to this checkpoint, written where it was.
         """
         last = Path(filepath)
-        if trainer.is_global_zero and last.is_file():
+        if trainer.is_global_zero and last.is_file() and is_whole(last):
             previous = last.with_name(f"previous{self.FILE_EXTENSION}")
             link = last.with_name(f".{previous.name}.{os.getpid()}")
             try:

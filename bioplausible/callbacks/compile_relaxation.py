@@ -10,8 +10,7 @@ class CompileRelaxation(Callback):
     """Compiles the rule's relaxation with ``torch.compile``: the same results within rounding, in fewer kernels.
 
     Compiling takes up to a minute for each kind of phase. Where no compiler works, one line says so and the relaxation
-    runs as it is. Measured on one CPU core at 784-500-10, batch 20 (`tests/benchmarks/README.md`): predictive coding's
-    relaxation takes 22 % less time, CorInfoMax's 6 %.
+    runs as it is. What it saves is in `tests/benchmarks/README.md`.
 
     Raises:
         UserError: the rule has no relaxation, as backpropagation has none.

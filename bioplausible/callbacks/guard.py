@@ -75,8 +75,8 @@ class Guard(Callback):
         if not due or not isinstance(pl_module, LearningRule):
             return
         self.look(pl_module, trainer.global_step)
-        output, y = pl_module.prediction_phase(pl_module.phases).output, batch[1]
-        self._look_for_collapse(output, y, trainer.global_step)
+        output = pl_module.prediction_phase(pl_module.phases).output
+        self._look_for_collapse(output, pl_module.classes, trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lets no checkpoint be written of a run that has failed."""

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
 from bioplausible.rules import LearningRule
 
@@ -56,6 +57,6 @@ class Observer(Callback, ABC):
         if self._batch is None or not isinstance(pl_module, LearningRule):
             return
         self._looked_at = trainer.global_step
-        x, y = self._batch
+        x, y = join(self._batch)
         with torch.no_grad():
             self.look(trainer, pl_module, x.flatten(1), y)

@@ -16,6 +16,7 @@ from torchvision.utils import make_grid, save_image
 
 from bioplausible.callbacks.observer import Observer
 from bioplausible.data.batches import Images
+from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
 from bioplausible.figures import log_figure, log_scalars, new_figure
 from bioplausible.rules import LearningRule
@@ -87,8 +88,9 @@ class Representations(Observer):
             fields = fields.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
             for board in _boards(trainer):
                 board.add_image("receptive_fields", fields, step)
-            if trainer.logger is not None and trainer.log_dir is not None:
-                path = Path(trainer.log_dir) / "figures" / "receptive_fields.png"
+            folder = trainer.log_dir  # asks all processes
+            if trainer.logger is not None and folder is not None and trainer.is_global_zero:
+                path = Path(folder) / "figures" / "receptive_fields.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_image(fields, path)
 
@@ -112,7 +114,7 @@ class Representations(Observer):
             return
         if not validated:
             return
-        predicted, true = (torch.cat(column) for column in zip(*validated, strict=True))
+        predicted, true = map(torch.cat, zip(*(join(batch) for batch in validated), strict=True))
         classes = pl_module.layer_sizes[-1]
         self._confusion = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
         pixels = max(2, 100 // classes)  # a cell's height and width

@@ -37,9 +37,7 @@ class StopOnSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ends training where a signal came, to any of the processes that train together."""
-        if trainer.world_size > 1:
-            number = torch.tensor(self.signal or 0, device=trainer.strategy.root_device)
-            self.signal = _SIGNALS.get(int(trainer.strategy.reduce(number, reduce_op="max")))
+        self._tell_all(trainer)
         if self.signal is not None:
             # should_stop would validate first, in the midst of an epoch
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
@@ -47,10 +45,16 @@ class StopOnSignal(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens no longer."""
         self._stop_listening()
+        self._tell_all(trainer)  # one that came since the last batch
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Listens no longer."""
         self._stop_listening()
+
+    def _tell_all(self, trainer: Trainer) -> None:
+        if trainer.world_size > 1:
+            number = torch.tensor(self.signal or 0, device=trainer.strategy.root_device)
+            self.signal = _SIGNALS.get(int(trainer.strategy.reduce(number, reduce_op="max")))
 
     def _stop_listening(self) -> None:
         for number, handler in self._before.items():

@@ -29,6 +29,10 @@ class InverseCorrelation(nn.Module):
         self.epsilon = epsilon
         self.register_buffer("weight", positive_semidefinite(size))
 
+    def starts_bounded(self) -> bool:
+        """Returns whether ε keeps the eigenvalues of B below 1/ε, which it does where none starts above."""
+        return bool(torch.linalg.eigvalsh(self.weight)[-1] * self.epsilon < 1)
+
     def add_lateral_(self, voltage: Tensor, activity: Tensor, scale: float) -> None:
         """Adds scale · B r to the voltage (n × d), in place."""
         voltage.addmm_(activity, self.weight.t(), alpha=scale)

@@ -23,9 +23,9 @@ def update_inverse_correlation_(B: Tensor, r: Tensor, forgetting_factor: float, 
     """Updates the inverse correlation (lateral weights) in place: B ← (B − γ (⟨z z⟩ + ε B²)) / λ.
 
     With z = B r and γ = (1 − λ)/λ. To first order in γ this is the inverse of λ B⁻¹ + (1 − λ)(⟨r r⟩ + εI). With ε = 0,
-    as published, B grows by 1/λ an update along every direction that r does not take; with ε > 0 its eigenvalues do not
-    grow above 1/ε. They stay positive where γ (‖r‖² + ε) < ε for every sample: at 500 active units and ε = 0.15, for
-    λ > 0.9997.
+    as published, B grows by 1/λ an update along every direction that r does not take; with ε > 0 and a B that starts
+    below 1/ε its eigenvalues do not grow above 1/ε. They stay positive where γ (‖r‖² + ε) < ε for every sample: at 500
+    active units and ε = 0.15, for λ > 0.9997.
 
     Args:
         B: (d × d), symmetric.

@@ -106,7 +106,7 @@ class LearningRule(LightningModule, ABC):
     ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`,
     :meth:`settle` and :meth:`local_updates`; the rest has defaults.
 
-    In Trainer's precision ``bf16-mixed`` only the Hebbian products of the updates take bfloat16 factors; activities,
+    In Trainer's precision ``bf16-mixed`` only the Hebbian products of the updates are taken in bfloat16; activities,
     errors and weights stay float32.
 
     Args:
@@ -157,6 +157,8 @@ class LearningRule(LightningModule, ABC):
         self.phases: Phases = {}
         """Where the relaxations of the last training batch ended; for callbacks to read."""
         # every process sees the whole training batch, but only its share of an evaluation
+        self.classes = torch.empty(0, dtype=torch.int64)
+        """The last training batch's classes (n), of all processes; for callbacks to read."""
         self.train_means = EpochMeans(persistent=True, sync_on_compute=False)
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
@@ -260,8 +262,9 @@ class LearningRule(LightningModule, ABC):
         with torch.no_grad(), self._full_precision():
             optimizer = cast(torch.optim.Optimizer, self.optimizers())
             self.phases = self.learn(x, self.one_hot(y, x.dtype), optimizer)
-            (y,) = join([y])
-            self._score(self.train_means, self.prediction_phase(self.phases).output, y, self.one_hot(y, x.dtype))
+            (self.classes,) = join([y])
+            target = self.one_hot(self.classes, x.dtype)
+            self._score(self.train_means, self.prediction_phase(self.phases).output, self.classes, target)
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
         every = cast(Any, self.trainer).log_every_n_steps  # 0: never

@@ -57,7 +57,7 @@ class CorInfoMax(LearningRule):
 
     The published B has a weakness, kept by default too. It follows R_k⁻¹, the inverse correlation of r_k, and grows by
     1/λ a batch along every direction that r_k does not take: a silent unit is enough. ``regularize_lateral`` lets it
-    follow (R_k + εI)⁻¹, the gradient of the paper's ½ logdet(R_k + εI), whose eigenvalues cannot grow above 1/ε::
+    follow λ (R_k + εI)⁻¹, 2λ times the gradient of the paper's ½ logdet(R_k + εI), with eigenvalues below 1/ε::
 
         B_k ← ( B_k − γ (⟨z_k z_k⟩ + ε B_k²) ) / λ
 
@@ -171,6 +171,10 @@ class CorInfoMax(LearningRule):
         self.laterals = cast(
             list[InverseCorrelation],
             nn.ModuleList(InverseCorrelation(d, epsilon if regularize_lateral else 0.0) for d in layer_sizes[1:]),
+        )
+        require(
+            not regularize_lateral or all(lateral.starts_bounded() for lateral in self.laterals),
+            f"epsilon is {epsilon}: with regularize_lateral B must start below 1/epsilon, so choose a smaller one.",
         )
         self.correlations = cast(dict[str, CorrelativeInformation], nn.ModuleDict())
         if track_correlations:
