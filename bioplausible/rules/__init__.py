@@ -1,7 +1,7 @@
 """The learning rules, one a file. Importing one here is all the registration it needs."""
 
 from bioplausible.rules.backpropagation import Backpropagation
-from bioplausible.rules.base import LearningRule, Phase, Phases
+from bioplausible.rules.base import LearningRule
 from bioplausible.rules.contrastive_similarity_matching import ContrastiveSimilarityMatching
 from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
@@ -9,6 +9,7 @@ from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
+from bioplausible.rules.phase import Phase, Phases
 from bioplausible.rules.predictive_coding import PredictiveCoding
 
 __all__ = [

@@ -13,7 +13,9 @@ from bioplausible.checks import require
 from bioplausible.connections import Dense
 from bioplausible.connections.dense import Feedback, Initialization
 from bioplausible.functional import ActivationName, activation
-from bioplausible.rules.base import LearningRule, Phase, Phases, weights_and_biases
+from bioplausible.rules.base import LearningRule
+from bioplausible.rules.network import weights_and_biases
+from bioplausible.rules.phase import Phase, Phases
 
 Loss = Literal["mean_squared_error", "cross_entropy"]
 

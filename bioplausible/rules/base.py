@@ -4,7 +4,6 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
@@ -22,74 +21,16 @@ from typing_extensions import Self
 from bioplausible.checks import require, require_arguments
 from bioplausible.configured_rates import ConfiguredRates
 from bioplausible.connections import Dense
-from bioplausible.data_parallel import join, processes
+from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
 from bioplausible.exact_resume import ExactResume
-from bioplausible.functional import residual
 from bioplausible.metrics import EpochMeans
 from bioplausible.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
 from bioplausible.randomness import run_seed
+from bioplausible.rules.phase import Phase, Phases, whole_batch
 
 MOST_NEURONS = 10**7
 """Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""
-
-MOST_STEPS = 10**6
-"""Iterations of a phase."""
-
-
-@dataclass
-class Phase:
-    """Where a relaxation ended.
-
-    Attributes:
-        activity: r_0 = x, r_1 … r_L, each (n × d_k).
-        nudge: strength with which the target pulled on the output, with its sign; 0 in a free phase.
-        previous: r_1 … r_L one iteration earlier, where the rule iterates.
-        step_size: η of the last iteration.
-        internal: whatever else each sample carries from phase to phase, by name, each (n × …).
-        constants: whatever else does not change while the network settles and belongs to no sample, by name.
-    """
-
-    activity: list[Tensor]
-    nudge: float = 0.0
-    previous: list[Tensor] = field(default_factory=list)
-    step_size: float = 1.0
-    internal: dict[str, list[Tensor]] = field(default_factory=dict)
-    constants: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    @property
-    def output(self) -> Tensor:
-        """r_L (n × d_L)."""
-        return self.activity[-1]
-
-    def residual(self) -> Tensor:
-        """How fast the last iteration still moved (:func:`bioplausible.functional.residual`)."""
-        return residual(self.activity[1:], self.previous, self.step_size)
-
-
-Phases = Mapping[str, Phase]
-
-
-def whole_batch(phases: dict[str, Phase]) -> dict[str, Phase]:
-    """Returns the phases of the whole batch from those of each process's share of it; one process has the whole."""
-    if processes() == 1:
-        return phases
-    fields = [[p.activity, p.previous, *p.internal.values()] for p in phases.values()]
-    shares = {id(t): t for phase in fields for tensors in phase for t in tensors}  # phases have tensors in common
-    joined = dict(zip(shares, join(list(shares.values())), strict=True))
-
-    def of_all(tensors: list[Tensor]) -> list[Tensor]:
-        return [joined[id(t)] for t in tensors]
-
-    return {
-        name: replace(
-            p,
-            activity=of_all(p.activity),
-            previous=of_all(p.previous),
-            internal={key: of_all(tensors) for key, tensors in p.internal.items()},
-        )
-        for name, p in phases.items()
-    }
 
 
 class LearningRule(LightningModule, ABC):
@@ -505,49 +446,3 @@ class LearningRule(LightningModule, ABC):
             step_scheduler(scheduler, value)
         elif scheduler is not None:
             step_scheduler(cast(Any, scheduler))
-
-
-def feedforward_network(x: Tensor, connections: Iterable[Dense], activation: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """Returns the output (n × d_L) of a feedforward pass; ``activation`` gets the layer's number and its input."""
-    for k, connection in enumerate(connections, start=1):
-        x = activation(k, connection.feedforward(x))
-    return x
-
-
-def clip(u: Tensor) -> Tensor:
-    """Returns min(max(u, 0), 1)."""
-    return u.clamp(0, 1)
-
-
-def weights_and_biases(connections: Iterable[Dense]) -> dict[str, Tensor]:
-    """Returns the connections' weights and biases by their keys in a recorded trajectory: ``W{i}`` and ``b{i}``."""
-    named = [(f"{name}{i}", t) for i, c in enumerate(connections) for name, t in (("W", c.weight), ("b", c.bias))]
-    return {name: tensor for name, tensor in named if tensor is not None}
-
-
-def require_steps(name: str, steps: int) -> None:
-    """Raises a :class:`bioplausible.UserError` unless this is a number of iterations that a phase can take."""
-    require(1 <= steps <= MOST_STEPS, f"{name} is {steps}: a phase takes at least one iteration, at most {MOST_STEPS}.")
-
-
-def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:
-    """Returns one rate per layer first … first + count − 1; None stands for the optimizer's own.
-
-    Raises:
-        UserError: the list has another length, or a rate is negative.
-    """
-    if rates is None or isinstance(rates, (int, float)):
-        require(rates is None or rates >= 0, f"{name} is {rates}: a rate must not be negative.")
-        return [rates] * count
-    require(
-        len(rates) == count,
-        f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {first + count - 1}"
-        f" ({count} in all).",
-    )
-    require(all(r is None or r >= 0 for r in rates), f"{name} is {rates}: a rate must not be negative.")
-    return list(rates)
-
-
-def rate(lr: float | None) -> dict[str, float]:
-    """Returns a parameter group's own learning rate; nothing where the optimizer's holds."""
-    return {} if lr is None else {"lr": lr}

@@ -9,8 +9,9 @@ from typing_extensions import Self
 
 from bioplausible.connections import Inhibition
 from bioplausible.functional import hopfield_energy
-from bioplausible.rules.base import Phase, Phases, per_layer, rate
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
+from bioplausible.rules.options import per_layer, rate
+from bioplausible.rules.phase import Phase, Phases
 
 
 class ContrastiveSimilarityMatching(EquilibriumPropagation):

@@ -18,17 +18,11 @@ from bioplausible.functional import (
     step_sizes,
 )
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import (
-    LearningRule,
-    Phase,
-    Phases,
-    clip,
-    feedforward_network,
-    per_layer,
-    rate,
-    require_steps,
-)
+from bioplausible.rules.base import LearningRule
 from bioplausible.rules.correlative_information import CorrelativeInformation
+from bioplausible.rules.network import clip, feedforward_network
+from bioplausible.rules.options import per_layer, rate, require_steps
+from bioplausible.rules.phase import Phase, Phases
 
 
 class CorInfoMax(LearningRule):

@@ -9,8 +9,8 @@ from typing_extensions import Self
 
 from bioplausible.checks import require
 from bioplausible.functional import StepSizeRule
-from bioplausible.rules.base import Phase
 from bioplausible.rules.corinfomax import CorInfoMax
+from bioplausible.rules.phase import Phase
 
 
 class CorInfoMaxSparse(CorInfoMax):

@@ -13,17 +13,10 @@ from bioplausible.checks import require
 from bioplausible.connections import Dense
 from bioplausible.functional import hopfield_energy, silence
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import (
-    LearningRule,
-    Phase,
-    Phases,
-    clip,
-    feedforward_network,
-    per_layer,
-    rate,
-    require_steps,
-    weights_and_biases,
-)
+from bioplausible.rules.base import LearningRule
+from bioplausible.rules.network import clip, feedforward_network, weights_and_biases
+from bioplausible.rules.options import per_layer, rate, require_steps
+from bioplausible.rules.phase import Phase, Phases
 
 
 class EquilibriumPropagation(LearningRule):

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from bioplausible.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule
 from bioplausible.randomness import random_sign
-from bioplausible.rules.base import Phase, Phases
+from bioplausible.rules.phase import Phase, Phases
 from bioplausible.rules.predictive_coding import PredictiveCodingNetwork
 
 

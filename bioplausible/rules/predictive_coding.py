@@ -19,7 +19,10 @@ from bioplausible.functional import (
     silence,
     step_sizes,
 )
-from bioplausible.rules.base import LearningRule, Phase, Phases, require_steps, weights_and_biases
+from bioplausible.rules.base import LearningRule
+from bioplausible.rules.network import weights_and_biases
+from bioplausible.rules.options import require_steps
+from bioplausible.rules.phase import Phase, Phases
 
 
 class PredictiveCodingNetwork(LearningRule):
