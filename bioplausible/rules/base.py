@@ -27,7 +27,7 @@ from bioplausible.exact_resume import ExactResume
 from bioplausible.metrics import EpochMeans
 from bioplausible.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
 from bioplausible.randomness import run_seed
-from bioplausible.rules.phase import Phase, Phases, whole_batch
+from bioplausible.rules.phase import Phase, Phases, evaluate_in_pieces, settle_in_pieces, whole_batch
 
 MOST_NEURONS = 10**7
 """Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""
@@ -113,6 +113,8 @@ class LearningRule(LightningModule, ABC):
     @abstractmethod
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Lets the network settle and returns its phases by name.
+
+        It gets a part of the batch, so no sample's phases may depend on the other samples.
 
         Args:
             x: input (n × d_0).
@@ -202,9 +204,9 @@ class LearningRule(LightningModule, ABC):
         x = x.flatten(1)
         with torch.no_grad(), self._full_precision():
             optimizer = cast(torch.optim.Optimizer, self.optimizers())
-            self.phases = self.learn(x, self.one_hot(y, x.dtype), optimizer)
-            (self.classes,) = join([y])
-            target = self.one_hot(self.classes, x.dtype)
+            target = self.one_hot(y, x.dtype)
+            self.phases = self.learn(x, target, optimizer)
+            self.classes, target = join([y, target])
             self._score(self.train_means, self.prediction_phase(self.phases).output, self.classes, target)
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
@@ -221,7 +223,7 @@ class LearningRule(LightningModule, ABC):
             target: its one-hot target y (n × d_L).
             optimizer: one over :meth:`parameter_groups`.
         """
-        phases = whole_batch(self.settle(x, target))
+        phases = whole_batch(settle_in_pieces(self.settle, x, target))
         for parameter, update in self.local_updates(phases):
             parameter.grad = update.neg_()
         step_optimizer(optimizer)
@@ -284,7 +286,7 @@ class LearningRule(LightningModule, ABC):
         """Returns ``label``, ``prediction`` and ``confidence`` (the predicted class's probability) of each sample."""
         x, y = batch
         with torch.no_grad(), self._full_precision():
-            confidence, prediction = self.class_probabilities(self(x.flatten(1))).max(1)
+            confidence, prediction = self.class_probabilities(evaluate_in_pieces(self, x.flatten(1))).max(1)
         return {"label": y, "prediction": prediction, "confidence": confidence}
 
     def one_hot(self, y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -303,9 +305,9 @@ class LearningRule(LightningModule, ABC):
         x, y = batch
         x = x.flatten(1)
         with torch.no_grad(), self._full_precision():
-            output = self(x)
+            output = evaluate_in_pieces(self, x)
             self._score(means, output, y, self.one_hot(y, x.dtype))
-            return cast(Tensor, output.argmax(1))
+            return output.argmax(1)
 
     def _score(self, means: EpochMeans, output: Tensor, y: Tensor, target: Tensor) -> None:
         means.update(output.argmax(1) == y, self.sample_losses(output, target))

@@ -135,8 +135,8 @@ class EquilibriumPropagation(LearningRule):
         """
         W = [connection.wires() for connection in self.connections]
         L = len(W)
-        # the input does not change while the network settles
-        constant = [start.internal["W_1 x"][0], *(cast(Tensor, c.bias) for c in self.connections[1:])]
+        constant = [cast(Tensor, connection.bias) for connection in self.connections]
+        constant[0] = start.internal["W_1 x"][0]  # the input does not change while the network settles
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         r_next = [r[0], *(torch.empty_like(a) for a in r[1:])]
         if self.watch is not None:

@@ -1,12 +1,16 @@
 """Where a relaxation ends."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from bioplausible.data_parallel import join, processes
 from bioplausible.functional import residual
+
+SAMPLES_AT_ONCE = 256
+"""Samples that settle together on a CPU: the states of more leave its cache, and each iteration waits for memory."""
 
 
 @dataclass
@@ -42,23 +46,59 @@ class Phase:
 Phases = Mapping[str, Phase]
 
 
+def settle_in_pieces(
+    settle: Callable[[Tensor, Tensor], dict[str, Phase]], x: Tensor, target: Tensor
+) -> dict[str, Phase]:
+    """Returns the phases that a batch settles into; on a CPU at most :data:`SAMPLES_AT_ONCE` samples at a time.
+
+    Args:
+        settle: returns the phases of some samples, each of which settles by itself.
+        x: input (n × d_0).
+        target: one-hot target y (n × d_L).
+    """
+    pieces = [settle(*piece) for piece in zip(_split(x), _split(target), strict=True)]
+    if len(pieces) == 1:
+        return pieces[0]
+    tensors = zip(*(_tensors(phases).values() for phases in pieces), strict=True)
+    return _with_tensors(pieces[0], dict(zip(_tensors(pieces[0]), map(torch.cat, tensors), strict=True)))
+
+
+def evaluate_in_pieces(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Returns the network's output (n × d_L) for the input x (n × d_0), computed as by :func:`settle_in_pieces`."""
+    pieces = [network(piece) for piece in _split(x)]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
 def whole_batch(phases: dict[str, Phase]) -> dict[str, Phase]:
     """Returns the phases of the whole batch from those of each process's share of it; one process has the whole."""
     if processes() == 1:
         return phases
-    fields = [[p.activity, p.previous, *p.internal.values()] for p in phases.values()]
-    shares = {id(t): t for phase in fields for tensors in phase for t in tensors}  # phases have tensors in common
-    joined = dict(zip(shares, join(list(shares.values())), strict=True))
+    shares = _tensors(phases)
+    return _with_tensors(phases, dict(zip(shares, join(list(shares.values())), strict=True)))
 
-    def of_all(tensors: list[Tensor]) -> list[Tensor]:
-        return [joined[id(t)] for t in tensors]
+
+def _split(samples: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(samples, SAMPLES_AT_ONCE) if samples.device.type == "cpu" else (samples,)
+
+
+def _tensors(phases: Phases) -> dict[int, Tensor]:
+    """Returns the phases' tensors with a row for each sample, by their ids: phases have tensors in common."""
+    fields = [[p.activity, p.previous, *p.internal.values()] for p in phases.values()]
+    return {id(t): t for phase in fields for tensors in phase for t in tensors}
+
+
+def _with_tensors(phases: Phases, of_all: Mapping[int, Tensor]) -> dict[str, Phase]:
+    """Returns the phases with the tensors of more samples in the place of theirs, given by the ids of those."""
+
+    def grown(tensors: list[Tensor]) -> list[Tensor]:
+        return [of_all[id(t)] for t in tensors]
 
     return {
         name: replace(
             p,
-            activity=of_all(p.activity),
-            previous=of_all(p.previous),
-            internal={key: of_all(tensors) for key, tensors in p.internal.items()},
+            activity=grown(p.activity),
+            previous=grown(p.previous),
+            internal={key: grown(tensors) for key, tensors in p.internal.items()},
         )
         for name, p in phases.items()
     }

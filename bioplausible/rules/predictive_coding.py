@@ -156,7 +156,7 @@ class PredictiveCodingNetwork(LearningRule):
     def predictions(self, phase: Phase) -> list[Tensor]:
         """Returns the predictions μ_1 … μ_L, each (n × d_k), at a phase's end."""
         v = phase.activity
-        upper = [c.feedforward(self.f.function(a)) for c, a in zip(self.connections[1:], v[1:-1], strict=True)]
+        upper = [c.feedforward(self.f.function(a)) for c, a in zip(list(self.connections)[1:], v[1:-1], strict=True)]
         return self.lowest_prediction(phase) + upper
 
     def biases(self) -> list[Tensor]:
