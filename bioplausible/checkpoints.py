@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}.{os.getpid()}")
+            aside = path.with_name(f".{path.name}.aside")  # what a kill leaves of it, the next one overwrites
             try:
                 with aside.open("wb") as file:
                     hashed = _Hashed(file)
@@ -82,13 +82,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Returns a checkpoint's content; nothing in it is executed.
 
     Raises:
-        UserError: there is no such file, or it is no (whole) checkpoint; it names the newest whole one beside it.
+        UserError: there is no such file, it may not be read, or it is no (whole) checkpoint; then the newest whole one
+            beside it is named.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}: name an existing file, or use --ckpt_path last.")
     try:
         checkpoint = _read(path)
+    except PermissionError as error:
+        raise UserError(f"The checkpoint {path} may not be read: change its permissions, or name another.") from error
     except Exception as error:  # zip, pickle and torch each raise their own
         others = sorted(path.parent.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
         whole = next((other for other in others if other != path and is_whole(other)), None)

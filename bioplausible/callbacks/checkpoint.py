@@ -1,6 +1,5 @@
 """When checkpoints are written."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,8 @@ class LastCheckpoint(_RunCheckpoint):
         last = Path(filepath)
         if trainer.is_global_zero and last.is_file() and is_whole(last):
             previous = last.with_name(f"previous{self.FILE_EXTENSION}")
-            link = last.with_name(f".{previous.name}.{os.getpid()}")
+            link = last.with_name(f".{previous.name}.aside")
+            link.unlink(missing_ok=True)  # a kill left it
             try:
                 link.hardlink_to(last)
             except OSError:  # a file system without links

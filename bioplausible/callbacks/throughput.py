@@ -1,9 +1,11 @@
 """Speed of training."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+from bioplausible.rules import LearningRule
 
 
 class SamplesPerSecond(Callback):
@@ -25,9 +27,9 @@ class SamplesPerSecond(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the batch and reads the clock."""
+        """Counts the batch, of all processes, and reads the clock."""
         now = time.perf_counter()
-        self._samples += len(batch[1]) * trainer.world_size
+        self._samples += len(cast(LearningRule, pl_module).classes)
         self._seconds += now - self._since
         self._since = now
 

@@ -9,7 +9,8 @@ from bioplausible.functional import update_inverse_correlation_
 def positive_semidefinite(size: int) -> Tensor:
     """Returns A Aᵀ (size × size) with A Xavier-uniform, where lateral weights start."""
     A = nn.init.xavier_uniform_(torch.empty(size, size))
-    return A @ A.t()
+    product = A @ A.t()
+    return (product + product.t()) / 2  # not every torch computes a symmetric one to the last bit
 
 
 class InverseCorrelation(nn.Module):
