@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from bioplausible import (
     Backpropagation,
+    CIFAR10DataModule,
     CorInfoMax,
     EquilibriumPropagation,
     FeedbackAlignment,
@@ -320,6 +321,26 @@ def test_guard_stops_the_failures_on_record_of_corinfomax_on_mnist(step_size, mn
         assert status == 2
         assert "The free phase has not settled at step 1: layer 1 still moves" in error
         assert "lower step_size" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("step_size", ["0.05", "0.15", "0.2"])
+def test_guard_stops_the_failure_on_record_of_corinfomax_at_cifars_size(step_size, monkeypatch, capsys):
+    """A neural step size from 0.15 on; on smooth random images of CIFAR-10's shape."""
+    g = torch.Generator().manual_seed(0)
+    coarse = torch.rand(60, 3, 4, 4, generator=g)  # neighbouring pixels are alike, as in photographs
+    images = torch.nn.functional.interpolate(coarse, size=32, mode="bilinear")
+    monkeypatch.setattr(CIFAR10DataModule, "prepare_data", lambda self: None)
+    monkeypatch.setattr(CIFAR10DataModule, "load", lambda self, train: (images, torch.arange(60) % 10))
+    recipe = ["--config", str(CONFIGS / "cifar10/corinfomax.yaml"), "--model.init_args.step_size", step_size]
+    short = ["--trainer.enable_progress_bar", "false", "--trainer.max_steps", "3", "--trainer.limit_test_batches", "1"]
+    status = main(["fit", *recipe, *short, "--trainer.callbacks", "{class_path: Guard, init_args: {every_n_steps: 1}}"])
+    error = capsys.readouterr().err
+    if step_size == "0.05":
+        assert (status, error) == (0, "")
+    else:
+        assert status == 2
+        assert "The free phase has not settled at step 1: layer" in error
         assert error.count("\n") == 1
 
 
