@@ -14,6 +14,7 @@ from lightning_fabric.utilities.seed import max_seed_value, min_seed_value
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from bioplausible.arguments import CommandArguments
 from bioplausible.callbacks.checkpoint import BestCheckpoint, EveryNSteps, LastCheckpoint
@@ -197,6 +198,11 @@ class CommandLine(LightningCLI):
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO()]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        if isinstance(built.strategy.launcher, _MultiProcessingLauncher):
+            raise UserError(
+                f"the strategy {trainer.get('strategy')} starts its processes from within this one, which can't tell what"
+                " went wrong in them: use --trainer.strategy ddp."
+            )
         for options in (logger.init_args for logger in self._run_loggers()):
             resumed = self._resumed_run(options)
             if resumed is not None:
@@ -212,6 +218,14 @@ class CommandLine(LightningCLI):
         """Tests the final weights, and prints where the run lies and how good it is."""
         if self.trainer.interrupted:
             return
+        for logger in self.trainer.loggers:
+            if (
+                isinstance(logger, RunLogger) and logger.lost
+            ):  # no checkpoint was to be written, which would have said so
+                raise UserError(
+                    f"The run's folder {logger.log_dir} disappeared, and with it all that the run was to leave: train"
+                    " again, and let no other program clear that folder."
+                )
         say = print if self.trainer.is_global_zero else _nothing
         if self.stop_on_signal.signal is not None:
             say(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")

@@ -13,6 +13,8 @@ _ROOT = str(Path(__file__).parents[1])
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
 # forked from a process that has imported everything but run nothing: a run starts in a fraction of a second
 CONTEXT = multiprocessing.get_context("forkserver")
+LONGEST = 300
+"""Seconds that a run of a test takes at most."""
 CONTEXT.set_forkserver_preload(["bioplausible.cli", "bioplausible.verify", "sklearn.datasets"])
 
 
@@ -85,15 +87,19 @@ def command_line(
     moment = {"before_step": kill_before_step, "after_seconds": kill_after_seconds, "after_bytes": kill_after_bytes}
     process = CONTEXT.Process(target=_main, args=(args, str(folder), {}, number), kwargs=moment)
     process.start()
-    process.join()
-    return process.exitcode
+    return _status(process)
 
 
 def free_port() -> str:
-    """Returns the number of a free port."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return str(free.getsockname()[1])
+    """Returns the number of a free port, from where the system gives none to others: another one a test process."""
+    for port in range(20_000 + os.getpid() % 8_000, 32_000):
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("localhost", port))
+            except OSError:
+                continue
+            return str(port)
+    raise OSError("no port is free")
 
 
 def command_line_together(
@@ -118,6 +124,13 @@ def command_line_together(
             CONTEXT.Process(target=_main, args=(args, str(folder), environment, signal.SIGTERM), kwargs=moment)
         )
         started[-1].start()
-    for process in started:
+    return [_status(process) for process in started]
+
+
+def _status(process) -> int:
+    """Returns a process's exit status; one that hangs is killed."""
+    process.join(LONGEST)
+    if process.exitcode is None:
+        process.kill()
         process.join()
-    return [process.exitcode for process in started]
+    return process.exitcode

@@ -12,6 +12,7 @@ from bioplausible.functional import (
     alignment_angle,
     correlative_information,
     mean_outer_product,
+    regularized_logdet,
     residual,
     silence,
     step_sizes,
@@ -209,9 +210,16 @@ def test_correlative_information_of_independent_errors():
     assert correlative_information(R, E, 0.1) == pytest.approx(expected)
 
 
-def test_logged_information_is_that_of_both_definitions_for_every_pair():
+def test_no_logarithm_of_a_determinant_where_there_is_no_correlation():
+    for R in (torch.diag(torch.tensor([1.0, -2.0])), torch.full((2, 2), math.nan)):
+        assert regularized_logdet(R, 0.1).isnan()
+
+
+@pytest.mark.parametrize("every", [1, 2])  # outside a Trainer each step counts as an n-th
+def test_logged_information_is_that_of_both_definitions_for_every_pair(every):
     """Sample by sample, after two batches, for both directions, both phases and every pair."""
-    rule = build(CorInfoMax, [7, 5, 4, 3], track_correlations=True, forgetting_factor=0.9, epsilon=0.2)
+    track = {"track_correlations": True, "track_correlations_every_n_steps": every}
+    rule = build(CorInfoMax, [7, 5, 4, 3], **track, forgetting_factor=0.9 ** (1 / every), epsilon=0.2)
     W = [c.weight.detach() for c in rule.connections]
     V = [None, *(c.feedback_weight.detach() for c in rule.connections[1:])]
     estimates = {}

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from bioplausible import CorInfoMax, DigitsDataModule
+from bioplausible.__main__ import main
 from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
 from tests.conftest import CONFIGS
-from tests.processes import CONTEXT, command_line, command_line_together, free_port
+from tests.processes import CONTEXT, LONGEST, command_line, command_line_together, free_port
 from tests.test_command_line import RUN, scalars
 from tests.test_resume import differences, result
 
@@ -168,7 +170,7 @@ def test_shares_join_to_the_batch(numbers):
     for process in started:
         process.start()
     for process in started:
-        process.join()
+        process.join(LONGEST)
     got = [results.get() for _ in numbers]
     whole = torch.arange(sum(numbers))
     if numbers in ([2, 3], [4, 2]):
@@ -178,11 +180,38 @@ def test_shares_join_to_the_batch(numbers):
         assert got == [(images.tolist(), whole.tolist())] * len(numbers)
 
 
-def test_a_strategy_that_splits_the_network_is_refused():
+@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy])
+def test_a_strategy_that_splits_the_network_is_refused(strategy):
     rule = CorInfoMax([64, 10])
-    rule.trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace())
+    rule.trainer = SimpleNamespace(world_size=2, strategy=strategy.__new__(strategy))
     with pytest.raises(UserError, match=r"use --trainer\.strategy ddp"):
         rule.setup("fit")
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+def test_processes_that_are_no_commands_are_refused(strategy, capsys):
+    command = ["fit", "--trainer.strategy", strategy, "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1
+    assert f"the strategy {strategy} starts its processes" in error
+
+
+def test_two_hosts_with_torchrun(whole, tmp_path):
+    """As README says it, both on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+    command += ["--master_addr", "localhost", "--master_port", free_port()]
+    fit = ["-m", "bioplausible", "fit", *ARGS, "--trainer.precision", "64-true", "--trainer.accelerator", "cpu"]
+    fit += ["--trainer.strategy", "ddp", "--trainer.num_nodes", "2", "--trainer.devices", "1"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    hosts = [
+        subprocess.Popen(
+            [*command, "--node_rank", rank, *fit], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+        )
+        for rank in ("0", "1")
+    ]
+    assert [host.wait(LONGEST) for host in hosts] == [0, 0]
+    close(whole, result(tmp_path)[0], 1e-9)
 
 
 def test_lightning_does_not_replace_the_training_order():

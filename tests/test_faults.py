@@ -132,6 +132,23 @@ def test_a_folder_that_disappears_costs_its_log_alone(tmp_path):
     assert list(differences(whole, read_checkpoint(newest)["state_dict"])) == []
 
 
+def test_a_folder_that_disappears_is_told_of_where_no_checkpoint_is_written(tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        LOSE,
+        *ARGS,
+        "--trainer.max_epochs",
+        "1",
+        "--trainer.enable_checkpointing",
+        "false",
+    ]
+    lost = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert lost.returncode == 2
+    assert lost.stderr.count("error: ") == 1
+    assert f"The run's folder {RUN} disappeared, and with it all" in lost.stderr
+
+
 ROOT = str(Path(__file__).parents[1])
 ENVIRONMENT = os.environ | {"PYTHONPATH": ROOT}
 LOSE = f"""

@@ -6,6 +6,8 @@ from bioplausible.functional.correlation import (
     correlative_information,
     mean_outer_product,
     published_correlative_information,
+    published_error_term,
+    regularized_logdet,
     update_correlation_,
     update_inverse_correlation_,
 )
@@ -25,6 +27,8 @@ __all__ = [
     "mean_outer_product",
     "prediction_error_energy",
     "published_correlative_information",
+    "published_error_term",
+    "regularized_logdet",
     "residual",
     "silence",
     "step_sizes",

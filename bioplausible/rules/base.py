@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -345,7 +345,8 @@ class LearningRule(LightningModule, ABC):
                 share more than the batch.
         """
         strategy = self.trainer.strategy
-        if self.trainer.world_size > 1 and not isinstance(strategy, DDPStrategy):
+        splits_batch = isinstance(strategy, DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
+        if self.trainer.world_size > 1 and not splits_batch:
             raise UserError(
                 f"the strategy {type(strategy).__name__} splits the network or its optimizer over the processes: use"
                 " --trainer.strategy ddp, which splits the batch."

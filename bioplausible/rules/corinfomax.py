@@ -77,8 +77,9 @@ class CorInfoMax(LearningRule):
         regularize_lateral: whether B follows (R + εI)⁻¹ instead of R⁻¹, and so stays bounded.
         weight_decay: whether W_k ← W_k (1 − lr_k ε) and V_k ← V_k (1 − lr'_k ε) follow each step.
         track_correlations: whether to estimate the correlations of the free and the nudged phase and to log the
-            correlative information between layers (:class:`bioplausible.rules.CorrelativeInformation`); it costs
-            time, and changes nothing that is learned.
+            correlative information between layers (:class:`bioplausible.rules.CorrelativeInformation`); it changes
+            nothing that is learned.
+        track_correlations_every_n_steps: the estimates see every n-th batch, and forget with λⁿ; published: 1.
         optimizer: any torch optimizer; momentum and the like act on the local updates.
         lr_scheduler: any torch scheduler; the published one is :class:`bioplausible.PiecewisePower`.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
@@ -112,6 +113,7 @@ class CorInfoMax(LearningRule):
         regularize_lateral: bool = False,
         weight_decay: bool = False,
         track_correlations: bool = False,
+        track_correlations_every_n_steps: int = 10,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -135,6 +137,10 @@ class CorInfoMax(LearningRule):
             third_phase_start in ("nudged", "free"),
             f"third_phase_start is {third_phase_start!r}: choose nudged or free.",
         )
+
+        n = track_correlations_every_n_steps
+        require(n > 0, f"track_correlations_every_n_steps is {n}: it must be at least 1.")
+        self.track_correlations_every_n_steps = n
 
         self.forgetting_factor = forgetting_factor
         self.epsilon = epsilon
@@ -293,8 +299,10 @@ class CorInfoMax(LearningRule):
                     weight.mul_(1 - group["lr"] * self.epsilon)
         for k, lateral in enumerate(self.laterals, start=1):
             lateral.learn_(phases["nudged"].activity[k], self.forgetting_factor)
-        for name, correlations in self.correlations.items():
-            correlations.learn_(phases[name].activity, self.connections, self.forgetting_factor)
+        n = self.track_correlations_every_n_steps
+        if self.step % n == 0:
+            for name, correlations in self.correlations.items():
+                correlations.learn_(phases[name].activity, self.connections, self.forgetting_factor**n)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
@@ -333,7 +341,8 @@ class CorInfoMax(LearningRule):
     @classmethod
     def from_recording(cls, meta: Mapping[str, Any]) -> Self:
         """Builds the rule from a recorded trajectory's hyperparameters, with the correlation estimates it recorded."""
-        return super().from_recording({**meta, "random_beta_sign": False, "track_correlations": True})
+        every = {"track_correlations": True, "track_correlations_every_n_steps": 1}
+        return super().from_recording({**meta, "random_beta_sign": False, **every})
 
     def recorded_weights(self) -> dict[str, Tensor]:
         """Returns W, V and B by their keys in a recorded trajectory: ``W{i}``, ``Wfb{i}`` and ``B{i}``."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bioplausible.connections import Dense
-from bioplausible.functional import correlative_information, published_correlative_information, update_correlation_
+from bioplausible.functional import published_error_term, regularized_logdet, update_correlation_
 
 
 class CorrelativeInformation(nn.Module):
@@ -53,11 +53,13 @@ class CorrelativeInformation(nn.Module):
             connections: W_1 and V_1 … W_L and V_L.
             epsilon: ε.
         """
+        # each layer's is part of up to four informations
+        of_state = {k: regularized_logdet(self.of_state(k), epsilon) for k in range(1, len(activity))}
         information = {}
         for name, predicted, error in self._errors(activity, connections):
-            R, key = self.of_state(predicted), name.replace("_error_", "_layer_")
-            information[key] = correlative_information(R, self.get_buffer(name), epsilon)
-            information[f"published_{key}"] = published_correlative_information(R, error, epsilon)
+            key, of_error = name.replace("_error_", "_layer_"), regularized_logdet(self.get_buffer(name), epsilon)
+            information[key] = (of_state[predicted] - of_error) / 2
+            information[f"published_{key}"] = of_state[predicted] - published_error_term(error, epsilon)
         return information
 
     def _errors(self, activity: list[Tensor], connections: Sequence[Dense]) -> Iterator[tuple[str, int, Tensor]]:
