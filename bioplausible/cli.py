@@ -200,8 +200,8 @@ class CommandLine(LightningCLI):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         if isinstance(built.strategy.launcher, _MultiProcessingLauncher):
             raise UserError(
-                f"the strategy {trainer.get('strategy')} starts its processes from within this one, which can't tell what"
-                " went wrong in them: use --trainer.strategy ddp."
+                f"the strategy {trainer.get('strategy')} starts its processes from within this one, which can't tell"
+                " what went wrong in them: use --trainer.strategy ddp."
             )
         for options in (logger.init_args for logger in self._run_loggers()):
             resumed = self._resumed_run(options)
