@@ -25,7 +25,7 @@ class Information(Observer):
       which ``regularize_lateral`` adds εI.
 
     Args:
-        every_n_steps: steps between two looks; one takes 1.4 s at 500 units.
+        every_n_steps: steps between two looks; one takes 0.9 s at 500 units.
 
     Raises:
         UserError: the interval is not positive, or the rule is no CorInfoMax that tracks correlations.
