@@ -1,9 +1,14 @@
 """Relaxations through torch.compile."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from bioplausible.errors import UserError
+from bioplausible.rules.phase import Phase
 
 
 class CompileRelaxation(Callback):
@@ -33,4 +38,11 @@ class CompileRelaxation(Callback):
             reason = str(error).strip().splitlines()[0]
             print(f"torch.compile does not work here, so relaxations run uncompiled ({reason})")
             return
-        pl_module.relax = torch.compile(relax)  # type: ignore[assignment]
+        compiled: Callable[..., Phase] = torch.compile(relax)
+
+        def relax_compiled(start: Phase, *args: Any, **options: Any) -> Phase:
+            # states stored neuron by neuron would break the compiled graph in each iteration
+            start = replace(start, activity=[a.contiguous() for a in start.activity])
+            return compiled(start, *args, **options)
+
+        pl_module.relax = relax_compiled  # type: ignore[assignment]

@@ -1,5 +1,6 @@
 """How activities lie in memory."""
 
+import torch
 from torch import Tensor
 
 
@@ -7,7 +8,9 @@ def silence(x: Tensor, size: int) -> Tensor:
     """Returns activities 0 (n × size) for the input x (n × d_0), stored the way that is quickest to multiply into.
 
     Neuron by neuron where there are fewer neurons than samples, as at most outputs: W r_{k−1} then takes up to half the
-    time. Sample by sample elsewhere. What is cloned from them, or made ``empty_like`` them, lies alike.
+    time. Sample by sample elsewhere, and where torch.compile, which refuses other outputs, traces this. What is cloned
+    from them, or made ``empty_like`` them, lies alike.
     """
     n = len(x)
-    return x.new_zeros(size, n).t() if size < n else x.new_zeros(n, size)
+    by_neuron = size < n and not torch.compiler.is_compiling()
+    return x.new_zeros(size, n).t() if by_neuron else x.new_zeros(n, size)
