@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -324,6 +325,8 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     command = CommandLine(complete_arguments(args), callbacks)
     if processes() > 1:
         torch.distributed.barrier()
+        # the group's threads free the last tensors with Python's lock, which destroying the group holds (torch 2.6)
+        time.sleep(0.2)
         torch.distributed.destroy_process_group()  # else its threads may abort the process as it ends
     stopped = command.stop_on_signal.signal
     # the first process's status is the run's: it takes another process's for a crash
