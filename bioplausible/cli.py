@@ -220,9 +220,8 @@ class CommandLine(LightningCLI):
         if self.trainer.interrupted:
             return
         for logger in self.trainer.loggers:
-            if (
-                isinstance(logger, RunLogger) and logger.lost
-            ):  # no checkpoint was to be written, which would have said so
+            # only where no checkpoint is written, which would have said so
+            if isinstance(logger, RunLogger) and logger.lost:
                 raise UserError(
                     f"The run's folder {logger.log_dir} disappeared, and with it all that the run was to leave: train"
                     " again, and let no other program clear that folder."
