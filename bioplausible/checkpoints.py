@@ -86,10 +86,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             beside it is named.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}: name an existing file, or use --ckpt_path last.")
     try:
+        if not path.is_file():
+            raise UserError(f"There is no checkpoint {path}: name an existing file, or use --ckpt_path last.")
         checkpoint = _read(path)
+    except UserError:
+        raise
     except PermissionError as error:
         raise UserError(f"The checkpoint {path} may not be read: change its permissions, or name another.") from error
     except Exception as error:  # zip, pickle and torch each raise their own
@@ -129,7 +131,10 @@ def is_whole(path: Path) -> bool:
 
 
 def newest_checkpoint(folder: str | Path) -> Path:
-    """Returns the checkpoint below a folder that was written last.
+    """Returns the checkpoint below a folder that was written last, one of the best only where there is no other.
+
+    An epoch's best checkpoint is written before its last one: after a kill in between, training that went on from the
+    best one might have nothing left to train, and would leave the last one as it was.
 
     Raises:
         UserError: there is none.
@@ -137,6 +142,7 @@ def newest_checkpoint(folder: str | Path) -> Path:
     found = list(Path(folder).rglob("*.ckpt"))
     if not found:
         raise UserError(f"There is no checkpoint below {folder}: train first, or name one with --ckpt_path.")
+    found = [path for path in found if not path.name.startswith("best")] or found
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
 
 

@@ -200,8 +200,10 @@ class CommandLine(LightningCLI):
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         if isinstance(built.strategy.launcher, _MultiProcessingLauncher):
+            given = trainer.get("strategy")
+            name = given if isinstance(given, str) else type(built.strategy).__name__
             raise UserError(
-                f"the strategy {trainer.get('strategy')} starts its processes from within this one, which can't tell"
+                f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
             )
         for options in (logger.init_args for logger in self._run_loggers()):

@@ -20,7 +20,7 @@ from bioplausible.functional import (
 )
 from bioplausible.metrics import EpochMeans
 from bioplausible.randomness import random_sign
-from bioplausible.rules.phase import SAMPLES_AT_ONCE, evaluate_in_pieces, settle_in_pieces
+from bioplausible.rules.phase import SAMPLES_AT_ONCE, Phase, evaluate_in_pieces, settle_in_pieces
 from tests.small import SIZES, all_rules, batch, build, updates
 
 
@@ -210,6 +210,23 @@ def test_correlative_information_of_independent_errors():
     assert correlative_information(R, E, 0.1) == pytest.approx(expected)
 
 
+def test_correlations_see_every_nth_batch_and_forget_as_many():
+    class Counted(CorInfoMax):
+        step = 0
+
+    rule = build(Counted, track_correlations=True, track_correlations_every_n_steps=3, forgetting_factor=0.9)
+    x, _, target = batch()
+    phases = rule.settle(x, target)
+    r = phases["free"].activity[1]
+    expected = torch.eye(r.shape[1], dtype=r.dtype)
+    for step in range(1, 8):
+        rule.step = step
+        rule.update_state(phases, None)
+        if step in (3, 6):
+            expected = 0.9**3 * expected + (1 - 0.9**3) * mean_outer_product(r, r)
+        torch.testing.assert_close(rule.correlations["free"].of_state(1), expected, rtol=1e-12, atol=0)
+
+
 def test_no_logarithm_of_a_determinant_where_there_is_no_correlation():
     for R in (torch.diag(torch.tensor([1.0, -2.0])), torch.full((2, 2), math.nan)):
         assert regularized_logdet(R, 0.1).isnan()
@@ -355,3 +372,15 @@ def test_a_large_batch_settles_in_pieces_as_it_does_at_once(cls):
     for name, update in updates(rule, pieces).items():
         torch.testing.assert_close(update, of_whole[name], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(evaluate_in_pieces(rule, x), rule(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("change", ["nudge", "tensors"])
+def test_a_rule_whose_pieces_differ_is_told_so(change):
+    n = SAMPLES_AT_ONCE + 1
+
+    def settle(x, target):
+        more = {"u": [x.clone()]} if change == "tensors" and len(x) == 1 else {}
+        return {"free": Phase([x, target], nudge=len(x) if change == "nudge" else 0.0, internal=more)}
+
+    with pytest.raises(UserError, match="settle must return the same phases"):
+        settle_in_pieces(settle, torch.zeros(n, 3), torch.zeros(n, 2))

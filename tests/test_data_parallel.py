@@ -63,6 +63,7 @@ def test_two_processes_learn_what_one_learns(recipe, precision, tolerance, tmp_p
     args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision]
     if "corinfomax" in recipe.stem:
         args += ["--model.init_args.track_correlations", "true"]
+        args += ["--model.init_args.track_correlations_every_n_steps", "2"]
     if recipe.stem == "nudged_predictive_coding" and tolerance > 1e-6:
         # errors of the recipe's λ = 0.001 have but four digits left in float32
         args += ["--model.init_args.nudge", "0.1"]

@@ -64,6 +64,21 @@ def test_training_killed_at_any_moment_resumes_to_the_same_bits(recipe, tmp_path
     print(f"{killed} of {KILLS} runs of {recipe.stem} were killed before their end")
 
 
+@pytest.mark.parametrize("every", [[], ["--checkpoint_every_n_steps", "4"]], ids=["epochs", "steps"])
+def test_a_kill_between_the_best_and_the_last_checkpoint_leaves_the_last_one_no_older(every, tmp_path):
+    recipe, run = CONFIGS / "digits/backpropagation.yaml", RUN.parents[1] / "backpropagation/version_0"
+    args = ["fit", "--config", str(recipe), *ARGS[1:], "--trainer.max_epochs", "2", *every]
+    for name in ("whole", "part"):
+        (tmp_path / name).mkdir()
+    assert command_line(args, tmp_path / "whole") == 0
+    killed = subprocess.run([sys.executable, "-c", BETWEEN, *args], cwd=tmp_path / "part", env=ENVIRONMENT, check=False)
+    assert killed.returncode == 9
+    assert read_checkpoint(tmp_path / "part" / run / "checkpoints/best.ckpt")["global_step"] == 22
+    assert command_line(["fit", "--ckpt_path", "last"], tmp_path / "part") == 0
+    whole, resumed = (result(tmp_path / name, run)[0] for name in ("whole", "part"))
+    assert list(differences(whole, resumed)) == []
+
+
 def while_training(logged):
     """What was logged before the last step: a run that was killed after it validates once more."""
     return {tag: [(step, value) for step, value in values if step < 22] for tag, values in logged.items()}
@@ -159,6 +174,18 @@ def on_train_batch_start(self, batch, batch_idx):
     if self.global_step == 5:
         shutil.rmtree("{RUN}")
 LearningRule.on_train_batch_start = on_train_batch_start
+sys.exit(main(sys.argv[1:]))
+"""
+BETWEEN = """
+import os, sys
+from bioplausible.__main__ import main
+from bioplausible.callbacks.checkpoint import LastCheckpoint
+save = LastCheckpoint._save_checkpoint
+def save_or_end(self, trainer, path):
+    if trainer.global_step == 22:
+        os._exit(9)
+    save(self, trainer, path)
+LastCheckpoint._save_checkpoint = save_or_end
 sys.exit(main(sys.argv[1:]))
 """
 MOUNT = ["unshare", "-rm", "sh", "-c"]

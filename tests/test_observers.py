@@ -49,6 +49,7 @@ def test_observers_log_their_names_and_change_nothing(recipe, capsys):
     more = []
     if "corinfomax" in recipe.stem:
         more = ["--model.init_args.track_correlations", "true"]
+        more += ["--model.init_args.track_correlations_every_n_steps", "1"]
         observers.append("Information")
     callbacks = "[" + ", ".join(f"{{class_path: {name}, {looks}}}" for name in observers) + "]"
     assert main([*fit, *more]) == 0
@@ -86,6 +87,7 @@ def test_spectrum_and_distance_of_B_are_those_of_its_definition(regularized, ε)
     recipe = CONFIGS / "digits/corinfomax.yaml"
     track = ["--model.init_args.track_correlations", "true", "--trainer.callbacks", "[Information]"]
     track += ["--model.init_args.regularize_lateral", regularized]
+    track += ["--model.init_args.track_correlations_every_n_steps", "1"]
     assert main(["fit", "--config", str(recipe), *FEW, *track, "--data.init_args.subset_size", "120"]) == 0
     state = torch.load(run_of(recipe) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     logged = scalars(run_of(recipe))

@@ -59,8 +59,8 @@ class LastCheckpoint(_RunCheckpoint):
         if trainer.is_global_zero and last.is_file() and is_whole(last):
             previous = last.with_name(f"previous{self.FILE_EXTENSION}")
             link = last.with_name(f".{previous.name}.aside")
-            link.unlink(missing_ok=True)  # a kill left it
             try:
+                link.unlink(missing_ok=True)  # a kill left it
                 link.hardlink_to(last)
             except OSError:  # a file system without links
                 last.replace(previous)

@@ -10,7 +10,7 @@ def positive_semidefinite(size: int) -> Tensor:
     """Returns A Aᵀ (size × size) with A Xavier-uniform, where lateral weights start."""
     A = nn.init.xavier_uniform_(torch.empty(size, size))
     product = A @ A.t()
-    return (product + product.t()) / 2  # not every torch computes a symmetric one to the last bit
+    return (product + product.t()) / 2  # a product is symmetric only up to rounding
 
 
 class InverseCorrelation(nn.Module):

@@ -83,7 +83,7 @@ def correlative_information(R: Tensor, R_error: Tensor, epsilon: float) -> Tenso
 
 
 def regularized_logdet(R: Tensor, epsilon: float) -> Tensor:
-    """Returns logdet(R + εI) of a correlation R (d × d) and ε > 0; NaN where R is none.
+    """Returns logdet(R + εI) of a correlation R (d × d) and ε > 0; NaN where R + εI is not positive definite.
 
     By Cholesky, in half the operations of a general determinant.
     """

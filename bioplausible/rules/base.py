@@ -94,7 +94,10 @@ class LearningRule(LightningModule, ABC):
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
         self.watch: Callable[[int, list[Tensor], float], None] | None = None
-        """Called by relaxations with (t, activities r_0 … r_L, η_t): t = 0 at the start, then after each iteration."""
+        """Called by relaxations with (t, activities r_0 … r_L, η_t): t = 0 at the start, then after each iteration.
+
+        While training, for each part of the batch that settles on its own.
+        """
         self.phases: Phases = {}
         """Where the relaxations of the last training batch ended; for callbacks to read."""
         # every process sees the whole training batch, but only its share of an evaluation
@@ -114,7 +117,8 @@ class LearningRule(LightningModule, ABC):
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Lets the network settle and returns its phases by name.
 
-        It gets a part of the batch, so no sample's phases may depend on the other samples.
+        It gets a part of the batch, several times a batch, so no sample's phases may depend on the other samples, and
+        what is drawn only on ``seed`` and ``step``.
 
         Args:
             x: input (n × d_0).

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bioplausible.data_parallel import join, processes
+from bioplausible.errors import UserError
 from bioplausible.functional import residual
 
 SAMPLES_AT_ONCE = 256
@@ -55,10 +56,19 @@ def settle_in_pieces(
         settle: returns the phases of some samples, each of which settles by itself.
         x: input (n × d_0).
         target: one-hot target y (n × d_L).
+
+    Raises:
+        UserError: the pieces' phases differ in more than their samples.
     """
     pieces = [settle(*piece) for piece in zip(_split(x), _split(target), strict=True)]
     if len(pieces) == 1:
         return pieces[0]
+    kinds = [[(name, p.nudge, p.step_size) for name, p in phases.items()] for phases in pieces]
+    if any(k != kinds[0] for k in kinds) or len({len(_tensors(phases)) for phases in pieces}) > 1:
+        raise UserError(
+            f"settle must return the same phases, with the same nudge and tensors, for each {SAMPLES_AT_ONCE} samples of"
+            " a batch: let what it draws depend on the rule's seed and step alone."
+        )
     tensors = zip(*(_tensors(phases).values() for phases in pieces), strict=True)
     return _with_tensors(pieces[0], dict(zip(_tensors(pieces[0]), map(torch.cat, tensors), strict=True)))
 
