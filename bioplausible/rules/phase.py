@@ -66,8 +66,8 @@ def settle_in_pieces(
     kinds = [[(name, p.nudge, p.step_size) for name, p in phases.items()] for phases in pieces]
     if any(k != kinds[0] for k in kinds) or len({len(_tensors(phases)) for phases in pieces}) > 1:
         raise UserError(
-            f"settle must return the same phases, with the same nudge and tensors, for each {SAMPLES_AT_ONCE} samples of"
-            " a batch: let what it draws depend on the rule's seed and step alone."
+            f"settle must return the same phases, with the same nudge and tensors, for each {SAMPLES_AT_ONCE} samples"
+            " of a batch: let what it draws depend on the rule's seed and step alone."
         )
     tensors = zip(*(_tensors(phases).values() for phases in pieces), strict=True)
     return _with_tensors(pieces[0], dict(zip(_tensors(pieces[0]), map(torch.cat, tensors), strict=True)))
