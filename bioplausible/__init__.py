@@ -23,7 +23,7 @@ from bioplausible.rules import (
     Phase,
     PredictiveCoding,
 )
-from bioplausible.schedulers import PiecewisePower
+from bioplausible.training.schedulers import PiecewisePower
 
 __all__ = [
     "Backpropagation",

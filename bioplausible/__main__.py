@@ -34,22 +34,22 @@ def main(args: Sequence[str] | None = None) -> int:
         print(COMMANDS)
         return 0 if arguments else 2
 
-    from bioplausible import benchmark, cli, report, sweep, verify
-    from bioplausible.errors import sentence
+    from bioplausible.commands import benchmark, command_line, report, sweep, verify
+    from bioplausible.errors.sentences import sentence
 
     own = {"verify": verify.run, "benchmark": benchmark.run, "report": report.run, "sweep": sweep.run}
-    if arguments[0] not in own and arguments[0] not in cli.CommandLine.subcommands():
+    if arguments[0] not in own and arguments[0] not in command_line.CommandLine.subcommands():
         print(
             f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify, report,"
             " sweep or benchmark.",
             file=sys.stderr,
         )
         return 2
-    cli.quiet()
+    command_line.quiet()
     try:
         if arguments[0] in own:
             return own[arguments[0]](arguments[1:])
-        return cli.run(arguments)
+        return command_line.run(arguments)
     except Exception as error:
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"

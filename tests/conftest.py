@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from bioplausible.cli import quiet
+from bioplausible.commands.command_line import quiet
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")

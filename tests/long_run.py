@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from bioplausible.cli import quiet, run
-from bioplausible.connections import InverseCorrelation
-from bioplausible.paths import recipes
+from bioplausible.commands.command_line import quiet, run
+from bioplausible.commands.recipes import recipes
+from bioplausible.network import InverseCorrelation
 
 
 class Watch(Callback):

@@ -15,7 +15,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, os.environ.get("
 CONTEXT = multiprocessing.get_context("forkserver")
 LONGEST = 300
 """Seconds that a run of a test takes at most."""
-CONTEXT.set_forkserver_preload(["bioplausible.cli", "bioplausible.verify", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(
+    [f"bioplausible.commands.{name}" for name in ("command_line", "verify")] + ["sklearn.datasets"]
+)
 
 
 def _main(args: list[str], folder: str, environment: dict[str, str], number: int, **moment: float | None) -> None:
@@ -36,7 +38,7 @@ def _kill(
     number: int, before_step: int | None = None, after_seconds: float | None = None, after_bytes: int | None = None
 ) -> None:
     """Lets this process send itself a signal when the moment comes."""
-    from bioplausible import checkpoints
+    from bioplausible.resume import checkpoint_files
     from bioplausible.rules import LearningRule
 
     def kill():
@@ -52,7 +54,7 @@ def _kill(
             clock.daemon = True
             clock.start()
 
-    def write(self, data, plain=checkpoints._Hashed.write):
+    def write(self, data, plain=checkpoint_files._Hashed.write):
         nonlocal after_bytes
         if after_bytes is not None and len(data) > after_bytes:
             plain(self, bytes(data)[:after_bytes])
@@ -63,7 +65,7 @@ def _kill(
 
     LearningRule.on_train_batch_start = on_train_batch_start
     LearningRule.on_train_start = on_train_start
-    checkpoints._Hashed.write = write
+    checkpoint_files._Hashed.write = write
 
 
 def command_line(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bioplausible import benchmark
 from bioplausible.__main__ import main
-from bioplausible.benchmark import Clock
+from bioplausible.commands import benchmark
+from bioplausible.commands.benchmark import Clock
 from tests.conftest import CONFIGS
 from tests.small import all_rules, build
 

@@ -18,9 +18,9 @@ from bioplausible.functional import (
     step_sizes,
     update_inverse_correlation_,
 )
-from bioplausible.metrics import EpochMeans
-from bioplausible.randomness import random_sign
-from bioplausible.rules.phase import SAMPLES_AT_ONCE, Phase, evaluate_in_pieces, settle_in_pieces
+from bioplausible.training.metrics import EpochMeans
+from bioplausible.training.phase import SAMPLES_AT_ONCE, Phase, evaluate_in_pieces, settle_in_pieces
+from bioplausible.training.randomness import random_sign
 from tests.small import SIZES, all_rules, batch, build, updates
 
 

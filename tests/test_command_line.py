@@ -10,7 +10,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bioplausible.__main__ import main
-from bioplausible.cli import _snake_case
+from bioplausible.commands.command_line import _snake_case
 from bioplausible.data import DigitsDataModule
 from tests.conftest import CONFIGS
 

@@ -11,7 +11,7 @@ from bioplausible.__main__ import main
 from tests.conftest import CONFIGS
 from tests.test_command_line import FEW
 
-CALLBACK = ["--trainer.callbacks", "{class_path: bioplausible.callbacks.CompileRelaxation}"]
+CALLBACK = ["--trainer.callbacks", "{class_path: bioplausible.observers.CompileRelaxation}"]
 FIT = ["fit", *FEW, "--trainer.max_steps", "4", "--data.init_args.validation_split", "0"]
 RULES = {
     "predictive_coding": ["inference_steps=3"],

@@ -22,7 +22,7 @@ from bioplausible import (
 )
 from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import EpochBatches
-from bioplausible.randomness import generator
+from bioplausible.training.randomness import generator
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 

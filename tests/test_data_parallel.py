@@ -13,8 +13,8 @@ from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from bioplausible import CorInfoMax, DigitsDataModule
 from bioplausible.__main__ import main
-from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
+from bioplausible.training.data_parallel import join
 from tests.conftest import CONFIGS
 from tests.processes import CONTEXT, LONGEST, command_line, command_line_together, free_port
 from tests.test_command_line import RUN, scalars

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from bioplausible.__main__ import main
-from bioplausible.checkpoints import AtomicCheckpointIO, read_checkpoint
 from bioplausible.errors import UserError
+from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from tests.conftest import CONFIGS
 from tests.processes import command_line
 from tests.test_command_line import RUN
@@ -179,7 +179,7 @@ sys.exit(main(sys.argv[1:]))
 BETWEEN = """
 import os, sys
 from bioplausible.__main__ import main
-from bioplausible.callbacks.checkpoint import LastCheckpoint
+from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 save = LastCheckpoint._save_checkpoint
 def save_or_end(self, trainer, path):
     if trainer.global_step == 22:

@@ -21,12 +21,12 @@ from bioplausible import (
     UserError,
 )
 from bioplausible.__main__ import main
-from bioplausible.callbacks import Guard
-from bioplausible.callbacks.alignment import backpropagation_gradients, cosine
-from bioplausible.callbacks.information import information_of
-from bioplausible.callbacks.representations import receptive_fields
-from bioplausible.callbacks.settling import trajectories
 from bioplausible.functional import correlative_information, mean_outer_product
+from bioplausible.observers import Guard
+from bioplausible.observers.alignment import backpropagation_gradients, cosine
+from bioplausible.observers.information import information_of
+from bioplausible.observers.representations import receptive_fields
+from bioplausible.observers.settling import trajectories
 from tests.conftest import CONFIGS
 from tests.small import SIZES, all_rules, batch, build, updates
 from tests.test_command_line import scalars
@@ -389,7 +389,7 @@ def test_bad_intervals_are_refused(name, capsys):
 
 
 def test_observers_work_without_a_logger_or_a_data_module(tmp_path):
-    from bioplausible.callbacks import Alignment, Representations, Settling
+    from bioplausible.observers import Alignment, Representations, Settling
 
     x, y, _ = batch(SIZES, n=40)
     batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=10)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bioplausible import verify
 from bioplausible.__main__ import main
+from bioplausible.commands import verify
 from bioplausible.errors import UserError
 from bioplausible.functional import published_correlative_information, update_correlation_
 from tests.conftest import GOLDEN

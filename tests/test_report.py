@@ -11,7 +11,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.report.tables import PUBLISHED
+from bioplausible.commands.report.tables import PUBLISHED
 from tests.conftest import CONFIGS
 
 

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 
 from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower
 from bioplausible.__main__ import main
-from bioplausible.configured_rates import ConfiguredRates
+from bioplausible.resume.configured_rates import ConfiguredRates
 from tests.processes import command_line
 from tests.test_command_line import RUN, scalars
 
@@ -298,7 +298,7 @@ def test_every_logger_and_new_folders_are_honoured_on_resume(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     csv = "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: csv}}"
     csv = csv.replace("lightning.pytorch", "pytorch_lightning")
-    loggers = f"[{{class_path: bioplausible.loggers.RunLogger}}, {csv}]"
+    loggers = f"[{{class_path: bioplausible.training.loggers.RunLogger}}, {csv}]"
     assert main([*ARGS, "--trainer.max_epochs", "1", "--trainer.logger", loggers]) == 0
     assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0
     assert len(list(Path("csv").rglob("metrics.csv"))) == 2

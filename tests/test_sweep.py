@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bioplausible import sweep as sweep_module
 from bioplausible.__main__ import main
-from bioplausible.sweep import trials
+from bioplausible.commands import sweep as sweep_module
+from bioplausible.commands.sweep import trials
 from tests.conftest import CONFIGS
 from tests.processes import command_line
 

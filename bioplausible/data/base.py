@@ -8,12 +8,12 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bioplausible.checks import require_arguments
 from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import Batch, EpochBatches, Images, InOrder, loader
-from bioplausible.data_parallel import share
 from bioplausible.errors import UserError
-from bioplausible.randomness import generator, mix, run_seed
+from bioplausible.errors.checks import require_arguments
+from bioplausible.training.data_parallel import share
+from bioplausible.training.randomness import generator, mix, run_seed
 
 SPLIT_SEED = 20231210
 """Fixed, so that the validation split and a subset are the same in every run, whatever its seed."""

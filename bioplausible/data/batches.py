@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bioplausible.data_parallel import share
-from bioplausible.randomness import generator
+from bioplausible.training.data_parallel import share
+from bioplausible.training.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
 
@@ -44,7 +44,7 @@ class EpochBatches(Sampler[Tensor]):
         seed: seed of the order.
         start: (epoch, batch) at which the first pass begins, to resume within an epoch.
 
-    Of several processes each gets its share of every batch (:func:`bioplausible.data_parallel.share`).
+    Of several processes each gets its share of every batch (:func:`bioplausible.training.data_parallel.share`).
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:

@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bioplausible.data.base import SPLIT_SEED, ImageDataModule
-from bioplausible.randomness import generator
+from bioplausible.training.randomness import generator
 
 
 class DigitsDataModule(ImageDataModule):

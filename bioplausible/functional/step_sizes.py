@@ -2,8 +2,8 @@
 
 from typing import Literal, get_args
 
-from bioplausible.checks import require
 from bioplausible.errors import UserError
+from bioplausible.errors.checks import require
 
 StepSizeRule = Literal["constant", "divide_by_loop_index", "divide_by_slow_loop_index"]
 

@@ -9,8 +9,8 @@ from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
-from bioplausible.rules.phase import Phase, Phases
 from bioplausible.rules.predictive_coding import PredictiveCoding
+from bioplausible.training.phase import Phase, Phases
 
 __all__ = [
     "Backpropagation",

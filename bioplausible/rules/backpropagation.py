@@ -9,13 +9,13 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bioplausible.checks import require
-from bioplausible.connections import Dense
-from bioplausible.connections.dense import Feedback, Initialization
+from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, activation
+from bioplausible.network import Dense
+from bioplausible.network.dense import Feedback, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.network import weights_and_biases
-from bioplausible.rules.phase import Phase, Phases
+from bioplausible.training.phase import Phase, Phases
 
 Loss = Literal["mean_squared_error", "cross_entropy"]
 

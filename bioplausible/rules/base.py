@@ -18,16 +18,16 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Self
 
-from bioplausible.checks import require, require_arguments
-from bioplausible.configured_rates import ConfiguredRates
-from bioplausible.connections import Dense
-from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
-from bioplausible.exact_resume import ExactResume
-from bioplausible.metrics import EpochMeans
-from bioplausible.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
-from bioplausible.randomness import run_seed
-from bioplausible.rules.phase import Phase, Phases, evaluate_in_pieces, settle_in_pieces, whole_batch
+from bioplausible.errors.checks import require, require_arguments
+from bioplausible.network import Dense
+from bioplausible.resume.configured_rates import ConfiguredRates
+from bioplausible.resume.exact_resume import ExactResume
+from bioplausible.training.data_parallel import join
+from bioplausible.training.metrics import EpochMeans
+from bioplausible.training.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
+from bioplausible.training.phase import Phase, Phases, evaluate_in_pieces, settle_in_pieces, whole_batch
+from bioplausible.training.randomness import run_seed
 
 MOST_NEURONS = 10**7
 """Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""

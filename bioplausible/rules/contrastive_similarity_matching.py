@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from bioplausible.connections import Inhibition
 from bioplausible.functional import hopfield_energy
+from bioplausible.network import Inhibition
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.options import per_layer, rate
-from bioplausible.rules.phase import Phase, Phases
+from bioplausible.training.phase import Phase, Phases
 
 
 class ContrastiveSimilarityMatching(EquilibriumPropagation):

@@ -9,20 +9,20 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from bioplausible.checks import LARGEST, require
-from bioplausible.connections import Dense, InverseCorrelation
+from bioplausible.errors.checks import LARGEST, require
 from bioplausible.functional import (
     StepSizeRule,
     alignment_angle,
     published_correlative_information,
     step_sizes,
 )
-from bioplausible.randomness import random_sign
+from bioplausible.network import Dense, InverseCorrelation
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.network import clip, feedforward_network
 from bioplausible.rules.options import per_layer, rate, require_steps
-from bioplausible.rules.phase import Phase, Phases
+from bioplausible.training.phase import Phase, Phases
+from bioplausible.training.randomness import random_sign
 
 
 class CorInfoMax(LearningRule):

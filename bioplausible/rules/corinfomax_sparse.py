@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from bioplausible.checks import require
+from bioplausible.errors.checks import require
 from bioplausible.functional import StepSizeRule
 from bioplausible.rules.corinfomax import CorInfoMax
-from bioplausible.rules.phase import Phase
+from bioplausible.training.phase import Phase
 
 
 class CorInfoMaxSparse(CorInfoMax):

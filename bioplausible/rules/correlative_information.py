@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from bioplausible.connections import Dense
 from bioplausible.functional import published_error_term, regularized_logdet, update_correlation_
+from bioplausible.network import Dense
 
 
 class CorrelativeInformation(nn.Module):

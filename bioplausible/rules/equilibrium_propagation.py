@@ -9,14 +9,14 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from bioplausible.checks import require
-from bioplausible.connections import Dense
+from bioplausible.errors.checks import require
 from bioplausible.functional import hopfield_energy, silence
-from bioplausible.randomness import random_sign
+from bioplausible.network import Dense
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.network import clip, feedforward_network, weights_and_biases
 from bioplausible.rules.options import per_layer, rate, require_steps
-from bioplausible.rules.phase import Phase, Phases
+from bioplausible.training.phase import Phase, Phases
+from bioplausible.training.randomness import random_sign
 
 
 class EquilibriumPropagation(LearningRule):

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Self
 
-from bioplausible.connections.dense import Feedback, Initialization
 from bioplausible.functional import alignment_angle
+from bioplausible.network.dense import Feedback, Initialization
 from bioplausible.rules.backpropagation import Backpropagation, Loss
 
 

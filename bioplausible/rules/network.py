@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from bioplausible.connections import Dense
+from bioplausible.network import Dense
 
 
 def feedforward_network(x: Tensor, connections: Iterable[Dense], activation: Callable[[int, Tensor], Tensor]) -> Tensor:

@@ -8,11 +8,11 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from typing_extensions import Self
 
-from bioplausible.checks import require
+from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule
-from bioplausible.randomness import random_sign
-from bioplausible.rules.phase import Phase, Phases
 from bioplausible.rules.predictive_coding import PredictiveCodingNetwork
+from bioplausible.training.phase import Phase, Phases
+from bioplausible.training.randomness import random_sign
 
 
 class NudgedPredictiveCoding(PredictiveCodingNetwork):

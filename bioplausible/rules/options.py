@@ -1,6 +1,6 @@
 """Options that several rules take."""
 
-from bioplausible.checks import require
+from bioplausible.errors.checks import require
 
 MOST_STEPS = 10**6
 """Iterations of a phase."""

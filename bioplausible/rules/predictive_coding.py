@@ -9,8 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from bioplausible.checks import require
-from bioplausible.connections import Dense
+from bioplausible.errors.checks import require
 from bioplausible.functional import (
     ActivationName,
     StepSizeRule,
@@ -19,10 +18,11 @@ from bioplausible.functional import (
     silence,
     step_sizes,
 )
+from bioplausible.network import Dense
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.network import weights_and_biases
 from bioplausible.rules.options import require_steps
-from bioplausible.rules.phase import Phase, Phases
+from bioplausible.training.phase import Phase, Phases
 
 
 class PredictiveCodingNetwork(LearningRule):

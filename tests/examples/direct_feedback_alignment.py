@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bioplausible import LearningRule, Phase
-from bioplausible.connections import Dense
+from bioplausible.network import Dense
 
 
 class DirectFeedbackAlignment(LearningRule):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from bioplausible.data_parallel import join, processes
 from bioplausible.errors import UserError
 from bioplausible.functional import residual
+from bioplausible.training.data_parallel import join, processes
 
 SAMPLES_AT_ONCE = 256
 """Samples that settle together on a CPU: the states of more leave its cache, and each iteration waits for memory."""

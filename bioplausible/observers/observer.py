@@ -7,9 +7,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
 from bioplausible.rules import LearningRule
+from bioplausible.training.data_parallel import join
 
 
 class Observer(Callback, ABC):

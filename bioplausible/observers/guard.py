@@ -8,8 +8,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from bioplausible.connections import InverseCorrelation
 from bioplausible.errors import UserError
+from bioplausible.network import InverseCorrelation
 from bioplausible.rules import LearningRule
 
 

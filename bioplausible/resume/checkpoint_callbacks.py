@@ -6,9 +6,9 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from bioplausible.checkpoints import is_whole, read_checkpoint
 from bioplausible.errors import UserError
-from bioplausible.loggers import RunLogger
+from bioplausible.resume.checkpoint_files import is_whole, read_checkpoint
+from bioplausible.training.loggers import RunLogger
 
 
 class _RunCheckpoint(ModelCheckpoint):

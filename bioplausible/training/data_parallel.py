@@ -53,7 +53,8 @@ def join(shares: Sequence[Tensor]) -> list[Tensor]:
     if numbers != [len(range(p, whole, P)) for p in range(P)]:
         raise UserError(
             f"The {P} processes got {numbers} samples of a batch: give process p every {P}th sample from p on, as"
-            " bioplausible.data_parallel.share does, and construct the Trainer with use_distributed_sampler=False."
+            " bioplausible.training.data_parallel.share does, and construct the Trainer with"
+            " use_distributed_sampler=False."
         )
     # as bytes, so that activities and classes travel together
     parts = [t.reshape(-1).view(torch.uint8).view(n, prod(t.shape[1:]) * t.element_size()) for t in shares]

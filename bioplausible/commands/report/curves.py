@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from bioplausible.figures import PALETTE, new_figure
-from bioplausible.report.tables import Group
+from bioplausible.commands.report.tables import Group
+from bioplausible.observers.figures import PALETTE, new_figure
 
 RULE_COLOURS = dict(
     zip(

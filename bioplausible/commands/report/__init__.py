@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from bioplausible.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.report.curves import curves, png
+from bioplausible.commands.report.runs import Run, find_runs
+from bioplausible.commands.report.tables import Group, group
 from bioplausible.errors import UserError
-from bioplausible.report.curves import curves, png
-from bioplausible.report.runs import Run, find_runs
-from bioplausible.report.tables import Group, group
 
 COLUMNS = ("run", "status", "rule", "data", "net", "loss", "seed", "test_accuracy", "seconds_per_epoch")
 

@@ -7,10 +7,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
-from bioplausible.figures import log_scalars
+from bioplausible.observers.figures import log_scalars
 from bioplausible.rules import LearningRule
+from bioplausible.training.data_parallel import join
 
 LAYOUT = {
     "alignment": {

@@ -14,12 +14,12 @@ from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.utils import make_grid, save_image
 
-from bioplausible.callbacks.observer import Observer
 from bioplausible.data.batches import Images
-from bioplausible.data_parallel import join
 from bioplausible.errors import UserError
-from bioplausible.figures import log_figure, log_scalars, new_figure
+from bioplausible.observers.figures import log_figure, log_scalars, new_figure
+from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule
+from bioplausible.training.data_parallel import join
 
 SILENT = 1e-3
 """Activity below which a unit counts as silent."""

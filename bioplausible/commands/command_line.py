@@ -17,20 +17,20 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
-from bioplausible.arguments import CommandArguments
-from bioplausible.callbacks.checkpoint import BestCheckpoint, EveryNSteps, LastCheckpoint
-from bioplausible.callbacks.predictions import PredictionsCSV
-from bioplausible.callbacks.progress import LiveProgressBar
-from bioplausible.callbacks.stop_on_signal import StopOnSignal
-from bioplausible.callbacks.throughput import SamplesPerSecond
-from bioplausible.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
+from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.environment import environment
+from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
-from bioplausible.data_parallel import processes
-from bioplausible.environment import environment
 from bioplausible.errors import UserError, user_errors
-from bioplausible.loggers import RunLogger
-from bioplausible.paths import recipes
+from bioplausible.observers.predictions import PredictionsCSV
+from bioplausible.observers.progress import LiveProgressBar
+from bioplausible.observers.throughput import SamplesPerSecond
+from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
+from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
 from bioplausible.rules import LearningRule
+from bioplausible.training.data_parallel import processes
+from bioplausible.training.loggers import RunLogger
+from bioplausible.training.stop_on_signal import StopOnSignal
 
 CONFIG_IN_CHECKPOINT = "run_config"
 
@@ -73,7 +73,7 @@ class CommandLine(LightningCLI):
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={
-                "logger": {"class_path": "bioplausible.loggers.RunLogger"},
+                "logger": {"class_path": "bioplausible.training.loggers.RunLogger"},
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
                 "use_distributed_sampler": False,

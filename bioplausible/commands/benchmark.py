@@ -23,11 +23,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import bioplausible.data
-from bioplausible.arguments import CommandArguments
-from bioplausible.cli import run as run_command_line
+from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.command_line import run as run_command_line
+from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError
-from bioplausible.paths import recipes
 from bioplausible.rules import LearningRule
 
 RULES = (
@@ -218,7 +218,7 @@ def training(recipe: Path, batches: int) -> float:
     source: type[ImageDataModule] = getattr(bioplausible.data, data["class_path"].rpartition(".")[2])
     clock = Clock()
     images = {
-        "class_path": "bioplausible.benchmark.RandomImages",
+        "class_path": "bioplausible.commands.benchmark.RandomImages",
         "init_args": {
             "shape": list(source.image_shape),
             "classes": source.num_classes,

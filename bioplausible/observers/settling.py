@@ -7,9 +7,9 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from bioplausible.callbacks.observer import Observer
 from bioplausible.errors import UserError
-from bioplausible.figures import count_iterations, log_figure, log_scalars, new_figure
+from bioplausible.observers.figures import count_iterations, log_figure, log_scalars, new_figure
+from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule, Phase
 
 

@@ -1,63 +1,14 @@
-"""The one exception that a user's mistake raises, and what other libraries' errors come down to."""
+"""What another library's error comes down to, in one sentence."""
 
 import errno
 import re
 import traceback
 from argparse import ArgumentError
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-
-class UserError(ValueError):
-    """A mistake that the user can cure: one sentence that names the cause and the cure.
-
-    At the command line it is printed without a traceback and the exit status is 2; from Python it is raised.
-    """
-
-    latest: ClassVar[str] = ""
-    """The newest one's sentence: jsonargparse passes on no more of it than its text, amid its own."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        UserError.latest = sentence
-
-
-NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|std::bad_alloc", re.IGNORECASE)
-
-
-REFUSALS = (
-    ArithmeticError,
-    AssertionError,
-    ImportError,
-    LookupError,
-    MisconfigurationException,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What torch and Lightning raise of options that they don't take."""
-
-
-@contextmanager
-def user_errors(what: str, cure: str) -> Iterator[None]:
-    """Turns what another library says of a user's choice into a :class:`UserError`: what happened, why, and the cure.
-
-    Args:
-        what: what could not be done.
-        cure: what to change.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except REFUSALS as error:
-        if NO_MEMORY.search(str(error)):
-            raise
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{what} ({said[:300].rstrip('.')}): {cure}.") from error
+from bioplausible.errors import NO_MEMORY, UserError
 
 
 def sentence(error: BaseException) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from bioplausible.paths import recipes
-from bioplausible.report.runs import Run
+from bioplausible.commands.recipes import recipes
+from bioplausible.commands.report.runs import Run
 
 PUBLISHED: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
 

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from bioplausible.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments
 from bioplausible.errors import UserError
 from bioplausible.rules import LearningRule
 

@@ -17,11 +17,11 @@ from typing import Any, cast
 
 import yaml
 
-from bioplausible import report
-from bioplausible.arguments import CommandArguments
-from bioplausible.checkpoints import newest_checkpoint
+from bioplausible.commands import report
+from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.report.runs import read_run
 from bioplausible.errors import UserError
-from bioplausible.report.runs import read_run
+from bioplausible.resume.checkpoint_files import newest_checkpoint
 
 NOTE = "trial.yaml"
 """File in a trial's folder that says what it is a trial of."""

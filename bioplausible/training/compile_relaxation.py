@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from bioplausible.errors import UserError
-from bioplausible.rules.phase import Phase
+from bioplausible.training.phase import Phase
 
 
 class CompileRelaxation(Callback):

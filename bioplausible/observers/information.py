@@ -6,10 +6,10 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from bioplausible.callbacks.observer import Observer
 from bioplausible.errors import UserError
-from bioplausible.figures import count_iterations, log_figure, log_scalars, new_figure
 from bioplausible.functional import correlative_information, mean_outer_product, published_correlative_information
+from bioplausible.observers.figures import count_iterations, log_figure, log_scalars, new_figure
+from bioplausible.observers.observer import Observer
 from bioplausible.rules import CorInfoMax, LearningRule
 
 

@@ -5,5 +5,6 @@ from pathlib import Path
 
 def recipes() -> Path:
     """Returns the folder of the recipes: inside an installed package, beside it in a checkout."""
-    installed = Path(__file__).with_name("configs")
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
+    package = Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
