@@ -1,6 +1,5 @@
 import os
 import warnings
-from pathlib import Path
 
 # two cores at most, and the same bits whatever the machine: set before torch starts its threads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,9 +12,6 @@ from bioplausible.commands.command_line import quiet
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
-
-GOLDEN = Path(__file__).parent / "golden"
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.fixture(autouse=True)

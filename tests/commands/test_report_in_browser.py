@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bioplausible.__main__ import main
-from tests.test_report import make_run
+from tests.helpers import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")

@@ -10,7 +10,7 @@ from bioplausible import CorInfoMax
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
 from bioplausible.rules import Phase
-from tests.small import SIZES, all_rules, batch, build, updates
+from tests.helpers import SIZES, all_rules, batch, build, updates
 
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 

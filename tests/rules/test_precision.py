@@ -6,7 +6,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 from bioplausible import DigitsDataModule
 from bioplausible.errors import UserError
-from tests.small import all_rules, build
+from tests.helpers import all_rules, build
 
 
 def step(cls, precision):

@@ -9,12 +9,8 @@ import pytest
 from scipy.special import softmax
 
 from bioplausible.__main__ import main
-from tests.processes import command_line
-from tests.test_command_line import scalars
-from tests.test_resume import differences, result
+from tests.helpers import EXAMPLES, ROOT, command_line, differences, result, scalars
 
-ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "tests" / "examples"
 RUN = Path("lightning_logs/digits/direct_feedback_alignment/version_0")
 FEW = ["--trainer.max_epochs", "2", "--data.init_args.subset_size", "230", "--trainer.enable_progress_bar", "false"]
 FIT = ["fit", "--config", str(EXAMPLES / "direct_feedback_alignment.yaml"), *FEW]

@@ -1,14 +1,11 @@
 """The benchmark works and counts what the equations need; no step holds more memory than it should."""
 
-from pathlib import Path
-
 import pytest
 
 from bioplausible.__main__ import main
 from bioplausible.commands import benchmark
 from bioplausible.commands.benchmark import Clock
-from tests.conftest import CONFIGS
-from tests.small import all_rules, build
+from tests.helpers import CONFIGS, ROOT, all_rules, build
 
 
 def test_it_measures_whole_training(capsys):
@@ -55,9 +52,6 @@ def test_it_sweeps(capsys, monkeypatch):
     assert "inference_steps 80" in rows
     assert ([64, *[200] * 15, 10], 20) in seen
     assert ([64, 4096, 10], 20) in seen
-
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(

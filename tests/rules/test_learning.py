@@ -1,16 +1,12 @@
 """End to end: does it learn?"""
 
-from pathlib import Path
-
 import pytest
 from pytorch_lightning import Callback, Trainer
 
 from bioplausible import DigitsDataModule
 from bioplausible.__main__ import main
-from tests.conftest import CONFIGS
-from tests.small import all_rules, build
+from tests.helpers import CONFIGS, DEBIAN, all_rules, build
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 QUIET = ["--trainer.enable_progress_bar", "false"]
 
 

@@ -14,7 +14,7 @@ from bioplausible import (
     PredictiveCoding,
 )
 from bioplausible.rules import Phase
-from tests.small import SIZES, batch, build, updates
+from tests.helpers import SIZES, batch, build, updates
 
 
 def gradient_of(rule, loss):

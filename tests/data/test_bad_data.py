@@ -21,8 +21,7 @@ from bioplausible import (
 )
 from bioplausible.__main__ import main
 from bioplausible.data import mnist
-from tests.processes import CONTEXT
-from tests.test_data import write_cifar, write_idx
+from tests.helpers import CONTEXT, write_cifar, write_idx
 
 IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 SIZES = {True: 40, False: 20}

@@ -1,13 +1,5 @@
 """Data modules: on files of the true format, which the tests write."""
 
-import gzip
-import hashlib
-import pickle
-import struct
-import tarfile
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -23,24 +15,7 @@ from bioplausible import (
 from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import EpochBatches
 from bioplausible.training.randomness import generator
-
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-
-
-def write_idx(folder: Path, train=40, test=20):
-    """Writes the four gzipped IDX files."""
-    folder.mkdir(parents=True)
-    draw = np.random.default_rng(0)
-    content = {}
-    for name, n in (("train", train), ("t10k", test)):
-        images = draw.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        labels = draw.integers(0, 10, n, dtype=np.uint8)
-        content[name] = images, labels
-        for kind, magic, array in (("images-idx3", 2051, images), ("labels-idx1", 2049, labels)):
-            head = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
-            with gzip.open(folder / f"{name}-{kind}-ubyte.gz", "wb") as file:
-                file.write(head + array.tobytes())
-    return content
+from tests.helpers import DEBIAN, write_cifar, write_idx
 
 
 @pytest.mark.parametrize("cls", [MNISTDataModule, FashionMNISTDataModule])
@@ -61,34 +36,6 @@ def test_mnist_files(cls, tmp_path, monkeypatch):
     again = cls(data_dir=str(tmp_path / "data"))
     again.prepare_data()
     again.setup("fit")
-
-
-def write_cifar(cls, mirror, monkeypatch, train=12, test=12):
-    """Writes the archive in its true format, and lets torchvision know the checksums of its content."""
-    official = cls.torchvision_class
-    draw = np.random.default_rng(0)
-    (mirror / official.base_folder).mkdir(parents=True)
-    checksums, pixels = {}, {}
-
-    def write(name, content):
-        path = mirror / official.base_folder / name
-        path.write_bytes(pickle.dumps(content))
-        checksums[name] = hashlib.md5(path.read_bytes()).hexdigest()
-
-    key = "labels" if cls is CIFAR10DataModule else "fine_labels"
-    for names, n in ((official.train_list, train), (official.test_list, test)):
-        for name, _ in names:
-            pixels[name] = draw.integers(0, 256, (n, 3072), dtype=np.uint8)
-            write(name, {"data": pixels[name], key: draw.integers(0, cls.num_classes, n).tolist()})
-    write(official.meta["filename"], {"label_names": [], "fine_label_names": []})
-    with tarfile.open(mirror / official.filename, "w:gz") as tar:
-        tar.add(mirror / official.base_folder, official.base_folder)
-    for which in ("train_list", "test_list"):
-        monkeypatch.setattr(official, which, [[name, checksums[name]] for name, _ in getattr(official, which)])
-    monkeypatch.setattr(official, "meta", {**official.meta, "md5": checksums[official.meta["filename"]]})
-    monkeypatch.setattr(official, "tgz_md5", hashlib.md5((mirror / official.filename).read_bytes()).hexdigest())
-    monkeypatch.setattr(cls, "sizes", {True: train * len(official.train_list), False: test})
-    return pixels
 
 
 @pytest.mark.parametrize("cls", [CIFAR10DataModule, CIFAR100DataModule])

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,10 +14,19 @@ from bioplausible import CorInfoMax, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.errors import UserError
 from bioplausible.training.data_parallel import join
-from tests.conftest import CONFIGS
-from tests.processes import CONTEXT, LONGEST, command_line, command_line_together, free_port
-from tests.test_command_line import RUN, scalars
-from tests.test_resume import differences, result
+from tests.helpers import (
+    CONFIGS,
+    CONTEXT,
+    LONGEST,
+    ROOT,
+    RUN,
+    command_line,
+    command_line_together,
+    differences,
+    free_port,
+    result,
+    scalars,
+)
 
 # 46 images less 5 for validation: three batches, whose last is one sample, and so none for the second process
 # with seed 0, rounding decides whether one of PC-Nudge's rectified units is on: no tolerance covers that
@@ -121,7 +129,7 @@ def test_the_command_starts_its_processes_and_one_says_what_went_wrong():
     command += ["--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
     wrong = ["--data", "FashionMNISTDataModule", "--data.init_args.mirror", "nowhere"]
     wrong += ["--model.init_args.layer_sizes", "[784, 10]"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for extra, status, errors in (([], 0, 0), (wrong, 2, 1)):
         ended = subprocess.run(
             [*command, *extra], env=environment, capture_output=True, text=True, check=False, timeout=300
@@ -204,7 +212,7 @@ def test_two_hosts_with_torchrun(whole, tmp_path):
     command += ["--master_addr", "localhost", "--master_port", free_port()]
     fit = ["-m", "bioplausible", "fit", *ARGS, "--trainer.precision", "64-true", "--trainer.accelerator", "cpu"]
     fit += ["--trainer.strategy", "ddp", "--trainer.num_nodes", "2", "--trainer.devices", "1"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     hosts = [
         subprocess.Popen(
             [*command, "--node_rank", rank, *fit], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL

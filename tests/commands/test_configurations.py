@@ -3,7 +3,7 @@
 The generator knows no rule, optimizer or scheduler by its options: it reads them from the signatures, draws sensible
 values for some, and spoils up to two. As many examples as one likes, other ones each time::
 
-    CONFIGURATIONS=1500 python -m pytest tests/test_configurations.py -k a_configuration --hypothesis-show-statistics
+    CONFIGURATIONS=1500 python -m pytest tests/commands/test_configurations.py -k a_conf --hypothesis-show-statistics
 """
 
 import contextlib
@@ -29,9 +29,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower, UserError, rules
 from bioplausible.__main__ import main
 from bioplausible.data import ImageDataModule
-from bioplausible.errors import sentence
-from tests.conftest import CONFIGS
-from tests.small import all_rules
+from bioplausible.errors.sentences import sentence
+from tests.helpers import CONFIGS, all_rules
 
 EXAMPLES = int(os.environ.get("CONFIGURATIONS", "0"))
 FEW_OR_MANY = settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None)

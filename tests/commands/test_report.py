@@ -8,34 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
 from bioplausible.commands.report.tables import PUBLISHED
-from tests.conftest import CONFIGS
-
-
-def make_run(
-    folder, accuracy, seed, recipe="fashion_mnist/equilibrium_propagation", epochs=50, planned=50, start=100, **model
-):
-    """Writes what `fit` leaves of a run, with made-up curves."""
-    folder.mkdir(parents=True)
-    config = yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text())
-    config["seed_everything"] = seed
-    config["trainer"]["max_epochs"] = planned
-    config["model"]["init_args"].update(model)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "environment.yaml").write_text("torch: 2.6\ngit_commit: abc\n")
-    board = SummaryWriter(str(folder))
-    for epoch in range(epochs):
-        board.add_scalar(
-            "train/accuracy", 0.5 + epoch / 100 + seed / 1000, (epoch + 1) * 10 - 1, walltime=start + 7 * epoch
-        )
-        board.add_scalar("throughput/samples_per_second", 1000 + seed, (epoch + 1) * 10 - 1)
-        board.add_scalar("alignment/layer_2_angle", 80 - epoch, (epoch + 1) * 10 - 1)
-    if accuracy is not None:
-        board.add_scalar("test/accuracy", accuracy, epochs * 10, walltime=start + 7 * epochs)
-    board.close()
+from tests.helpers import CONFIGS, make_run
 
 
 def rows(path):

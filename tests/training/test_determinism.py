@@ -1,7 +1,7 @@
 """The seed fixes every bit of a run, and nothing that only looks, logs or saves changes one.
 
-Elsewhere: every rule ends with the same bits in another process (tests/test_resume.py, where that one was killed and
-resumed on top), and with all observers on (tests/test_observers.py).
+Elsewhere: every rule ends with the same bits in another process (tests/resume/test_resume.py, where that one was killed
+and resumed on top), and with all observers on (tests/observers/test_observers.py).
 """
 
 import os
@@ -18,12 +18,8 @@ from pytorch_lightning import Trainer, seed_everything
 
 from bioplausible import DigitsDataModule
 from bioplausible.__main__ import main
-from tests.conftest import CONFIGS
-from tests.small import all_rules, build
-from tests.test_command_line import RUN
-from tests.test_resume import differences, result
+from tests.helpers import CONFIGS, ROOT, RUN, all_rules, build, differences, result
 
-ROOT = Path(__file__).parents[1]
 RECIPES = pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
 # two epochs of 6 batches; the sign of β and the shifts of the images are drawn
 SMALL = ["--data.init_args.subset_size=120", "--data.init_args.crop_padding=1", "--trainer.max_epochs=2"]

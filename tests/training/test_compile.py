@@ -8,8 +8,7 @@ import torch
 from torch._inductor import config as inductor
 
 from bioplausible.__main__ import main
-from tests.conftest import CONFIGS
-from tests.test_command_line import FEW
+from tests.helpers import CONFIGS, FEW
 
 CALLBACK = ["--trainer.callbacks", "{class_path: bioplausible.observers.CompileRelaxation}"]
 FIT = ["fit", *FEW, "--trainer.max_steps", "4", "--data.init_args.validation_split", "0"]

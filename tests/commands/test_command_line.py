@@ -7,25 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bioplausible.__main__ import main
 from bioplausible.commands.command_line import _snake_case
 from bioplausible.data import DigitsDataModule
-from tests.conftest import CONFIGS
-
-FEW = ["--trainer.enable_progress_bar", "false", "--data.init_args.subset_size", "120"]
-RUN = Path("lightning_logs/digits/corinfomax/version_0")
+from tests.helpers import CONFIGS, FEW, RUN, scalars
 
 
 def fit(*args: str) -> int:
     return main(["fit", *FEW, "--trainer.max_epochs", "2", *args])
-
-
-def scalars(folder) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_fit_then_validate_test_and_predict(capsys):

@@ -14,37 +14,7 @@ from torch.optim import lr_scheduler
 from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower
 from bioplausible.__main__ import main
 from bioplausible.resume.configured_rates import ConfiguredRates
-from tests.processes import command_line
-from tests.test_command_line import RUN, scalars
-
-# 230 images less 23 for validation: 11 batches an epoch
-ARGS = ["fit", "--trainer.max_epochs", "3", "--data.init_args.subset_size", "230", "--trainer.log_every_n_steps", "2"]
-ARGS += ["--trainer.enable_progress_bar", "false"]
-
-
-def differences(a, b, where="checkpoint"):
-    """Yields where two checkpoints differ, to the bit."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        if not torch.equal(a, b):
-            yield where
-    elif isinstance(a, dict):
-        if a.keys() != b.keys():
-            yield f"{where}: {a.keys() ^ b.keys()}"
-        for key in a.keys() & b.keys():
-            yield from differences(a[key], b[key], f"{where}/{key}")
-    elif isinstance(a, (list, tuple)):
-        if len(a) != len(b):
-            yield where
-        for i, (x, y) in enumerate(zip(a, b, strict=False)):
-            yield from differences(x, y, f"{where}/{i}")
-    elif a != b:
-        yield f"{where}: {a!r} {b!r}"
-
-
-def result(folder: Path, run: Path = RUN):
-    """Returns a finished run's last checkpoint (weights, optimizer, scheduler, counters, …) and all it logged."""
-    logged = {tag: values for tag, values in scalars(folder / run).items() if not tag.startswith("throughput")}
-    return torch.load(folder / run / "checkpoints/last.ckpt", weights_only=True), logged
+from tests.helpers import ARGS, RUN, command_line, differences, result, scalars
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What training survives: kills at any moment, full disks, lost folders, damaged checkpoints.
 
-Oracle: a run that nobody interrupted. ``FAULTS=10 python -m pytest tests/test_faults.py -k killed`` kills each rule's
-training ten times instead of twice.
+Oracle: a run that nobody interrupted. ``FAULTS=10 python -m pytest tests/resume/test_faults.py -k killed`` kills each
+rule's training ten times instead of twice.
 """
 
 import os
@@ -19,10 +19,7 @@ import torch
 from bioplausible.__main__ import main
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from tests.conftest import CONFIGS
-from tests.processes import command_line
-from tests.test_command_line import RUN
-from tests.test_resume import ARGS, differences, result
+from tests.helpers import ARGS, CONFIGS, ROOT, RUN, command_line, differences, result
 
 KILLS = int(os.environ.get("FAULTS", "2"))
 
@@ -164,8 +161,7 @@ def test_a_folder_that_disappears_is_told_of_where_no_checkpoint_is_written(tmp_
     assert f"The run's folder {RUN} disappeared, and with it all" in lost.stderr
 
 
-ROOT = str(Path(__file__).parents[1])
-ENVIRONMENT = os.environ | {"PYTHONPATH": ROOT}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 LOSE = f"""
 import shutil, sys
 from bioplausible.__main__ import main

@@ -27,10 +27,7 @@ from bioplausible.observers.alignment import backpropagation_gradients, cosine
 from bioplausible.observers.information import information_of
 from bioplausible.observers.representations import receptive_fields
 from bioplausible.observers.settling import trajectories
-from tests.conftest import CONFIGS
-from tests.small import SIZES, all_rules, batch, build, updates
-from tests.test_command_line import scalars
-from tests.test_learning import DEBIAN
+from tests.helpers import CONFIGS, DEBIAN, SIZES, all_rules, batch, build, scalars, updates
 
 FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
 RECIPES = sorted((CONFIGS / "digits").glob("*.yaml"))

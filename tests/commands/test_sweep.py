@@ -14,10 +14,8 @@ import yaml
 from bioplausible.__main__ import main
 from bioplausible.commands import sweep as sweep_module
 from bioplausible.commands.sweep import trials
-from tests.conftest import CONFIGS
-from tests.processes import command_line
+from tests.helpers import CONFIGS, ROOT, command_line
 
-ROOT = Path(__file__).parents[1]
 RECIPE = CONFIGS / "digits/backpropagation.yaml"
 
 

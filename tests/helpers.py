@@ -1,0 +1,304 @@
+"""What several test files need: where things lie, small networks, what runs leave, data files, processes."""
+
+import gzip
+import hashlib
+import inspect
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from bioplausible import CIFAR10DataModule, rules
+from bioplausible.rules import LearningRule
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+EXAMPLES = ROOT / "tests/examples"
+GOLDEN = ROOT / "tests/golden"
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+# ------------------------------------------------------------------------------------------------------------- networks
+
+SIZES = [7, 6, 5, 4]
+
+
+def all_rules() -> list[type[LearningRule]]:
+    """Every rule that the package exports: a new one is tested without touching the tests."""
+    return [
+        cls
+        for cls in vars(rules).values()
+        # Mapping[…] is an instance of type to Python 3.10, but type() knows better
+        if issubclass(type(cls), type) and issubclass(cls, LearningRule) and not inspect.isabstract(cls)
+    ]
+
+
+def build(cls: type[LearningRule], sizes=SIZES, **options) -> LearningRule:
+    """Returns a small float64 network of a rule."""
+    if "dual_step_sizes" in inspect.signature(cls.__init__).parameters:
+        options.setdefault("dual_step_sizes", {1: 0.05, len(sizes) - 1: 0.1})
+    return cls(list(sizes), **options).double()
+
+
+def batch(sizes=SIZES, n=6, seed=0):
+    """Returns inputs, classes and one-hot targets."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, sizes[0], generator=g, dtype=torch.float64)
+    y = torch.randint(sizes[-1], (n,), generator=g)
+    return x, y, torch.nn.functional.one_hot(y, sizes[-1]).double()
+
+
+@torch.no_grad()
+def updates(rule: LearningRule, phases) -> dict[str, torch.Tensor]:
+    """Returns the local update of each parameter by its name."""
+    names = {id(p): name for name, p in rule.named_parameters()}
+    return {names[id(p)]: u.clone() for p, u in rule.local_updates(phases)}
+
+
+# ----------------------------------------------------------------------------------------------------------------- runs
+
+FEW = ["--trainer.enable_progress_bar", "false", "--data.init_args.subset_size", "120"]
+RUN = Path("lightning_logs/digits/corinfomax/version_0")
+# 230 images less 23 for validation: 11 batches an epoch
+ARGS = ["fit", "--trainer.max_epochs", "3", "--data.init_args.subset_size", "230", "--trainer.log_every_n_steps", "2"]
+ARGS += ["--trainer.enable_progress_bar", "false"]
+
+
+def scalars(folder) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def differences(a, b, where="checkpoint"):
+    """Yields where two checkpoints differ, to the bit."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        if not torch.equal(a, b):
+            yield where
+    elif isinstance(a, dict):
+        if a.keys() != b.keys():
+            yield f"{where}: {a.keys() ^ b.keys()}"
+        for key in a.keys() & b.keys():
+            yield from differences(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        if len(a) != len(b):
+            yield where
+        for i, (x, y) in enumerate(zip(a, b, strict=False)):
+            yield from differences(x, y, f"{where}/{i}")
+    elif a != b:
+        yield f"{where}: {a!r} {b!r}"
+
+
+def result(folder: Path, run: Path = RUN):
+    """Returns a finished run's last checkpoint (weights, optimizer, scheduler, counters, …) and all it logged."""
+    logged = {tag: values for tag, values in scalars(folder / run).items() if not tag.startswith("throughput")}
+    return torch.load(folder / run / "checkpoints/last.ckpt", weights_only=True), logged
+
+
+def make_run(
+    folder, accuracy, seed, recipe="fashion_mnist/equilibrium_propagation", epochs=50, planned=50, start=100, **model
+):
+    """Writes what `fit` leaves of a run, with made-up curves."""
+    folder.mkdir(parents=True)
+    config = yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text())
+    config["seed_everything"] = seed
+    config["trainer"]["max_epochs"] = planned
+    config["model"]["init_args"].update(model)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "environment.yaml").write_text("torch: 2.6\ngit_commit: abc\n")
+    board = SummaryWriter(str(folder))
+    for epoch in range(epochs):
+        board.add_scalar(
+            "train/accuracy", 0.5 + epoch / 100 + seed / 1000, (epoch + 1) * 10 - 1, walltime=start + 7 * epoch
+        )
+        board.add_scalar("throughput/samples_per_second", 1000 + seed, (epoch + 1) * 10 - 1)
+        board.add_scalar("alignment/layer_2_angle", 80 - epoch, (epoch + 1) * 10 - 1)
+    if accuracy is not None:
+        board.add_scalar("test/accuracy", accuracy, epochs * 10, walltime=start + 7 * epochs)
+    board.close()
+
+
+# ----------------------------------------------------------------------------------------------------------- data files
+
+
+def write_idx(folder: Path, train=40, test=20):
+    """Writes the four gzipped IDX files."""
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    content = {}
+    for name, n in (("train", train), ("t10k", test)):
+        images = draw.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = draw.integers(0, 10, n, dtype=np.uint8)
+        content[name] = images, labels
+        for kind, magic, array in (("images-idx3", 2051, images), ("labels-idx1", 2049, labels)):
+            head = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
+            with gzip.open(folder / f"{name}-{kind}-ubyte.gz", "wb") as file:
+                file.write(head + array.tobytes())
+    return content
+
+
+def write_cifar(cls, mirror, monkeypatch, train=12, test=12):
+    """Writes the archive in its true format, and lets torchvision know the checksums of its content."""
+    official = cls.torchvision_class
+    draw = np.random.default_rng(0)
+    (mirror / official.base_folder).mkdir(parents=True)
+    checksums, pixels = {}, {}
+
+    def write(name, content):
+        path = mirror / official.base_folder / name
+        path.write_bytes(pickle.dumps(content))
+        checksums[name] = hashlib.md5(path.read_bytes()).hexdigest()
+
+    key = "labels" if cls is CIFAR10DataModule else "fine_labels"
+    for names, n in ((official.train_list, train), (official.test_list, test)):
+        for name, _ in names:
+            pixels[name] = draw.integers(0, 256, (n, 3072), dtype=np.uint8)
+            write(name, {"data": pixels[name], key: draw.integers(0, cls.num_classes, n).tolist()})
+    write(official.meta["filename"], {"label_names": [], "fine_label_names": []})
+    with tarfile.open(mirror / official.filename, "w:gz") as tar:
+        tar.add(mirror / official.base_folder, official.base_folder)
+    for which in ("train_list", "test_list"):
+        monkeypatch.setattr(official, which, [[name, checksums[name]] for name, _ in getattr(official, which)])
+    monkeypatch.setattr(official, "meta", {**official.meta, "md5": checksums[official.meta["filename"]]})
+    monkeypatch.setattr(official, "tgz_md5", hashlib.md5((mirror / official.filename).read_bytes()).hexdigest())
+    monkeypatch.setattr(cls, "sizes", {True: train * len(official.train_list), False: test})
+    return pixels
+
+
+# ------------------------------------------------------------------------------------------------------------ processes
+
+# the server imports this checkout's package, whatever folder a test is in and whatever checkout is installed
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+# forked from a process that has imported everything but run nothing: a run starts in a fraction of a second
+CONTEXT = multiprocessing.get_context("forkserver")
+LONGEST = 300
+"""Seconds that a run of a test takes at most."""
+CONTEXT.set_forkserver_preload(
+    [f"bioplausible.commands.{name}" for name in ("command_line", "verify")] + ["sklearn.datasets"]
+)
+
+
+def _main(args: list[str], folder: str, environment: dict[str, str], number: int, **moment: float | None) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as at the command line
+    from bioplausible.__main__ import main
+
+    torch.set_num_threads(1)
+    _kill(number, **moment)
+    os._exit(main(args))
+
+
+def _kill(
+    number: int, before_step: int | None = None, after_seconds: float | None = None, after_bytes: int | None = None
+) -> None:
+    """Lets this process send itself a signal when the moment comes."""
+    from bioplausible.resume import checkpoint_files
+
+    def kill():
+        os.kill(os.getpid(), number)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.global_step == before_step:
+            kill()
+
+    def on_train_start(self):
+        if after_seconds is not None:
+            clock = threading.Timer(after_seconds, kill)
+            clock.daemon = True
+            clock.start()
+
+    def write(self, data, plain=checkpoint_files._Hashed.write):
+        nonlocal after_bytes
+        if after_bytes is not None and len(data) > after_bytes:
+            plain(self, bytes(data)[:after_bytes])
+            self.flush()
+            kill()
+        after_bytes = None if after_bytes is None else after_bytes - len(data)
+        return plain(self, data)
+
+    LearningRule.on_train_batch_start = on_train_batch_start
+    LearningRule.on_train_start = on_train_start
+    checkpoint_files._Hashed.write = write
+
+
+def command_line(
+    args: list[str],
+    folder,
+    number: int = signal.SIGKILL,
+    kill_before_step: int | None = None,
+    kill_after_seconds: float | None = None,
+    kill_after_bytes: int | None = None,
+) -> int:
+    """Runs ``python -m bioplausible args`` in a folder and returns its exit status (−9: killed).
+
+    Args:
+        args: the command and its options.
+        folder: where to run.
+        number: the signal to send …
+        kill_before_step: … before this training step, …
+        kill_after_seconds: … this long after training started, …
+        kill_after_bytes: … or when this many bytes of checkpoints were written.
+    """
+    moment = {"before_step": kill_before_step, "after_seconds": kill_after_seconds, "after_bytes": kill_after_bytes}
+    process = CONTEXT.Process(target=_main, args=(args, str(folder), {}, number), kwargs=moment)
+    process.start()
+    return _status(process)
+
+
+def free_port() -> str:
+    """Returns the number of a free port, from where the system gives none to others: another one a test process."""
+    for port in range(20_000 + os.getpid() % 8_000, 32_000):
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("localhost", port))
+            except OSError:
+                continue
+            return str(port)
+    raise OSError("no port is free")
+
+
+def command_line_together(
+    args: list[str], folder, processes: int = 2, signal_before_step: int | None = None, to: int = 1
+) -> list[int]:
+    """Runs ``fit`` in several processes that train together, and returns their exit statuses.
+
+    Args:
+        args: as at the command line.
+        folder: where to run.
+        processes: how many.
+        signal_before_step: step before which SIGTERM is sent …
+        to: … to this process.
+    """
+    port = free_port()
+    args = [*args, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", str(processes)]
+    started = []
+    for rank in range(processes):
+        environment = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        moment = {"before_step": signal_before_step if rank == to else None}
+        started.append(
+            CONTEXT.Process(target=_main, args=(args, str(folder), environment, signal.SIGTERM), kwargs=moment)
+        )
+        started[-1].start()
+    return [_status(process) for process in started]
+
+
+def _status(process) -> int:
+    """Returns a process's exit status; one that hangs is killed."""
+    process.join(LONGEST)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode
