@@ -1,6 +1,14 @@
 """The mathematics: pure functions of tensors, without Lightning and without state."""
 
-from bioplausible.functional.activations import Activation, ActivationName, activation
+from bioplausible.functional.activations import (
+    Activation,
+    ActivationName,
+    StateActivation,
+    StateActivationName,
+    activation,
+    clip,
+    state_activation,
+)
 from bioplausible.functional.alignment import alignment_angle
 from bioplausible.functional.correlation import (
     correlative_information,
@@ -12,16 +20,19 @@ from bioplausible.functional.correlation import (
     update_inverse_correlation_,
 )
 from bioplausible.functional.energies import hopfield_energy, prediction_error_energy
-from bioplausible.functional.layout import silence
+from bioplausible.functional.layout import rows, silence
 from bioplausible.functional.settling import residual
 from bioplausible.functional.step_sizes import StepSizeRule, step_sizes
 
 __all__ = [
     "Activation",
     "ActivationName",
+    "StateActivation",
+    "StateActivationName",
     "StepSizeRule",
     "activation",
     "alignment_angle",
+    "clip",
     "correlative_information",
     "hopfield_energy",
     "mean_outer_product",
@@ -30,7 +41,9 @@ __all__ = [
     "published_error_term",
     "regularized_logdet",
     "residual",
+    "rows",
     "silence",
+    "state_activation",
     "step_sizes",
     "update_correlation_",
     "update_inverse_correlation_",

@@ -1,5 +1,6 @@
 """Activation functions and their derivatives."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "linear"]
+StateActivationName = Literal["clip", "sigmoid", "relu6", "linear"]
 
 
 class Function(Protocol):
@@ -58,3 +60,59 @@ def activation(name: str) -> Activation:
     if name not in _ACTIVATIONS:
         raise UserError(f"There is no activation {name!r}: choose one of {', '.join(get_args(ActivationName))}.")
     return _ACTIVATIONS[name]
+
+
+class StateActivation(NamedTuple):
+    """An activation function f of states that settle, with the potential whose derivative is f⁻¹.
+
+    States descend r ← f(r + η (u − r)), at η = 1 r ← f(u), and rest at r = f(u) where f projects onto an interval. Where
+    it does not, only η = 1 leads there.
+
+    Attributes:
+        function: u ↦ f(u).
+        projects: whether f is a projection.
+        potential: r ↦ ∫ f⁻¹, element by element.
+    """
+
+    function: Function
+    projects: bool
+    potential: Callable[[Tensor], Tensor]
+
+
+def clip(u: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Returns min(max(u, 0), 1)."""
+    return torch.clamp(u, 0, 1, out=out)
+
+
+def _half_square(r: Tensor) -> Tensor:
+    return r.square() / 2
+
+
+def _sigmoid_of_four(u: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.sigmoid(4 * u - 2, out=out)
+
+
+def _sigmoid_potential(r: Tensor) -> Tensor:
+    """Returns ∫ f⁻¹ with f⁻¹(r) = (logit r + 2)/4."""
+    return (torch.special.xlogy(r, r) + torch.special.xlogy(1 - r, 1 - r)) / 4 + r / 2
+
+
+_STATE_ACTIVATIONS: dict[str, StateActivation] = {
+    "clip": StateActivation(clip, True, _half_square),
+    "relu6": StateActivation(lambda u, out=None: torch.clamp(u, 0, 6, out=out), True, _half_square),
+    "linear": StateActivation(_identity, True, _half_square),
+    "sigmoid": StateActivation(_sigmoid_of_four, False, _sigmoid_potential),
+}
+
+
+def state_activation(name: str) -> StateActivation:
+    """Returns an activation of states by its name.
+
+    ``clip``: min(max(u, 0), 1); ``relu6``: min(max(u, 0), 6); ``linear``: u; ``sigmoid``: σ(4u − 2), a smooth clip.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name not in _STATE_ACTIVATIONS:
+        raise UserError(f"There is no activation {name!r}: choose one of {', '.join(get_args(StateActivationName))}.")
+    return _STATE_ACTIVATIONS[name]

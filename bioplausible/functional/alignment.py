@@ -5,11 +5,11 @@ from torch import Tensor
 
 
 def alignment_angle(W: Tensor, V: Tensor) -> Tensor:
-    """Returns the angle between W and Vᵀ in degrees: acos( tr(W V) / (‖W‖_F ‖V‖_F) ).
+    """Returns the angle between W and V in degrees: acos( ⟨W, V⟩ / (‖W‖ ‖V‖) ), 0 where V is a positive multiple of W.
 
     Args:
-        W: feedforward weights (d_k × d_{k−1}).
-        V: feedback weights (d_{k−1} × d_k).
+        W: feedforward weights.
+        V: feedback weights, in W's layout.
     """
-    cosine = (W * V.t()).sum() / (W.norm() * V.norm())
+    cosine = (W * V).sum() / (W.norm() * V.norm())
     return torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))

@@ -1,6 +1,6 @@
 """The energies that equilibrium propagation, similarity matching and predictive coding descend."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,49 +8,48 @@ from torch import Tensor
 
 def hopfield_energy(
     r: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    laterals: Sequence[Tensor] = (),
-    *,
-    target: Tensor | None = None,
-    beta: float = 0.0,
+    drives: Sequence[Tensor],
+    potentials: Sequence[Callable[[Tensor], Tensor]],
+    laterals: Sequence[Tensor | None],
+    cost: Tensor,
 ) -> Tensor:
-    """Returns the Hopfield energy of each sample (n).
+    """Returns the Hopfield energy of each sample (n), with sums over units and positions.
 
-    Φ = ½ Σ_k ‖r_k‖² − Σ_k r_kᵀ (W_k r_{k−1} + b_k) + ½ Σ_{k<L} r_kᵀ M_k r_k + β ‖r_L − y‖².
+    Φ = Σ_k ( P_k(r_k) − r_k · drive_k + ½ r_k · M_k r_k ) + cost.
 
     Args:
-        r: activities r_0 … r_L, each (n × d_k).
-        weights: W_1 … W_L, each (d_k × d_{k−1}).
-        biases: b_1 … b_L, each (d_k).
-        laterals: M_1 … M_{L−1}, each (d_k × d_k), or none.
-        target: y (n × d_L).
-        beta: β.
+        r: activities r_1 … r_K that settle, each (n × shape_k).
+        drives: what each receives from below, biases included, each (n × shape_k).
+        potentials: P_k, element by element; ½ r² where the activation only cuts off.
+        laterals: M_k r_k, each (n × shape_k), or None where there are no lateral weights.
+        cost: β C of each sample (n).
     """
-    energy = torch.zeros(len(r[0]), dtype=r[0].dtype, device=r[0].device)
-    for k, (W, b) in enumerate(zip(weights, biases, strict=True), start=1):
-        energy = energy + r[k].square().sum(1) / 2 - (r[k] * (r[k - 1] @ W.t() + b)).sum(1)
-    for k, M in enumerate(laterals, start=1):
-        energy = energy + (r[k] * (r[k] @ M.t())).sum(1) / 2
-    if target is not None:
-        energy = energy + beta * (r[-1] - target).square().sum(1)
+    energy = cost
+    for r_k, drive, potential, lateral in zip(r, drives, potentials, laterals, strict=True):
+        energy = energy + _per_sample(potential(r_k) - r_k * drive)
+        if lateral is not None:
+            energy = energy + _per_sample(r_k * lateral) / 2
     return energy
 
 
 def prediction_error_energy(
-    errors: Sequence[Tensor], *, output: Tensor | None = None, target: Tensor | None = None, nudge: float = 0.0
+    errors: Sequence[Tensor], *, output: Tensor | None = None, target: Tensor | None = None, beta: float = 0.0
 ) -> Tensor:
-    """Returns Σ_k ‖e_k‖² + λ ‖v_L − y‖² of each sample (n).
+    """Returns Σ_k ‖e_k‖² + β ‖v_L − y‖² of each sample (n).
 
     Without the last term it is twice predictive coding's energy, with it −F of the nudged form.
 
     Args:
-        errors: prediction errors e_1 … e_L, each (n × d_k).
+        errors: prediction errors e_1 … e_L, each (n × shape_k).
         output: v_L (n × d_L), where it is nudged.
         target: y (n × d_L).
-        nudge: λ.
+        beta: β.
     """
-    energy = torch.stack([e.square().sum(1) for e in errors]).sum(0)
+    energy = torch.stack([_per_sample(e.square()) for e in errors]).sum(0)
     if output is not None and target is not None:
-        energy = energy + nudge * (output - target).square().sum(1)
+        energy = energy + beta * (output - target).square().sum(1)
     return energy
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(1)

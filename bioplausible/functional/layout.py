@@ -1,16 +1,23 @@
 """How activities lie in memory."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def silence(x: Tensor, size: int) -> Tensor:
-    """Returns activities 0 (n × size) for the input x (n × d_0), stored the way that is quickest to multiply into.
+def silence(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Returns activities 0 (n × shape) for the input x (n × …), stored the way that is quickest to multiply into.
 
-    Neuron by neuron where there are fewer neurons than samples, as at most outputs: W r_{k−1} then takes up to half the
-    time. Sample by sample elsewhere, and where torch.compile, which refuses other outputs, traces this. What is cloned
-    from them, or made ``empty_like`` them, lies alike.
+    A flat layer lies neuron by neuron where it has fewer neurons than there are samples, as at most outputs:
+    W r_{k−1} then takes up to half the time. All others lie sample by sample, and so do all where torch.compile, which
+    refuses other outputs, traces this. What is cloned from them, or made ``empty_like`` them, lies alike.
     """
     n = len(x)
-    by_neuron = size < n and not torch.compiler.is_compiling()
-    return x.new_zeros(size, n).t() if by_neuron else x.new_zeros(n, size)
+    by_neuron = len(shape) == 1 and shape[0] < n and not torch.compiler.is_compiling()
+    return x.new_zeros(shape[0], n).t() if by_neuron else x.new_zeros(n, *shape)
+
+
+def rows(r: Tensor) -> Tensor:
+    """Returns activities (n × C × …) as rows (n P × C): each position of an image counts as a sample."""
+    return r if r.ndim == 2 else r.movedim(1, -1).flatten(0, -2)

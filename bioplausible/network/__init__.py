@@ -1,6 +1,29 @@
 """How layers are wired: what goes forward, what comes back, what a Hebbian product of the two sides is."""
 
+from bioplausible.network.connection import Connection, Feedback, Wires
+from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
-from bioplausible.network.lateral import Inhibition, InverseCorrelation
+from bioplausible.network.initialization import Initialization
+from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral
+from bioplausible.network.network import Clamped, Network
+from bioplausible.network.pooling import Pooling
+from bioplausible.network.skip import Identity
+from bioplausible.network.specification import Specification
 
-__all__ = ["Dense", "Inhibition", "InverseCorrelation"]
+__all__ = [
+    "Clamped",
+    "Connection",
+    "Convolution",
+    "Dense",
+    "Feedback",
+    "Identity",
+    "Inhibition",
+    "Initialization",
+    "InverseCorrelation",
+    "Lateral",
+    "Local",
+    "Network",
+    "Pooling",
+    "Specification",
+    "Wires",
+]

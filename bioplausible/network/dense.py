@@ -1,119 +1,100 @@
 """Two layers wired all to all."""
 
-from typing import Literal
+from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bioplausible.functional import mean_outer_product
-
-Initialization = Literal["xavier", "kaiming", "linear"]
-Feedback = Literal["tied", "learned", "fixed"]
+from bioplausible.network.connection import Connection, Wires
 
 
-class Dense(nn.Module):
-    """All-to-all connection from a presynaptic to a postsynaptic layer.
-
-    feedforward: W r_pre + b,  W (d_post × d_pre);  feedback: V r_post,  V (d_pre × d_post).
-
-    A rule reaches its weights through the methods below, so that another wiring (a convolution, say) can take this
-    one's place without touching the rule.
+class Dense(Connection):
+    """All-to-all connection: W * r is the product W r, with W (units × d_pre); images are flattened channel by channel.
 
     Args:
-        inputs: d_pre.
-        outputs: d_post.
-        feedback: where V comes from: ``tied`` to Wᵀ, ``learned`` weights of its own, or ``fixed`` random ones.
-        bias: whether there is a bias b (d_post).
-        initialization: of W and V. ``xavier``: uniform, b = 0. ``kaiming``: He-uniform, b uniform in ±1/√d_pre.
-            ``linear``: W and b uniform in ±1/√d_pre, torch.nn.Linear's default.
+        pre_shape: of the presynaptic layer.
+        units: postsynaptic neurons.
+        options: the options of :class:`bioplausible.network.Connection`.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        feedback: Feedback = "tied",
-        bias: bool = True,
-        initialization: Initialization = "xavier",
-    ) -> None:
-        super().__init__()
-        self.product_dtype: torch.dtype | None = None
-        """Lower precision of the factors of :meth:`correlate`; None: that of the activities."""
-        self.weight = nn.Parameter(_draw(outputs, inputs, initialization))
-        self.bias: nn.Parameter | None = None
-        if bias:
-            bound = 0.0 if initialization == "xavier" else inputs**-0.5
-            self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
-        self._feedback_weight: Tensor | None
-        if feedback == "learned":
-            self._feedback_weight = nn.Parameter(_draw(inputs, outputs, initialization))
-        else:
-            fixed = _draw(outputs, inputs, initialization).t() if feedback == "fixed" else None
-            self.register_buffer("_feedback_weight", fixed)
+    weight: torch.nn.Parameter
 
-    @property
-    def feedback_weight(self) -> Tensor:
-        """V (d_pre × d_post)."""
-        return self.weight.t() if self._feedback_weight is None else self._feedback_weight
+    def __init__(self, pre_shape: Sequence[int], units: int, **options: Any) -> None:
+        super().__init__(pre_shape, (units, prod(pre_shape)), **options)
+
+    def transform(self, weight: Tensor | None, pre: Tensor) -> Tensor:
+        """Returns W r (n × units)."""
+        assert weight is not None
+        return torch.nn.functional.linear(pre.flatten(1), weight)
 
     def feedforward(self, pre: Tensor) -> Tensor:
-        """Returns W r_pre + b (n × d_post) of the presynaptic activity (n × d_pre)."""
-        return torch.nn.functional.linear(pre, self.weight, self.bias)
+        """Returns W r + b (n × units)."""
+        return torch.nn.functional.linear(pre.flatten(1), self.weight, self.bias)
 
-    def feedback(self, post: Tensor) -> Tensor:
-        """Returns V r_post (n × d_pre) of the postsynaptic activity (n × d_post)."""
-        return post @ self.feedback_weight.t()
+    def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
+        """Returns Wᵀ z (n × pre_shape)."""
+        return (post @ weight).unflatten(1, self.pre_shape)
 
-    def wires(self) -> "Wires":
-        """Returns the weights at hand, for the iterations of a relaxation, during which they do not change."""
-        return Wires(self.weight.t(), self.feedback_weight.t())
+    def correlation(self, post: Tensor, pre: Tensor) -> Tensor:
+        """Returns ⟨z r⟩ (units × d_pre)."""
+        return mean_outer_product(post, pre.flatten(1))
 
-    def correlate(self, a: Tensor, b: Tensor) -> Tensor:
-        """Returns the Hebbian product ⟨a b⟩ (d_a × d_b) of the activities on the connection's two sides."""
-        if self.product_dtype is not None:
-            return mean_outer_product(a.to(self.product_dtype), b.to(self.product_dtype)).to(a.dtype)
-        return mean_outer_product(a, b)
+    def projection_shape(self, channels: int) -> tuple[int, ...]:
+        """Returns (channels × d_pre)."""
+        return channels, prod(self.pre_shape)
 
-    def contrast(self, a_plus: Tensor, b_plus: Tensor, a_minus: Tensor, b_minus: Tensor) -> Tensor:
-        """Returns ⟨a⁺ b⁺⟩ − ⟨a⁻ b⁻⟩ (d_a × d_b) of the activities in two phases."""
-        if self.product_dtype is None:
-            return self.correlate(a_plus, b_plus) - self.correlate(a_minus, b_minus)
-        # rounded factors would swamp a small difference of the products, but not a product of small differences
-        return self.correlate(a_plus - a_minus, b_plus) + self.correlate(a_minus, b_plus - b_minus)
+    def wires(self) -> Wires:
+        """Returns the connection for the iterations of a relaxation."""
+        return FlatWires(self) if len(self.pre_shape) == 1 else DenseWires(self)
+
+    def describe(self) -> str:
+        """Returns what kind of wiring it is."""
+        return f"dense {self.post_shape[0]}"
 
 
-class Wires:
-    """A connection's weights as plain attributes: a module looks each up for about as long as a small product takes.
+class DenseWires(Wires):
+    """A dense connection from images for the iterations of a relaxation."""
 
-    Args:
-        feedforward: Wᵀ (d_pre × d_post).
-        feedback: Vᵀ (d_post × d_pre).
-    """
-
-    __slots__ = ("_feedback", "_feedforward")
-
-    def __init__(self, feedforward: Tensor, feedback: Tensor) -> None:
-        self._feedforward = feedforward
-        self._feedback = feedback
+    __slots__ = ()
+    _W: Tensor
+    _V: Tensor
 
     def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
-        """Adds scale · W r_pre to the voltage (n × d_post), in place; the bias is left out."""
-        voltage.addmm_(pre, self._feedforward, alpha=scale)
+        """Adds scale · W r to the voltage (n × units), in place; the bias is left out."""
+        voltage.addmm_(pre.flatten(1), self._W.t(), alpha=scale)
 
-    def set_feedback_(self, voltage: Tensor, post: Tensor) -> None:
-        """Sets the voltage (n × d_pre) to V r_post, in place."""
-        torch.mm(post, self._feedback, out=voltage)
+    def set_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor) -> None:
+        """Sets the voltage (n × pre_shape) to Vᵀ z, in place."""
+        torch.mm(post, self._V, out=voltage.view(len(voltage), -1))
 
-    def add_feedback_(self, voltage: Tensor, post: Tensor, scale: float = 1.0) -> None:
-        """Adds scale · V r_post to the voltage (n × d_pre), in place."""
-        voltage.addmm_(post, self._feedback, alpha=scale)
+    def add_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor, scale: float = 1.0) -> None:
+        """Adds scale · Vᵀ z to the voltage (n × pre_shape), in place."""
+        voltage.view(len(voltage), -1).addmm_(post, self._V, alpha=scale)
+
+    def find_winners(self, at: Tensor) -> None:
+        """Does nothing: there is no pooling."""
 
 
-def _draw(outputs: int, inputs: int, initialization: Initialization) -> Tensor:
-    weight = torch.empty(outputs, inputs)
-    if initialization == "xavier":
-        return nn.init.xavier_uniform_(weight)
-    if initialization == "kaiming":
-        return nn.init.kaiming_uniform_(weight)
-    return weight.uniform_(-(inputs**-0.5), inputs**-0.5)
+class FlatWires(DenseWires):
+    """A dense connection between flat layers, which may lie neuron by neuron (:func:`functional.silence`)."""
+
+    __slots__ = ("_W_t",)
+
+    def __init__(self, connection: Dense) -> None:
+        super().__init__(connection)
+        self._W_t = self._W.t()
+
+    def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
+        """Adds scale · W r to the voltage (n × units), in place; the bias is left out."""
+        voltage.addmm_(pre, self._W_t, alpha=scale)
+
+    def set_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor) -> None:
+        """Sets the voltage (n × d_pre) to Vᵀ z, in place."""
+        torch.mm(post, self._V, out=voltage)
+
+    def add_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor, scale: float = 1.0) -> None:
+        """Adds scale · Vᵀ z to the voltage (n × d_pre), in place."""
+        voltage.addmm_(post, self._V, alpha=scale)

@@ -1,59 +1,99 @@
-"""A layer wired to itself."""
+"""A layer wired to itself: channel to channel at every position, the same at all of them."""
 
 import torch
 from torch import Tensor, nn
 
-from bioplausible.functional import update_inverse_correlation_
+from bioplausible.functional import mean_outer_product, rows, update_inverse_correlation_
+from bioplausible.network.initialization import positive_semidefinite
 
 
-def positive_semidefinite(size: int) -> Tensor:
-    """Returns A Aᵀ (size × size) with A Xavier-uniform, where lateral weights start."""
-    A = nn.init.xavier_uniform_(torch.empty(size, size))
-    product = A @ A.t()
-    return (product + product.t()) / 2  # a product is symmetric only up to rounding
+class Lateral(nn.Module):
+    """Lateral weights (channels × channels) of a layer; on a flat layer every neuron is a channel."""
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.product_dtype: torch.dtype | None = None
+        """Lower precision of the factors of :meth:`correlate`; None: that of the activity."""
+
+    def matrix(self) -> Tensor:
+        """Returns what multiplies the activity (C × C)."""
+        return self.weight
+
+    def correlate(self, activity: Tensor, scale: float = 1.0) -> Tensor:
+        """Returns scale · ⟨r r⟩ (C × C), the mean over samples and positions, of the activity (n × C × …)."""
+        r = rows(activity)
+        if self.product_dtype is None:
+            return mean_outer_product(r * scale, r)
+        return mean_outer_product((r * scale).to(self.product_dtype), r.to(self.product_dtype)).to(r.dtype)
+
+    def wires(self) -> "LateralWires":
+        """Returns the lateral weights for the iterations of a relaxation, during which they do not change."""
+        return LateralWires(self.matrix())
+
+    def forward(self, activity: Tensor) -> Tensor:
+        """Returns the matrix times the activity (n × C × …) of every position."""
+        return (rows(activity) @ self.matrix().t()).unflatten(0, (len(activity), *activity.shape[2:])).movedim(-1, 1)
 
 
-class InverseCorrelation(nn.Module):
-    """Lateral weights B (d × d) that follow the inverse (R + εI)⁻¹ of their layer's correlation R.
+class LateralWires:
+    """Lateral weights for the iterations of a relaxation.
+
+    Args:
+        matrix: what multiplies the activity (C × C).
+    """
+
+    __slots__ = ("_matrix", "_matrix_t")
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix, self._matrix_t = matrix, matrix.t()
+
+    def add_lateral_(self, voltage: Tensor, activity: Tensor, scale: float) -> None:
+        """Adds scale · matrix · r to the voltage (n × C × …) of every position, in place."""
+        if activity.ndim == 2:
+            voltage.addmm_(activity, self._matrix_t, alpha=scale)
+        else:
+            n, channels = activity.shape[:2]
+            matrices = self._matrix.expand(n, channels, channels)
+            voltage.view(n, channels, -1).baddbmm_(matrices, activity.view(n, channels, -1), alpha=scale)
+
+
+class InverseCorrelation(Lateral):
+    """Lateral weights B that follow the inverse (R + εI)⁻¹ of their layer's correlation R, the mean over positions.
 
     B is no parameter of the optimizer: it learns by :meth:`learn_` alone.
 
     Args:
-        size: d, the number of neurons.
+        channels: C.
         epsilon: ε ≥ 0.
     """
 
-    weight: Tensor
-
-    def __init__(self, size: int, epsilon: float = 0.0) -> None:
+    def __init__(self, channels: int, epsilon: float = 0.0) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.register_buffer("weight", positive_semidefinite(size))
+        self.register_buffer("weight", positive_semidefinite(channels))
 
     def starts_bounded(self) -> bool:
         """Returns whether ε keeps the eigenvalues of B below 1/ε, which it does where none starts above."""
         return bool(torch.linalg.eigvalsh(self.weight)[-1] * self.epsilon < 1)
 
-    def add_lateral_(self, voltage: Tensor, activity: Tensor, scale: float) -> None:
-        """Adds scale · B r to the voltage (n × d), in place."""
-        voltage.addmm_(activity, self.weight.t(), alpha=scale)
-
     def learn_(self, activity: Tensor, forgetting_factor: float) -> None:
-        """Updates B ← (B − γ (⟨z z⟩ + ε B²))/λ, z = B r, from the activity r (n × d)."""
-        update_inverse_correlation_(self.weight, activity, forgetting_factor, self.epsilon)
+        """Updates B ← (B − γ (⟨z z⟩ + ε B²))/λ, z = B r at every position, from the activity r (n × C × …)."""
+        update_inverse_correlation_(self.weight, rows(activity), forgetting_factor, self.epsilon)
 
 
-class Inhibition(nn.Module):
-    """Lateral weights M (d × d) that add ½ rᵀ M r to an energy, a parameter of the optimizer.
+class Inhibition(Lateral):
+    """Lateral weights M that add ½ Σ_p rᵀ M r to an energy, a parameter of the optimizer.
 
     Args:
-        size: d, the number of neurons.
+        channels: C.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(positive_semidefinite(size))
+        self.weight = nn.Parameter(positive_semidefinite(channels))
 
-    def symmetric(self) -> Tensor:
+    def matrix(self) -> Tensor:
         """Returns (M + Mᵀ)/2, whose product with r is the energy's gradient."""
         return (self.weight + self.weight.t()) / 2

@@ -6,6 +6,7 @@ from bioplausible.rules.contrastive_similarity_matching import ContrastiveSimila
 from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
+from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
@@ -18,6 +19,7 @@ __all__ = [
     "CorInfoMax",
     "CorInfoMaxSparse",
     "CorrelativeInformation",
+    "DirectFeedbackAlignment",
     "EquilibriumPropagation",
     "FeedbackAlignment",
     "LearningRule",

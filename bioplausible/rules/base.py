@@ -1,36 +1,30 @@
-"""The training step that all learning rules share."""
+"""What a learning rule is, and the training step that all of them share."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-from typing_extensions import Self
 
 from bioplausible.errors import UserError
-from bioplausible.errors.checks import require, require_arguments
-from bioplausible.network import Dense
+from bioplausible.errors.checks import require_arguments
+from bioplausible.functional import alignment_angle
+from bioplausible.network import Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
+from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
 from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
 from bioplausible.training.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
-from bioplausible.training.phase import Phase, Phases, evaluate_in_pieces, settle_in_pieces, whole_batch
-from bioplausible.training.randomness import run_seed
-
-MOST_NEURONS = 10**7
-"""Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""
+from bioplausible.training.phase import Phase, Phases
+from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces, whole_batch
+from bioplausible.training.preconditions import Preconditions, require_finite
 
 
 class LearningRule(LightningModule, ABC):
@@ -44,53 +38,49 @@ class LearningRule(LightningModule, ABC):
         optimizer step; update_state(phases, optimizer); schedulers; metrics
 
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
-    ``on_before_optimizer_step`` shows a callback each rule's update. A rule fills in :meth:`forward`,
-    :meth:`settle` and :meth:`local_updates`; the rest has defaults.
+    ``on_before_optimizer_step`` shows a callback each rule's update. A rule builds its network (:meth:`build_network`)
+    and fills in :meth:`forward`, :meth:`settle` and :meth:`local_updates`; the rest has defaults.
 
     In Trainer's precision ``bf16-mixed`` only the Hebbian products of the updates are taken in bfloat16; activities,
     errors and weights stay float32.
 
     Args:
-        layer_sizes: d_0 … d_L, the input's size first and the number of classes last.
+        layer_sizes: d_0 … d_L of a dense network, the input's size first and the number of classes last.
+        network: in its place, the input's shape and then one entry a layer
+            (:class:`bioplausible.network.Specification`), for example
+            ``[[1, 28, 28], {conv: 32, kernel: 3, stride: 2}, 10]``.
         optimizer: any torch optimizer, as a callable of the parameter groups.
         lr_scheduler: any torch scheduler, as a callable of the optimizer; None keeps the rates.
         lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
 
     Raises:
-        UserError: the sizes are not at least two positive integers, the interval is neither word, or
-            among the rule's arguments is a number that is NaN, infinite or too large for float32.
+        UserError: there is no such network, the interval is neither word, or among the rule's arguments is a number
+            that is NaN, infinite or too large for float32.
     """
 
-    recorded_as: ClassVar[str] = ""
-    """Name of the rule in recorded trajectories (``verify``)."""
-    recorded_but_unused: ClassVar[frozenset[str]] = frozenset()
-    """Initial weights that recorded trajectories hold and the rule has no use for."""
+    network: Network
 
     def __init__(
         self,
-        layer_sizes: list[int],
+        layer_sizes: list[int] | None = None,
+        network: list[Any] | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
-        if len(layer_sizes) < 2 or not all(1 <= d <= MOST_NEURONS for d in layer_sizes):
-            raise UserError(
-                f"layer_sizes is {layer_sizes}: give at least an input and an output size, all between 1 and"
-                f" {MOST_NEURONS}, for example [784, 500, 10]."
-            )
+        self.specification = Specification.read(layer_sizes, network)
         if lr_scheduler_interval not in ("epoch", "step"):
             raise UserError(f"lr_scheduler_interval is {lr_scheduler_interval!r}: choose epoch or step.")
         # callables can't be loaded from a checkpoint without running its code; the command line saves their names
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
         require_arguments(type(self), self.hparams)
         self.automatic_optimization = False
-        self.layer_sizes = list(layer_sizes)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._resume_callbacks: list[Callback] = [ExactResume(), ConfiguredRates()]
+        self._callbacks: list[Callback] = [Preconditions(), ExactResume(), ConfiguredRates()]
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
         self.watch: Callable[[int, list[Tensor], float], None] | None = None
@@ -107,11 +97,23 @@ class LearningRule(LightningModule, ABC):
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
 
+    def build_network(self, **options: Any) -> Network:
+        """Returns the network that the arguments ask for, with the rule's options of each connection.
+
+        Args:
+            options: of every :class:`bioplausible.network.Connection`: feedback, bias, initialization.
+        """
+        return Network(self.specification, **options)
+
+    def __repr__(self) -> str:
+        """Returns the rule's name and the table of its layers."""
+        return f"{type(self).__name__}\n{self.network.table()}"
+
     # --------------------------------------------------------------------------------------------- what a rule fills in
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the output (n × d_L) from which the class is read, for the input x (n × d_0)."""
+        """Returns the output (n × d_L) from which the class is read, for the input x (n × shape_0)."""
 
     @abstractmethod
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
@@ -121,7 +123,7 @@ class LearningRule(LightningModule, ABC):
         what is drawn only on ``seed`` and ``step``.
 
         Args:
-            x: input (n × d_0).
+            x: input (n × shape_0).
             target: one-hot target y (n × d_L).
         """
 
@@ -142,6 +144,10 @@ class LearningRule(LightningModule, ABC):
     def prediction_phase(self, phases: Phases) -> Phase:
         """Returns the phase whose output counts as the network's answer during training: the first."""
         return next(iter(phases.values()))
+
+    def answer(self, phase: Phase) -> Tensor:
+        """Returns the output (n × d_L) from which the class is read in a phase: r_L."""
+        return phase.output
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n): ½ ‖r_L − y‖²."""
@@ -171,47 +177,21 @@ class LearningRule(LightningModule, ABC):
         return None
 
     def alignment_angles(self) -> dict[int, Tensor]:
-        """Returns the forward–feedback angle in degrees by layer k, for rules with feedback weights."""
-        return {}
-
-    @classmethod
-    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters: those that carry its arguments' names.
-
-        Args:
-            meta: the hyperparameters by name; ``optimizer`` is ``sgd`` (where it is missing) or ``adam``, and ``lr``
-                its rate.
-        """
-        if "lr" in meta:
-            kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[meta.get("optimizer", "sgd")]
-            meta = {**meta, "optimizer": partial(cast(Any, kind), lr=meta["lr"])}
-        signatures = (inspect.signature(cast(Any, base).__init__) for base in cls.__mro__)
-        arguments = {name for signature in signatures for name in signature.parameters}
-        return cls(**{name: value for name, value in meta.items() if name in arguments})
-
-    def recorded_weights(self) -> dict[str, Tensor]:
-        """Returns the rule's own weights by their keys in a recorded trajectory: here their names in the module.
-
-        ``verify`` sets them at the start and compares them after each step.
-        """
-        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
-
-    def recorded_observations(self) -> dict[str, Tensor]:
-        """Returns what else a recorded trajectory holds after a step, by its key there: the states of each phase."""
-        return {f"{name}{i}": r for name, p in self.phases.items() for i, r in enumerate(p.activity[1:])}
+        """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights."""
+        chain = [c for c in self.network.weighted if c.pre == c.post - 1 and not c.is_tied]
+        return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in chain}
 
     # -------------------------------------------------------------------------------------------------- the shared step
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Settles, learns and keeps the books for one batch of images and classes."""
-        x, y = batch
-        x = x.flatten(1)
+        """Settles, learns, and adds up the metrics for one batch of images and classes."""
+        x, y = self.network.as_input(batch[0]), batch[1]
         with torch.no_grad(), self._full_precision():
             optimizer = cast(torch.optim.Optimizer, self.optimizers())
             target = self.one_hot(y, x.dtype)
             self.phases = self.learn(x, target, optimizer)
             self.classes, target = join([y, target])
-            self._score(self.train_means, self.prediction_phase(self.phases).output, self.classes, target)
+            self._score(self.train_means, self.answer(self.prediction_phase(self.phases)), self.classes, target)
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
         every = cast(Any, self.trainer).log_every_n_steps  # 0: never
@@ -223,30 +203,16 @@ class LearningRule(LightningModule, ABC):
         """Settles, moves every weight by its local update, and returns the phases, those of the whole batch.
 
         Args:
-            x: input (n × d_0) of this process's share of the batch.
+            x: input (n × shape_0) of this process's share of the batch.
             target: its one-hot target y (n × d_L).
             optimizer: one over :meth:`parameter_groups`.
         """
-        phases = whole_batch(settle_in_pieces(self.settle, x, target))
+        phases = whole_batch(settle_in_pieces(self.settle, x, target, sum(self.network.sizes[1:])))
         for parameter, update in self.local_updates(phases):
             parameter.grad = update.neg_()
         step_optimizer(optimizer)
         self.update_state(phases, optimizer)
         return phases
-
-    @torch.no_grad()
-    def require_finite(self) -> None:
-        """Checks the weights and buffers, at the end of each epoch and before each checkpoint.
-
-        Raises:
-            UserError: one is NaN or infinite: training has diverged.
-        """
-        for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
-            require(
-                bool(tensor.isfinite().all()),
-                f"Training has diverged: {name} is not finite after step {self.step}; lower the learning rates or"
-                " step_size (the callback Guard finds out where it begins).",
-            )
 
     def dynamics(self) -> dict[str, Tensor]:
         """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""
@@ -266,7 +232,7 @@ class LearningRule(LightningModule, ABC):
         self.train_means.reset()
         self.log_dict(means, logger=False)  # for callbacks that monitor them
         self._write(means)
-        self.require_finite()
+        require_finite(self, self.step)
         if self.lr_scheduler_interval == "epoch":
             self._step_scheduler()
 
@@ -288,14 +254,16 @@ class LearningRule(LightningModule, ABC):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Returns ``label``, ``prediction`` and ``confidence`` (the predicted class's probability) of each sample."""
-        x, y = batch
         with torch.no_grad(), self._full_precision():
-            confidence, prediction = self.class_probabilities(evaluate_in_pieces(self, x.flatten(1))).max(1)
-        return {"label": y, "prediction": prediction, "confidence": confidence}
+            confidence, prediction = self.class_probabilities(self._outputs(batch[0])).max(1)
+        return {"label": batch[1], "prediction": prediction, "confidence": confidence}
 
     def one_hot(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """Returns the one-hot target (n × d_L) of the classes y (n)."""
-        return F.one_hot(y, self.layer_sizes[-1]).to(dtype)
+        return F.one_hot(y, self.network.sizes[-1]).to(dtype)
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        return evaluate_in_pieces(self, self.network.as_input(images), sum(self.network.sizes[1:]))
 
     def _write(self, scalars: Mapping[str, Tensor]) -> None:
         """Writes scalars to the loggers at once.
@@ -306,11 +274,9 @@ class LearningRule(LightningModule, ABC):
             logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
 
     def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, y = batch
-        x = x.flatten(1)
         with torch.no_grad(), self._full_precision():
-            output = evaluate_in_pieces(self, x)
-            self._score(means, output, y, self.one_hot(y, x.dtype))
+            output = self._outputs(batch[0])
+            self._score(means, output, batch[1], self.one_hot(batch[1], output.dtype))
             return output.argmax(1)
 
     def _score(self, means: EpochMeans, output: Tensor, y: Tensor, target: Tensor) -> None:
@@ -338,95 +304,17 @@ class LearningRule(LightningModule, ABC):
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
 
     def configure_callbacks(self) -> list[Callback]:
-        """Returns the callbacks that make resume exact and changed rates effective, wherever the rule is trained."""
-        return self._resume_callbacks
-
-    def setup(self, stage: str) -> None:
-        """Checks that the data fit the network, and that the rules hold in the precision and with several processes.
-
-        Raises:
-            UserError: the input or output size is not the data's, the precision is below float32, or several processes
-                share more than the batch.
-        """
-        strategy = self.trainer.strategy
-        splits_batch = isinstance(strategy, DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
-        if self.trainer.world_size > 1 and not splits_batch:
-            raise UserError(
-                f"the strategy {type(strategy).__name__} splits the network or its optimizer over the processes: use"
-                " --trainer.strategy ddp, which splits the batch."
-            )
-        if self.trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
-            raise UserError(
-                f"precision is {self.trainer.precision}: small updates vanish in its range, and there is no loss whose"
-                " scaling could save them, so choose 32-true, 64-true or bf16-mixed."
-            )
-        for module in self.modules():
-            if isinstance(module, Dense):
-                module.product_dtype = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None
-        if self.trainer.precision == "64-true":
-            self.double()  # Trainer would only after it has loaded the checkpoint, rounded to float32
-        data = getattr(self.trainer, "datamodule", None)
-        for size, name, what in (
-            (self.layer_sizes[0], "input_size", "values a sample"),
-            (self.layer_sizes[-1], "num_classes", "classes"),
-        ):
-            expected = getattr(data, name, size)
-            if size != expected:
-                place = "first" if name == "input_size" else "last"
-                raise UserError(
-                    f"layer_sizes is {self.layer_sizes}, but {type(data).__name__} has {expected} {what}: set the"
-                    f" {place} size to {expected}."
-                )
-
-    def on_fit_start(self) -> None:
-        """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's.
-
-        Raises:
-            UserError: an interval between validations is 0, by which Trainer would divide.
-        """
-        for name in ("val_check_interval", "check_val_every_n_epoch"):
-            require(getattr(self.trainer, name) != 0, f"{name} is 0: give another interval, or leave it out.")
-        given = run_seed()
-        if given is not None:
-            self.seed = given
-        elif self.trainer.ckpt_path is None:
-            self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        """Returns the callbacks that check a run, make resume exact and changed rates effective, wherever it trains."""
+        return self._callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the rule's name and seed to the checkpoint, once all that was logged before it is on disk.
-
-        Raises:
-            UserError: training has diverged; the checkpoint before stays.
-        """
-        self.require_finite()
-        for logger in self.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.flush()
-        checkpoint["learning_rule"] = {"name": type(self).__name__, "seed": self.seed}
+        """Adds the rule's name and seed to the checkpoint (:func:`bioplausible.resume.rule_in_checkpoint.note_rule`)."""
+        require_finite(self, self.step)
+        note_rule(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Checks that the checkpoint is one of this rule and network, and takes its seed.
-
-        Raises:
-            UserError: it is another rule's, or another network's.
-        """
-        saved = checkpoint.get("learning_rule", {})
-        name = saved.get("name")
-        if name != type(self).__name__:
-            raise UserError(
-                f"The checkpoint was written by {name or 'something that is no learning rule'}, not by"
-                f" {type(self).__name__}: give a checkpoint of {type(self).__name__}, or train {name or 'anew'}."
-            )
-        mine, theirs = self.state_dict(), checkpoint["state_dict"]
-        for key in sorted(mine.keys() | theirs.keys()):
-            a, b = mine.get(key), theirs.get(key)
-            if a is None or b is None or a.shape != b.shape:
-                there, here = ("nothing" if t is None else f"shape {tuple(t.shape)}" for t in (b, a))
-                raise UserError(
-                    f"The checkpoint has {there} for {key}, the network {here}: use the layer_sizes and options that"
-                    " the checkpoint was trained with."
-                )
-        self.seed = saved["seed"]
+        """Checks that the checkpoint is one of this rule and network, and takes its seed."""
+        self.seed = require_same_rule(self, checkpoint)
 
     # -------------------------------------------------------------------------------------------------------- internals
 
@@ -441,15 +329,5 @@ class LearningRule(LightningModule, ABC):
 
     def _step_scheduler(self) -> None:
         scheduler = self.lr_schedulers()
-        if isinstance(scheduler, ReduceLROnPlateau):
-            monitor = getattr(scheduler, "monitor", "train/loss")  # Lightning's subclass names what it monitors
-            value = self.trainer.callback_metrics.get(monitor)
-            if value is None:
-                known = ", ".join(self.trainer.callback_metrics) or "nothing is yet"
-                raise UserError(
-                    f"ReduceLROnPlateau monitors {monitor}, which is not logged at step {self.step} ({known}): choose"
-                    " another, with lr_scheduler_interval epoch for a mean over an epoch."
-                )
-            step_scheduler(scheduler, value)
-        elif scheduler is not None:
-            step_scheduler(cast(Any, scheduler))
+        if scheduler is not None:
+            step_scheduler(cast(Any, scheduler), self.trainer.callback_metrics, self.step)

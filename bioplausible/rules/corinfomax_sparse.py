@@ -1,15 +1,13 @@
 """CorInfoMax with sparse layers (Bozkurt, Pehlevan & Erdogan, NeurIPS 2023, appendix)."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import StepSizeRule
 from bioplausible.rules.corinfomax import CorInfoMax
+from bioplausible.rules.neurons import Neurons, SparseNeurons
 from bioplausible.training.phase import Phase
 
 
@@ -23,9 +21,11 @@ class CorInfoMaxSparse(CorInfoMax):
         p_k ← p_k + η_q,k ( Σ_i r_k,i − 1 + q_k − p_k );    q_k ← max(p_k, 0)
 
     q = 0 at the start of the free phase and is carried from phase to phase; p restarts at q. Learning is CorInfoMax's.
+    On images there is one q for each position, and the sum is over its channels: they compete where they see the same
+    patch.
 
     Args:
-        layer_sizes: d_0 … d_L.
+        layer_sizes: d_0 … d_L of a dense network.
         dual_step_sizes: η_q,k of each sparse layer, by its number 1 … L, for example ``{1: 1.0e-6, 2: 0.01}``; layers
             that are not listed are those of CorInfoMax.
         leak: g ≥ 0, weight of the Hopfield term.
@@ -39,12 +39,10 @@ class CorInfoMaxSparse(CorInfoMax):
         UserError: an argument is outside its range.
     """
 
-    recorded_as = "corinfomax_sparse"
-
     def __init__(
         self,
-        layer_sizes: list[int],
-        dual_step_sizes: dict[int, float],
+        layer_sizes: list[int] | None = None,
+        dual_step_sizes: dict[int, float] | None = None,
         leak: float = 0.2,
         free_steps: int = 20,
         step_size: float = 0.045,
@@ -61,7 +59,9 @@ class CorInfoMaxSparse(CorInfoMax):
             feedback_learning_rates=feedback_learning_rates,
             **options,
         )
-        L = len(layer_sizes) - 1
+        L = self.network.L
+        require(dual_step_sizes is not None, "dual_step_sizes is missing: give η_q by layer, for example {1: 0.01}.")
+        dual_step_sizes = dual_step_sizes or {}
         require(
             all(1 <= k <= L for k in dual_step_sizes),
             f"dual_step_sizes names the layers {sorted(dual_step_sizes)}: they are numbered 1 … {L}.",
@@ -72,32 +72,15 @@ class CorInfoMaxSparse(CorInfoMax):
         )
         self.dual_step_sizes = dict(sorted(dual_step_sizes.items()))
 
-    def inhibition(self, start: Phase) -> dict[int, tuple[Tensor, Tensor]]:
-        """Returns (q_k, p_k) of each sparse layer, each (n × 1), where a phase starts: both the q_k reached."""
-        x = start.activity[0]
-        carried = start.internal.get("q") or [x.new_zeros(len(x), 1) for _ in self.dual_step_sizes]
-        return {k: (q.clone(), q.clone()) for k, q in zip(self.dual_step_sizes, carried, strict=True)}
-
-    def carried(self, inhibition: dict[int, tuple[Tensor, Tensor]]) -> dict[str, list[Tensor]]:
-        """Returns the q_k that a phase reached."""
-        return {"q": [q for q, _ in inhibition.values()]}
+    def neurons(self, start: Phase) -> list[Neurons]:
+        """Returns clipped neurons, and in the sparse layers those whose inhibition starts at the q_k reached."""
+        neurons = super().neurons(start)
+        layers = [(k, start.activity[k]) for k in self.dual_step_sizes]
+        reached = start.internal.get("dual") or [r.new_zeros(len(r), 1, *r.shape[2:]) for _, r in layers]
+        for (k, _), q in zip(layers, reached, strict=True):
+            neurons[k - 1] = SparseNeurons(q, self.dual_step_sizes[k])
+        return neurons
 
     def activation_of(self, k: int, u: Tensor) -> Tensor:
         """Returns max(u, 0) in a sparse layer."""
         return u.clamp(min=0) if k in self.dual_step_sizes else super().activation_of(k, u)
-
-    def fire_(self, k: int, u: Tensor, r: Tensor, inhibition: dict[int, tuple[Tensor, Tensor]]) -> None:
-        """Sets r_k = max(u_k, 0) and updates p_k and q_k in a sparse layer, in place."""
-        if k not in inhibition:
-            super().fire_(k, u, r, inhibition)
-            return
-        torch.clamp(u, min=0, out=r)
-        q, p = inhibition[k]
-        p.lerp_(r.sum(1, keepdim=True).sub_(1).add_(q), self.dual_step_sizes[k])
-        torch.clamp(p, min=0, out=q)
-
-    @classmethod
-    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters."""
-        sizes = {k: meta["sparsity_lr"][k - 1] for k in meta["sparse_layers"]}
-        return super().from_recording({**meta, "dual_step_sizes": sizes})

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from bioplausible.functional import published_error_term, regularized_logdet, update_correlation_
-from bioplausible.network import Dense
+from bioplausible.functional import published_error_term, regularized_logdet, rows, update_correlation_
+from bioplausible.network import Network
 
 
 class CorrelativeInformation(nn.Module):
@@ -18,30 +18,33 @@ class CorrelativeInformation(nn.Module):
         forward:   R_e ← λ R_e + (1 − λ) ⟨e e⟩  with e = r_k − W_k r_{k−1},  information about R = R_k      k = 1 … L
         backward:  R_e ← λ R_e + (1 − λ) ⟨e e⟩  with e = r_{k−1} − V_k r_k,  information about R = R_{k−1}  k = 2 … L
 
+    On images W_k r_{k−1} and V_k r_k are sums over the connections into and out of a layer, R is channel × channel, and
+    ⟨·⟩ the mean over positions too: the information is that of one position, P_k times as much that of the layer.
+
     Args:
-        sizes: d_1 … d_L.
+        channels: of the layers 0 … L, d_k where they are flat.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        for k, d in enumerate(sizes, start=1):
+        for k, d in enumerate(channels[1:], start=1):
             self.register_buffer(f"state_{k}", torch.eye(d))
             self.register_buffer(f"forward_error_{k}", torch.eye(d))
-        for k, d in enumerate(sizes[:-1], start=2):
+        for k, d in enumerate(channels[1:-1], start=2):
             self.register_buffer(f"backward_error_{k}", torch.eye(d))
 
     def of_state(self, k: int) -> Tensor:
         """Returns R_k (d_k × d_k)."""
         return self.get_buffer(f"state_{k}")
 
-    def learn_(self, activity: list[Tensor], connections: Sequence[Dense], forgetting_factor: float) -> None:
-        """Updates all estimates from the states r_0 … r_L of a batch, each (n × d_k)."""
+    def learn_(self, activity: list[Tensor], network: Network, forgetting_factor: float) -> None:
+        """Updates all estimates from the states r_0 … r_L of a batch, each (n × shape_k)."""
         for k, r in enumerate(activity[1:], start=1):
-            update_correlation_(self.of_state(k), r, forgetting_factor)
-        for name, _, error in self._errors(activity, connections):
-            update_correlation_(self.get_buffer(name), error, forgetting_factor)
+            update_correlation_(self.of_state(k), rows(r), forgetting_factor)
+        for name, _, error in prediction_errors(activity, network):
+            update_correlation_(self.get_buffer(name), rows(error), forgetting_factor)
 
-    def information(self, activity: list[Tensor], connections: Sequence[Dense], epsilon: float) -> dict[str, Tensor]:
+    def information(self, activity: list[Tensor], network: Network, epsilon: float) -> dict[str, Tensor]:
         """Returns the information in nats by ``forward_layer_k`` and ``backward_layer_k``, by two definitions.
 
         Under these names is the paper's (:func:`bioplausible.functional.correlative_information`); with ``published_``
@@ -49,23 +52,28 @@ class CorrelativeInformation(nn.Module):
         are those of the states given.
 
         Args:
-            activity: r_0 … r_L of a batch, each (n × d_k).
-            connections: W_1 and V_1 … W_L and V_L.
+            activity: r_0 … r_L of a batch, each (n × shape_k).
+            network: whose W and V predict.
             epsilon: ε.
         """
         # each layer's is part of up to four informations
         of_state = {k: regularized_logdet(self.of_state(k), epsilon) for k in range(1, len(activity))}
         information = {}
-        for name, predicted, error in self._errors(activity, connections):
+        for name, predicted, error in prediction_errors(activity, network):
             key, of_error = name.replace("_error_", "_layer_"), regularized_logdet(self.get_buffer(name), epsilon)
             information[key] = (of_state[predicted] - of_error) / 2
-            information[f"published_{key}"] = of_state[predicted] - published_error_term(error, epsilon)
+            information[f"published_{key}"] = of_state[predicted] - published_error_term(rows(error), epsilon)
         return information
 
-    def _errors(self, activity: list[Tensor], connections: Sequence[Dense]) -> Iterator[tuple[str, int, Tensor]]:
-        """Yields each direction's error by its buffer's name, with the number of the predicted layer."""
-        for k in range(1, len(activity)):
-            pre, post = activity[k - 1], activity[k]
-            yield f"forward_error_{k}", k, post - connections[k - 1].feedforward(pre)
-            if k > 1:
-                yield f"backward_error_{k}", k - 1, pre - connections[k - 1].feedback(post)
+
+def prediction_errors(activity: Sequence[Tensor], network: Network) -> Iterator[tuple[str, int, Tensor]]:
+    """Yields each direction's error by its name, ``forward_error_k`` or ``backward_error_k``, and the predicted layer.
+
+    Args:
+        activity: r_0 … r_L, each (n × shape_k).
+        network: whose W and V predict.
+    """
+    for k in range(1, len(activity)):
+        yield f"forward_error_{k}", k, activity[k] - network.drive(k, activity)
+        if k > 1:
+            yield f"backward_error_{k}", k - 1, activity[k - 1] - network.feedback(k - 1, activity, at=activity)

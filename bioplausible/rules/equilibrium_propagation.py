@@ -1,31 +1,32 @@
 """Equilibrium propagation (Scellier & Bengio 2017)."""
 
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
-from typing_extensions import Self
+from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import hopfield_energy, silence
-from bioplausible.network import Dense
+from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
+from bioplausible.network import Clamped, Initialization
 from bioplausible.rules.base import LearningRule
-from bioplausible.rules.network import clip, feedforward_network, weights_and_biases
-from bioplausible.rules.options import per_layer, rate, require_steps
+from bioplausible.rules.options import group, per_layer, require_beta, require_choice, require_steps
+from bioplausible.training.data_parallel import processes
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
+
+Cost = Literal["squared_error", "cross_entropy"]
 
 
 class EquilibriumPropagation(LearningRule):
     r"""Equilibrium propagation in a layered Hopfield network.
 
-    The activities descend the energy (with the cost's full weight, no ½)::
+    The activities descend the energy, with C the cost at its full weight (no ½), here the squared error::
 
-        Φ = ½ Σ_k ‖r_k‖² − Σ_k r_kᵀ (W_k r_{k−1} + b_k) + β ‖r_L − y‖²
-        r_k ← min(max(r_k − η ∂Φ/∂r_k, 0), 1)          all layers at once
+        Φ = ½ Σ_k ‖r_k‖² − Σ_k r_k · (W_k r_{k−1} + b_k) + β C,     C = ‖r_L − y‖²
+        r_k ← f( r_k − η ∂Φ/∂r_k ),  f(u) = min(max(u, 0), 1)          all layers at once
         −∂Φ/∂r_k = W_k r_{k−1} + b_k + W_{k+1}ᵀ r_{k+1} − r_k,   at the output −2β (r_L − y) in place of the feedback
 
     first without the target (*free*, β = 0, from r = 0), then with it (*nudged*, from the free state). With s the
@@ -33,183 +34,336 @@ class EquilibriumPropagation(LearningRule):
 
         ΔW_k ∝ ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ ) / s,     Δb_k ∝ mean(r_k⁺ − r_k⁻) / s
 
-    which tends to −∂C/∂W_k of C = mean ‖r_L − y‖² at the free equilibrium as β → 0 (Scellier & Bengio 2017, theorem 1).
-    ``symmetric_nudge`` contrasts +β with −β: its error is of order β² instead of β (Laborieux et al. 2021).
+    which tends to −∂C/∂W_k at the free equilibrium as β → 0 (Scellier & Bengio 2017, theorem 1). ``three_phase``
+    contrasts +β with −β: its error is of order β² instead of β (Laborieux et al. 2021).
+
+    On images W_k r is Q(W_k * r), W_kᵀ r its adjoint through the winners of the same moment, and ⟨r r⟩ sums over
+    positions (Laborieux et al. 2021; their settings in these units: where f is clip(u/2), W and b halved, β/4 and
+    rates/8 with the squared error, β/2 and rates/4 with cross entropy; where f is clip(u), β/2 and rates/2 with the
+    squared error; step size 1).
+
+    Variants: ``loss: cross_entropy`` nudges a linear output by −β (softmax(r_L) − y), or, with ``readout``, takes the
+    output out of the dynamics: π = softmax(W_L r_{L−1} + b_L) nudges r_{L−1} by −β W_Lᵀ (π − y), and W_L learns from
+    −⟨(π − y) r_{L−1}⟩ in the nudged phases. ``feedback: learned`` replaces W_kᵀ by V_kᵀ (Laborieux et al. 2021,
+    section 3.4), whose winners of max pooling are V's own; with r° the free state, V and W then learn from::
+
+        separate:  ΔW_k ∝ ⟨(r_k⁺ − r_k⁻) r°_{k−1}⟩ / s,    ΔV_k ∝ ( ⟨r°_k r_{k−1}⁺⟩ − ⟨r°_k r_{k−1}⁻⟩ ) / s
+        same:      ΔW_k = ΔV_k = ½ (D_k^W + D_k^V),  D^W the contrast of the first form, D^V the same with V's winners
 
     Args:
-        layer_sizes: d_0 … d_L.
-        beta: β ≠ 0, strength of the nudge.
-        random_beta_sign: whether β takes a random sign each batch, as in every published run.
-        symmetric_nudge: whether a phase with −β, also from the free state, replaces the free phase in the contrast.
+        layer_sizes: d_0 … d_L of a dense network.
+        network: in its place, the input's shape and one entry a layer.
+        beta: β ≠ 0, strength of the nudge; a negative one is the published "negative" estimator.
+        random_beta_sign: whether β takes a random sign each batch, as in every published run of the dense code.
+        three_phase: whether a phase with −β, also from the free state, replaces the free phase in the contrast.
+        relax_free_again: whether, without a third phase, the free state that is contrasted has gone on to relax as many
+            iterations as the nudged one (Scellier et al. 2023).
         free_steps: iterations of the free phase.
         nudged_steps: iterations of each nudged phase.
         evaluation_steps: iterations of the free phase outside training; None: as many as in training.
         step_size: η.
         evaluation_step_size: η outside training; None: the same.
+        update_order: whether all layers move at once (``synchronous``), or layers 1, 3, 5 … and then 2, 4 …
+            (``asynchronous``, Scellier et al. 2023).
+        persistent_states: whether a free phase of training starts where the last batch's last phase ended, where that
+            had as many samples (Scellier et al. 2023), instead of from r = 0.
+        hold_output: whether the nudged phases hold the output at r_L° − β (r_L° − y), with r° the free state, instead of
+            pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
+        activation_function: f of the hidden layers (:func:`bioplausible.functional.state_activation`).
+        output_activation: f of the output.
+        loss: C.
+        readout: whether the output is read out of the last state, outside of the dynamics.
+        feedback: whether feedback is ``tied`` to Wᵀ, or through ``learned`` weights V of its own.
+        feedback_update: how W and V learn where they differ.
+        initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
         learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
+        feedback_learning_rates: rate of V_k, one number or one per layer 2 … L; None: the optimizer's own.
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
 
     Raises:
-        UserError: an argument is outside its range, or a list of rates has the wrong length.
+        UserError: an argument is outside its range, a list of rates has the wrong length, or options exclude each
+            other.
     """
-
-    recorded_as = "ep"
 
     def __init__(
         self,
-        layer_sizes: list[int],
+        layer_sizes: list[int] | None = None,
         beta: float = 1.0,
         random_beta_sign: bool = True,
-        symmetric_nudge: bool = False,
+        three_phase: bool = False,
+        relax_free_again: bool = False,
         free_steps: int = 20,
         nudged_steps: int = 4,
         evaluation_steps: int | None = None,
         step_size: float = 0.5,
         evaluation_step_size: float | None = None,
+        update_order: Literal["synchronous", "asynchronous"] = "synchronous",
+        persistent_states: bool = False,
+        hold_output: bool = False,
+        activation_function: StateActivationName = "clip",
+        output_activation: StateActivationName = "clip",
+        loss: Cost = "squared_error",
+        readout: bool = False,
+        feedback: Literal["tied", "learned"] = "tied",
+        feedback_update: Literal["separate", "same"] = "separate",
+        initialization: Initialization = "xavier",
         learning_rates: float | list[float] | None = 0.05,
+        feedback_learning_rates: float | list[float] | None = 0.05,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        network: list[Any] | None = None,
     ) -> None:
-        super().__init__(layer_sizes, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
         self.free_steps = free_steps
         self.nudged_steps = nudged_steps
         self.evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
         self.step_size = step_size
         self.evaluation_step_size = step_size if evaluation_step_size is None else evaluation_step_size
-        require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
+        require_beta(beta)
         for name in ("free_steps", "nudged_steps", "evaluation_steps"):
             require_steps(name, getattr(self, name))
         for name in ("step_size", "evaluation_step_size"):
             size = getattr(self, name)
             require(size > 0, f"{name} is {size}: it must be positive.")
+        require_choice("update_order", update_order, ("synchronous", "asynchronous"))
+        require_choice("loss", loss, ("squared_error", "cross_entropy"))
+        require_choice("feedback", feedback, ("tied", "learned"))
+        require_choice("feedback_update", feedback_update, ("separate", "same"))
+        require(not readout or loss == "cross_entropy", "readout needs loss: cross_entropy, whose softmax it is.")
+        require(
+            loss != "cross_entropy" or readout or output_activation == "linear",
+            f"output_activation is {output_activation}: cross entropy takes the softmax of the output, so choose"
+            " linear, or readout: true.",
+        )
         self.beta = beta
         self.random_beta_sign = random_beta_sign
-        self.symmetric_nudge = symmetric_nudge
-        self.learning_rates = per_layer("learning_rates", learning_rates, len(layer_sizes) - 1, 1)
-        # a ModuleList registers them; for the type checker it is the list of what is in it
-        self.connections = cast(list[Dense], nn.ModuleList(Dense(pre, post) for pre, post in pairwise(layer_sizes)))
+        self.three_phase = three_phase
+        self.relax_free_again = relax_free_again
+        self.persistent_states = persistent_states
+        self.hold_output = hold_output
+        self.loss = loss
+        self.readout = readout
+        self.feedback_update = feedback_update
+        self.network = self.build_network(feedback=feedback, initialization=initialization)
+        L = self.network.L
+        self.top = L - 1 if readout else L
+        """The last layer that settles."""
+        require(
+            not readout or (self.top >= 1 and all(c.pre == L - 1 for c in self.network.into(L))),
+            "readout reads the last hidden layer alone: give the network one, and the output no skip.",
+        )
+        require(not (readout and hold_output), "hold_output needs an output that settles: leave out readout.")
+        for connection in self.network.connections:
+            connection.winners_of = "feedforward" if connection.is_tied else "feedback"
+        self.f = [state_activation(activation_function)] * L + [state_activation(output_activation)]
+        for size in (step_size, self.evaluation_step_size):
+            require(
+                size == 1 or all(f.projects for f in self.f[: self.top + 1]),
+                f"step_size is {size}: with the activation sigmoid only 1 leads to a fixed point r = f(u).",
+            )
+        layers = list(range(1, self.top + 1))
+        self.order = [layers] if update_order == "synchronous" else [o for o in (layers[::2], layers[1::2]) if o]
+        """The layers that move at once, in the order in which they do."""
+        self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)
+        self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
+        self._persisted: list[Tensor] = []
+        self._carried: list[Tensor] = []
 
     # ----------------------------------------------------------------------------------------------- network dynamics
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the output r_L (n × d_L) after the free phase of an evaluation, for the input x (n × d_0)."""
+        """Returns the output (n × d_L) after the free phase of an evaluation, for the input x (n × shape_0)."""
         return self.activity(x)[-1]
 
     def activity(self, x: Tensor) -> list[Tensor]:
-        """Returns r_0 … r_L after the free phase of an evaluation, for the input x (n × d_0)."""
-        return self.relax(self.at_rest(x), self.evaluation_steps, self.evaluation_step_size).activity
+        """Returns r_0 … r_L after the free phase of an evaluation, with a readout's scores for r_L."""
+        network = self.clamp(x)
+        free = self.relax(network, Phase(network.rest()), self.evaluation_steps, self.evaluation_step_size)
+        return [*free.activity[: self.network.L], self.answer(free)]
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Returns the phases ``free``, ``nudged`` and, where asked for, ``antinudged``."""
+        """Returns the phases ``free``, ``nudged``, and ``antinudged`` or ``free_again`` where asked for."""
         beta = self.beta * (random_sign(self.seed, self.step) if self.random_beta_sign else 1)
-        free = self.relax(self.at_rest(x), self.free_steps, self.step_size)
-        phases = {"free": free, "nudged": self.relax(free, self.nudged_steps, self.step_size, target, beta)}
-        if self.symmetric_nudge:
-            phases["antinudged"] = self.relax(free, self.nudged_steps, self.step_size, target, -beta)
+        network, η, T = self.clamp(x), self.step_size, self.nudged_steps
+        free = self.relax(network, self.start(network), self.free_steps, η)
+        phases = {"free": free, "nudged": self.relax(network, free, T, η, target, beta)}
+        if self.three_phase:
+            phases["antinudged"] = self.relax(network, free, T, η, target, -beta)
+        elif self.relax_free_again:
+            phases["free_again"] = self.relax(network, free, T, η, target, 0.0)
         return phases
 
     @torch.no_grad()
-    def at_rest(self, x: Tensor) -> Phase:
-        """Returns the state r = 0 for the input x (n × d_0), with what x drives into the first layer, W_1 x + b_1."""
-        at_rest = [silence(x, d) for d in self.layer_sizes[1:]]
-        drive = {"W_1 x": [self.connections[0].feedforward(x)]}
-        return Phase([x, *at_rest], internal=drive, constants=self.constants())
-
-    def constants(self) -> dict[str, list[Tensor]]:
-        """Returns what else does not change while the network settles, by name."""
-        return {}
-
-    @torch.no_grad()
-    def relax(self, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: float = 0.0) -> Phase:
+    def relax(
+        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: float = 0.0
+    ) -> Phase:
         """Descends the energy from a state and returns the state that is reached.
 
         Args:
+            network: with the input clamped.
             start: where to start.
             steps: number of iterations.
             η: step size.
-            target: one-hot target y (n × d_L); unused in a free phase.
+            target: one-hot target y (n × d_L); None in the free phase.
             beta: strength of the nudge.
         """
-        W = [connection.wires() for connection in self.connections]
-        L = len(W)
-        constant = [cast(Tensor, connection.bias) for connection in self.connections]
-        constant[0] = start.internal["W_1 x"][0]  # the input does not change while the network settles
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
-        r_next = [r[0], *(torch.empty_like(a) for a in r[1:])]
+        new = [r[0], *(torch.empty_like(a) for a in r[1:])]
+        order = self.order
+        if self.hold_output and target is not None:
+            r[-1].lerp_(target, beta)
+            new[-1].copy_(r[-1])
+            order = [[k for k in layers if k != self.top] for layers in order]
+        network.find_winners(r)
         if self.watch is not None:
             self.watch(0, r, 0.0)
         for t in range(steps):
-            for k in range(1, L + 1):
-                # r_k + η ( b_k + W_k r_{k−1} + W_{k+1}ᵀ r_{k+1} − r_k ), its terms added to the new state one by one
-                new = torch.lerp(r[k], constant[k - 1], η, out=r_next[k])
-                if k > 1:
-                    W[k - 1].add_feedforward_(new, r[k - 1], η)
-                if k < L:
-                    W[k].add_feedback_(new, r[k + 1], η)
-                    self.inhibit_(k, new, r[k], η, start)
-                elif target is not None:
-                    new.sub_(r[L], alpha=2 * beta * η).add_(target, alpha=2 * beta * η)
-                new.clamp_(0, 1)
-            r, r_next = r_next, r
+            for layers in order:
+                for k in layers:  # the terms of r_k + η ( b_k + W_k r_{k−1} + W_{k+1}ᵀ r_{k+1} − r_k ), one by one
+                    torch.lerp(r[k], network.constant_of(k), η, out=new[k])
+                    network.add_drive_(k, new[k], r, η)
+                for k in layers:
+                    network.add_feedback_(k, new[k], r, r, η)
+                    network.add_lateral_(k, new[k], r, -η)
+                    if k == self.top and target is not None:
+                        self.nudge_(new[k], r[k], target, η * beta)
+                    self.f[k].function(new[k], out=new[k])
+                for k in layers:
+                    r[k], new[k] = new[k], r[k]
             if self.watch is not None:
                 self.watch(t + 1, r, η)
-        return Phase(r, beta, r_next[1:], η, start.internal, start.constants)
+        internal = {} if target is None or not self.readout else {"target": [target]}
+        return Phase(r, beta, new[1:], η, internal)
 
-    def inhibit_(self, k: int, voltage: Tensor, activity: Tensor, η: float, start: Phase) -> None:
-        """Subtracts η times a hidden layer's lateral inhibition from its voltage, in place: none here."""
+    def nudge_(self, voltage: Tensor, r: Tensor, target: Tensor, rate: float) -> None:
+        """Subtracts rate · ∂C/∂r, the cost's gradient by the last state r, from the voltage, in place."""
+        if self.loss == "squared_error":
+            voltage.sub_(r, alpha=2 * rate).add_(target, alpha=2 * rate)
+        elif self.readout:
+            (top,) = self.network.into(self.network.L)
+            voltage.sub_(top.adjoint(top.feedforward(r).softmax(1) - target, r), alpha=rate)
+        else:
+            voltage.sub_(r.softmax(1) - target, alpha=rate)
 
-    def energy(self, phase: Phase, target: Tensor) -> Tensor:
-        """Returns the energy Φ of each sample (n) at a phase's end."""
+    def clamp(self, x: Tensor) -> Clamped:
+        """Returns the layers that settle, with the input held at x (n × shape_0)."""
+        return self.network.clamp(x, self.top)
+
+    def start(self, network: Clamped) -> Phase:
+        """Returns where a free phase of training starts: at rest, or where the last batch ended."""
+        n = len(network.x)
+        if not self._carried:
+            return Phase(network.rest())
+        start = Phase([network.x, *(a[:n] for a in self._carried)])
+        self._carried = [a[n:] for a in self._carried]
+        return start
+
+    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
+        """Settles and learns; keeps the states where they persist.
+
+        Raises:
+            UserError: states persist and several processes train, whose shares of a batch change.
+        """
+        if not self.persistent_states:
+            return super().learn(x, target, optimizer)
+        require(processes() == 1, "persistent_states needs one process: each has other samples in the next batch.")
+        same_size = bool(self._persisted) and len(self._persisted[0]) == len(x)
+        self._carried = [a.to(x) for a in self._persisted] if same_size else []
+        phases = super().learn(x, target, optimizer)
+        self._carried, self._persisted = [], phases["nudged"].activity[1:]
+        return phases
+
+    def answer(self, phase: Phase) -> Tensor:
+        """Returns r_L (n × d_L), or the readout's scores W_L r_{L−1} + b_L."""
+        return self.network.drive(self.network.L, phase.activity) if self.readout else phase.output
+
+    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
+        """Returns the energy Φ of each sample (n) at a phase's end; None with V of its own, for then there is none."""
+        r, layers = phase.activity, range(1, self.top + 1)
+        if not all(c.is_tied for c in self.network.weighted):
+            return None
+        laterals = self.network.laterals
         return hopfield_energy(
-            phase.activity,
-            [c.weight for c in self.connections],
-            [cast(Tensor, c.bias) for c in self.connections],
-            target=target,
-            beta=phase.nudge,
+            r[1:],
+            [self.network.drive(k, r) for k in layers],
+            [self.f[k].potential for k in layers],
+            [laterals[k](r[k]) if k in laterals else None for k in layers],
+            phase.beta * self.sample_losses(self.answer(phase), target),
         )
 
     def feedforward_output(self, x: Tensor) -> Tensor:
-        """Returns r_L of r_k = min(max(W_k r_{k−1} + b_k, 0), 1)."""
-        return feedforward_network(x, self.connections, lambda k, u: clip(u))
+        """Returns the output of r_k = f(W_k r_{k−1} + b_k)."""
+        r = [x]
+        for k in range(1, self.top + 1):
+            r.append(self.f[k].function(self.network.drive(k, r)))
+        return self.answer(Phase(r))
 
     # -------------------------------------------------------------------------------------------------------- learning
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s and b_k with mean(r_k⁺ − r_k⁻)/s."""
-        plus, minus = phases["nudged"], phases.get("antinudged", phases["free"])
-        s = plus.nudge - minus.nudge
-        for k, connection in enumerate(self.connections, start=1):
-            pre_plus, post_plus = plus.activity[k - 1], plus.activity[k]
-            pre_minus, post_minus = minus.activity[k - 1], minus.activity[k]
-            difference = (post_plus - post_minus) / s
-            if k == 1:  # both phases see the same x
-                update = connection.correlate(difference, pre_plus)
+        """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k (see the class)."""
+        free, plus = phases["free"].activity, phases["nudged"].activity
+        contrasted = phases.get("antinudged") or phases.get("free_again") or phases["free"]
+        minus, s = contrasted.activity, phases["nudged"].beta - contrasted.beta
+        for c in self.network.connections:
+            if c.post > self.top:
+                continue
+            j, k = c.pre, c.post
+            difference = (plus[k] - minus[k]) / s
+            if c.bias is not None:
+                yield c.bias, c.bias_update(difference)
+            if c.weight is None:
+                continue
+            both = (plus[k] / s, plus[j]), (minus[k] / s, minus[j])
+            if j == 0:  # both phases see the same x
+                yield c.weight, c.correlate(difference, plus[j])
+            elif c.is_tied:
+                yield c.weight, c.contrast(*both)
+            elif self.feedback_update == "same":
+                update = (c.contrast(*both) + c.contrast(*both, by="feedback")) / 2
+                yield c.weight, update
+                yield c.feedback_weight, update.clone()
             else:
-                update = connection.contrast(post_plus / s, pre_plus, post_minus / s, pre_minus)
-            yield connection.weight, update
-            yield cast(Tensor, connection.bias), difference.mean(0)
+                yield c.weight, c.correlate(difference, free[j])
+                yield c.feedback_weight, c.contrast((free[k] / s, plus[j]), (free[k] / s, minus[j]), by="feedback")
+        if self.readout:
+            yield from self.readout_updates([p for name, p in phases.items() if name in ("nudged", "antinudged")])
+
+    def readout_updates(self, nudged: list[Phase]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields W_L with −⟨(π − y) r_{L−1}⟩ and b_L with −mean(π − y), the mean of the nudged phases."""
+        (top,) = self.network.into(self.network.L)
+        errors = [(p.internal["target"][0] - self.answer(p).softmax(1)) / len(nudged) for p in nudged]
+        parts = [(top.correlate(e, p.output), top.bias_update(e)) for e, p in zip(errors, nudged, strict=True)]
+        yield cast(Tensor, top.weight), torch.stack([weight for weight, _ in parts]).sum(0)
+        yield cast(Tensor, top.bias), torch.stack([bias for _, bias in parts]).sum(0)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns one group for each W_k and b_k, named ``layer_k``."""
-        return [
-            {"name": f"layer_{k}", "params": [c.weight, c.bias], **rate(lr)}
-            for k, (c, lr) in enumerate(zip(self.connections, self.learning_rates, strict=True), start=1)
-        ]
+        """Returns one group for each W_k and b_k, named ``layer_k``, and one for each V_k, named ``feedback_k``."""
+        connections = self.network.connections
+        groups = group("layer", connections, self.learning_rates, "feedforward")
+        if not all(c.is_tied for c in self.network.weighted):
+            groups += group("feedback", connections, self.feedback_learning_rates, "feedback", first=2)
+        return groups
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Returns the cost of each sample (n): ‖r_L − y‖²."""
+        """Returns the cost C of each sample (n)."""
+        if self.loss == "cross_entropy":
+            return F.cross_entropy(output, target, reduction="none")
         return (output - target).square().sum(1)
 
-    # ------------------------------------------------------------------------------------------------------ recordings
+    def class_probabilities(self, output: Tensor) -> Tensor:
+        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
+        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
 
-    @classmethod
-    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters."""
-        return super().from_recording({**meta, "random_beta_sign": False})
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the states that persist to the checkpoint."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["persistent_states"] = [a.contiguous() for a in self._persisted]
 
-    def recorded_weights(self) -> dict[str, Tensor]:
-        """Returns W and b by their keys in a recorded trajectory: ``W{i}`` and ``b{i}``."""
-        return weights_and_biases(self.connections)
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the states that persist."""
+        super().on_load_checkpoint(checkpoint)
+        self._persisted = checkpoint.get("persistent_states", [])

@@ -1,49 +1,82 @@
-"""Feedback alignment (Lillicrap, Cownden, Tweed & Akerman 2016)."""
+"""Feedback alignment (Lillicrap, Cownden, Tweed & Akerman 2016) and sign symmetry (Liao, Leibo & Poggio 2016)."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from typing_extensions import Self
 
-from bioplausible.functional import alignment_angle
-from bioplausible.network.dense import Feedback, Initialization
-from bioplausible.rules.backpropagation import Backpropagation, Loss
+from bioplausible.functional import ActivationName
+from bioplausible.network import Initialization
+from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
+from bioplausible.rules.options import require_choice
+from bioplausible.training.phase import Phase
+from bioplausible.training.randomness import generator, mix
+
+FixedFeedback = Literal["fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"]
 
 
-class FeedbackAlignment(Backpropagation):
-    r"""Backpropagation whose errors go down through fixed random matrices V_{k+1} instead of Wᵀ_{k+1}.
+class FeedbackAlignment(FeedforwardRule):
+    r"""Backpropagation whose errors go down through weights V_{k+1} of their own instead of W_{k+1}.
 
-    δ_k = f′(a_k) ⊙ V_{k+1} δ_{k+1};  all else as in backpropagation. V has the shape and initialisation of Wᵀ, never
-    learns, and is saved in checkpoints.
+    δ_k = f′(a_k) ⊙ V_{k+1}ᵀ δ_{k+1};  all else as in backpropagation. V has W's layout and initialization, never
+    learns, and is saved in checkpoints. Its kinds (``feedback``)::
+
+        fixed                   V fixed and random                           (feedback alignment)
+        uniform_sign            V = c_k sign(W_k)                            (uSF)
+        batchwise_random_sign   V = |M_k| ⊙ sign(W_k), M drawn each batch     (brSF)
+        fixed_random_sign       V = |M_k| ⊙ sign(W_k), M fixed                (frSF)
+
+    with the current W, and c_k the standard deviation of W's initialization: √(2/(fan_in + fan_out)) for ``xavier``.
 
     Args:
-        layer_sizes: d_0 … d_L.
+        layer_sizes: d_0 … d_L of a dense network.
         loss: the cost whose error is sent down.
-        options: the other arguments of :class:`bioplausible.Backpropagation`.
+        feedback: the kind of V.
+        activation_function: f of the hidden layers.
+        output_activation: f of the output; cross entropy takes the softmax of it.
+        initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
+        optimizer: any torch optimizer.
+        lr_scheduler: any torch scheduler.
+        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        network: in place of the sizes, the input's shape and one entry a layer.
 
     Raises:
         UserError: an argument is outside its range.
     """
 
-    recorded_as = "feedback_alignment"
-    recorded_but_unused = frozenset({"Wfa0"})  # the first layer sends no error down
-    feedback: Feedback = "fixed"
-    initialization: Initialization = "xavier"
+    def __init__(
+        self,
+        layer_sizes: list[int] | None = None,
+        loss: Loss = "mean_squared_error",
+        feedback: FixedFeedback = "fixed",
+        activation_function: ActivationName = "relu",
+        output_activation: ActivationName = "linear",
+        initialization: Initialization = "xavier",
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        network: list[Any] | None = None,
+    ) -> None:
+        require_choice("feedback", feedback, ("fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"))
+        super().__init__(
+            layer_sizes,
+            network,
+            loss,
+            activation_function,
+            output_activation,
+            feedback,
+            initialization,
+            optimizer,
+            lr_scheduler,
+            lr_scheduler_interval,
+        )
 
-    def __init__(self, layer_sizes: list[int], loss: Loss = "mean_squared_error", **options: Any) -> None:
-        super().__init__(layer_sizes, loss, **options)
+    def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
+        """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""
+        return {"feedforward": backward(self, x, target)}
 
-    def alignment_angles(self) -> dict[int, Tensor]:
-        """Returns the angle between W_k and V_kᵀ in degrees, k = 2 … L."""
-        return {k: alignment_angle(c.weight, c.feedback_weight) for k, c in enumerate(self.connections[1:], 2)}
-
-    @classmethod
-    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters; its loss is described in words there."""
-        return super().from_recording({**meta, "loss": "mean_squared_error"})
-
-    def recorded_weights(self) -> dict[str, Tensor]:
-        """Returns W, b and Vᵀ by their keys in a recorded trajectory: ``W{i}``, ``b{i}`` and ``Wfa{i}``."""
-        fixed = {f"Wfa{i}": c.feedback_weight.t() for i, c in enumerate(self.connections) if i > 0}
-        return {**super().recorded_weights(), **fixed}
+    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
+        """Draws what each batch draws anew, then settles and learns."""
+        self.network.redraw_feedback(generator(mix(self.seed, 1), self.step))
+        return super().learn(x, target, optimizer)

@@ -1,101 +1,140 @@
 """Predictive coding with a nudged output, PC-Nudge (Millidge, Song, Salvatori, Lukasiewicz & Bogacz 2023)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from typing_extensions import Self
 
-from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule
-from bioplausible.rules.predictive_coding import PredictiveCodingNetwork
+from bioplausible.network import Clamped, Initialization
+from bioplausible.rules.options import require_beta
+from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
 
 class NudgedPredictiveCoding(PredictiveCodingNetwork):
-    r"""Predictive coding whose output is free but nudged towards the target with strength λ.
+    r"""Predictive coding whose output is free but nudged towards the target with strength β (the paper's λ).
 
     From a feedforward pass, all layers, the output included, ascend (factors of 2 included)::
 
-        F = −Σ_k ‖e_k‖² − λ ‖v_L − y‖²;     v_k ← v_k + η_t ∂F/∂v_k         T times, all layers at once
-        ΔW_k ∝ (2/λ) Σ_n e_k f(v_{k−1}),    Δb_k ∝ (2/λ) Σ_n e_k            summed over the batch, not averaged
+        F = −Σ_k ‖e_k‖² − β ‖v_L − y‖²;     v_k ← v_k + η_t ∂F/∂v_k         T times, all layers at once
+        ½ ∂F/∂v_k = −e_k + f′(v_k) ⊙ W_{k+1}ᵀ e_{k+1},    at the output −e_L − β (v_L − y)
+        ΔW_k ∝ (2/β) Σ_n e_k f(v_{k−1}),    Δb_k ∝ (2/β) Σ_n e_k            summed over the batch, not averaged
 
-    As λ → 0 at equilibrium the update tends to the backpropagation gradient of ‖v_L − y‖² (Millidge et al. 2023).
+    As β → 0 at equilibrium the update tends to the backpropagation gradient of ‖v_L − y‖² (Millidge et al. 2023).
 
     Args:
-        layer_sizes: d_0 … d_L.
-        nudge: λ ≠ 0.
-        random_nudge_sign: whether λ takes a random sign each batch.
+        layer_sizes: d_0 … d_L of a dense network.
+        beta: β ≠ 0.
+        random_beta_sign: whether β takes a random sign each batch.
         activation_function: f.
         inference_steps: T.
         step_size: η.
         step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
         step_size_floor: η_stop of the falling rules.
         step_size_decay: c of ``divide_by_slow_loop_index``.
+        initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps; the published one counts steps.
+        network: in place of the sizes, the input's shape and one entry a layer.
 
     Raises:
         UserError: an argument is outside its range.
     """
 
-    recorded_as = "pc_nudge"
-
     def __init__(
         self,
-        layer_sizes: list[int],
-        nudge: float = 0.001,
-        random_nudge_sign: bool = False,
+        layer_sizes: list[int] | None = None,
+        beta: float = 0.001,
+        random_beta_sign: bool = False,
         activation_function: ActivationName = "relu",
         inference_steps: int = 50,
         step_size: float = 0.1,
         step_size_rule: StepSizeRule = "constant",
         step_size_floor: float = 0.05,
         step_size_decay: float = 0.005,
+        initialization: Initialization = "kaiming",
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "step",
+        network: list[Any] | None = None,
     ) -> None:
         super().__init__(
             layer_sizes,
+            network,
             activation_function,
             inference_steps,
             step_size,
             step_size_rule,
             step_size_floor,
             step_size_decay,
+            initialization,
             optimizer,
             lr_scheduler,
             lr_scheduler_interval,
         )
-        require(nudge != 0, "nudge is 0: without a nudge nothing is learned, so give it another value, such as 0.001.")
-        self.nudge = nudge
-        self.random_nudge_sign = random_nudge_sign
+        require_beta(beta)
+        self.beta = beta
+        self.random_beta_sign = random_beta_sign
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Returns the phases ``feedforward`` and ``inference``."""
-        nudge = self.nudge * (random_sign(self.seed, self.step) if self.random_nudge_sign else 1)
-        feedforward = self.feedforward(x)
-        return {
-            "feedforward": feedforward,
-            "inference": self.relax(feedforward, gain=2, free_output=True, target=target, nudge=nudge),
-        }
+        """Returns the phases ``feedforward`` and ``inference``, with its errors e_1 … e_L as ``internal["error"]``."""
+        beta = self.beta * (random_sign(self.seed, self.step) if self.random_beta_sign else 1)
+        network = self.network.clamp(x)
+        feedforward = self.feedforward(network)
+        return {"feedforward": feedforward, "inference": self.relax(network, feedforward, target, beta)}
+
+    @torch.no_grad()
+    def relax(self, network: Clamped, start: Phase, target: Tensor, beta: float) -> Phase:
+        """Lets all values ascend F and returns where they end.
+
+        Args:
+            network: with the input clamped.
+            start: the values of the feedforward pass.
+            target: one-hot target y (n × d_L).
+            beta: strength of the nudge.
+        """
+        v = self.copy_of(network, start)
+        L = len(v) - 1
+        f, f_prime = self.f
+        f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
+        previous: list[Tensor] = []
+        if self.watch is not None:
+            self.watch(0, v, 0.0)
+        for t, η in enumerate(self.step_sizes):
+            if t == len(self.step_sizes) - 1:
+                previous = [a.clone() for a in v[1:]]
+            for k in range(1, L):
+                f(v[k], out=f_v[k])
+                f_prime(f_v[k], out=slope[k])
+            self.find_errors_(network, e, v, f_v)
+            for k in range(1, L):
+                network.set_feedback_(k, back[k], e, f_v)
+                v[k].sub_(e[k], alpha=2 * η).addcmul_(slope[k], back[k], value=2 * η)
+            v[L].lerp_(target, 2 * η * beta).sub_(e[L], alpha=2 * η)
+            if self.watch is not None:
+                self.watch(t + 1, v, η)
+        for k in range(1, L):
+            f(v[k], out=f_v[k])
+        self.find_errors_(network, e, v, f_v)
+        return Phase(v, beta, previous, self.step_sizes[-1], {"error": e[1:]})
+
+    def find_errors_(self, network: Clamped, e: list[Tensor], v: list[Tensor], f_v: list[Tensor]) -> None:
+        """Sets e_k = v_k − W_k f(v_{k−1}) − b_k."""
+        for k in range(1, len(v)):
+            torch.sub(v[k], network.constant_of(k), out=e[k])
+            network.add_drive_(k, e[k], f_v, -1)
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with (2/λ) Σ_n e_k f(v_{k−1}) and b_k with (2/λ) Σ_n e_k."""
+        """Yields W_k with (2/β) Σ_n e_k f(v_{k−1}) and b_k with (2/β) Σ_n e_k."""
         inference = phases["inference"]
         n = len(inference.output)
-        return self.hebbian(inference, [e * (2 * n / inference.nudge) for e in self.errors(inference)])
+        return self.hebbian(inference, [e * (2 * n / inference.beta) for e in inference.internal["error"]])
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n): ‖v_L − y‖²."""
         return (output - target).square().sum(1)
-
-    @classmethod
-    def from_recording(cls, meta: Mapping[str, Any]) -> Self:
-        """Builds the rule from a recorded trajectory's hyperparameters."""
-        return super().from_recording({**meta, "random_nudge_sign": False})

@@ -1,6 +1,10 @@
 """Options that several rules take."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 from bioplausible.errors.checks import require
+from bioplausible.network import Connection
 
 MOST_STEPS = 10**6
 """Iterations of a phase."""
@@ -9,6 +13,16 @@ MOST_STEPS = 10**6
 def require_steps(name: str, steps: int) -> None:
     """Raises a :class:`bioplausible.UserError` unless this is a number of iterations that a phase can take."""
     require(1 <= steps <= MOST_STEPS, f"{name} is {steps}: a phase takes at least one iteration, at most {MOST_STEPS}.")
+
+
+def require_beta(beta: float) -> None:
+    """Raises a :class:`bioplausible.UserError` where there is no nudge."""
+    require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")
+
+
+def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises a :class:`bioplausible.UserError` unless the value is one of the words."""
+    require(value in choices, f"{name} is {value!r}: choose {' or '.join(choices)}.")
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:
@@ -29,6 +43,28 @@ def per_layer(name: str, rates: float | list[float] | None, count: int, first: i
     return list(rates)
 
 
-def rate(lr: float | None) -> dict[str, float]:
-    """Returns a parameter group's own learning rate; nothing where the optimizer's holds."""
-    return {} if lr is None else {"lr": lr}
+def group(
+    name: str,
+    connections: Sequence[Connection],
+    rates: Sequence[float | None],
+    of: Literal["feedforward", "feedback"],
+    first: int = 1,
+) -> list[dict[str, Any]]:
+    """Returns one parameter group a layer, of the weights (and biases) of the connections into it.
+
+    Args:
+        name: of the groups, to which the layer's number is added.
+        connections: the network's.
+        rates: by layer, from the first one; None: the optimizer's own.
+        of: whether W and b or V are meant.
+        first: number of the first layer.
+    """
+    groups: list[dict[str, Any]] = []
+    for k, lr in enumerate(rates, first):
+        into = [c for c in connections if c.post == k and c.weight is not None]
+        if of == "feedforward":
+            parameters = [p for c in into for p in (c.weight, c.bias) if p is not None]
+        else:
+            parameters = [c.feedback_weight for c in into if not c.is_tied]  # type: ignore[misc]
+        groups.append({"name": f"{name}_{k}", "params": parameters, **({} if lr is None else {"lr": lr})})
+    return groups

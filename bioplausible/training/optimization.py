@@ -1,11 +1,11 @@
 """Any optimizer and scheduler of torch, with what they refuse as one sentence."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from bioplausible.errors import UserError, user_errors
 
@@ -53,17 +53,28 @@ def step_optimizer(optimizer: Optimizer) -> None:
         optimizer.step()
 
 
-def step_scheduler(scheduler: LRScheduler, *monitored: Any) -> None:
+def step_scheduler(scheduler: LRScheduler, metrics: Mapping[str, Any], step: int) -> None:
     """Takes a scheduler's step.
 
     Args:
-        scheduler: the scheduler.
-        monitored: the value that ReduceLROnPlateau looks at.
+        scheduler: the scheduler; ReduceLROnPlateau names the metric that it monitors, by default ``train/loss``.
+        metrics: those that it may look at.
+        step: training steps taken, for the sentence.
 
     Raises:
-        UserError: it can't with these options, or sets a rate that is no rate.
+        UserError: it can't with these options, sets a rate that is no rate, or monitors what is not there.
     """
     name = type(scheduler).__name__
+    monitored = []
+    if isinstance(scheduler, ReduceLROnPlateau):
+        monitor = getattr(scheduler, "monitor", "train/loss")  # Lightning's subclass names what it monitors
+        if monitor not in metrics:
+            known = ", ".join(metrics) or "nothing is yet"
+            raise UserError(
+                f"ReduceLROnPlateau monitors {monitor}, which is not logged at step {step} ({known}): choose another,"
+                " with lr_scheduler_interval epoch for a mean over an epoch."
+            )
+        monitored = [metrics[monitor]]
     with user_errors(f"{name} can't take a step", OTHER_SCHEDULER):
         scheduler.step(*monitored)
     _check_rates(scheduler.optimizer, name, OTHER_SCHEDULER)

@@ -1,0 +1,143 @@
+"""``python -m bioplausible verify``: replay recorded trajectories through the real rules."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.verify.recorded_rules import RecordedRule
+from bioplausible.commands.verify.recording import SMALL, Recording
+from bioplausible.errors import UserError
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a replay differs most from its recording.
+
+    Attributes:
+        group: what kind of quantity it is.
+        error: largest relative error.
+        place: key and index of that entry.
+    """
+
+    group: str
+    error: float
+    place: str
+
+
+class _Compare(Callback):
+    """Compares the rule with the recording after each training step."""
+
+    def __init__(self, recording: Recording, rule: RecordedRule) -> None:
+        self.recording, self.rule = recording, rule
+        self.differences: list[Difference] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.rule.before_step(batch_idx, self.recording.after_step(batch_idx))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        with torch.no_grad():
+            weights = {name: w * self.rule.units(name) for name, w in self.rule.weights().items()}
+            replayed = {**weights, **self.rule.observations()}
+        for key, recorded in self.recording.after_step(batch_idx).items():
+            if key not in replayed:
+                raise UserError(f"{self.recording.path} records {key}, which {type(pl_module).__name__} does not have.")
+            error, index = largest_error(replayed[key].detach().numpy(), recorded, self.recording.small)
+            self.differences.append(Difference(_group(key), error, f"step{batch_idx}/{key}{index}"))
+
+
+def replay(path: Path) -> list[Difference]:
+    """Trains the recorded rule on the recorded batches and returns how each recorded array differs.
+
+    It is the rule's own training step under a Trainer, in float64 on the CPU.
+
+    Args:
+        path: the ``.npz`` file.
+
+    Raises:
+        UserError: the file is no recording, or of an unknown rule.
+    """
+    recording = Recording(path)
+    rule = recording.rule()
+    compare = _Compare(recording, rule)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        precision="64-true",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[compare],
+    )
+    batches = list(zip(recording.x, recording.y, strict=True))
+    if not recording.after_step(0):
+        raise UserError(f"{path} records nothing after the first step: there is nothing to compare.")
+    trainer.fit(rule.rule, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]  # a list is a dataset
+    return compare.differences
+
+
+def run(args: Sequence[str]) -> int:
+    """Replays files (or all ``.npz`` files of folders), prints a line each, and returns 1 if any differs, else 0.
+
+    Raises:
+        UserError: there is nothing to replay, or a file is no recording.
+    """
+    parser = CommandArguments(prog="python -m bioplausible verify", description=run.__doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recorded trajectories, or folders of them")
+    parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9; with Adam 1e-6)")
+    options = parser.parse_args(args)
+    failed = 0
+    for path in _files(options.paths):
+        differences = replay(path)
+        tolerance = Recording(path).tolerance if options.tolerance is None else options.tolerance
+        agrees = all(d.error <= tolerance for d in differences)
+        failed += not agrees
+        print(f"{path.name}: {'agrees' if agrees else 'DIFFERS'} (tolerance {tolerance:g})")
+        for group in dict.fromkeys(d.group for d in differences):
+            worst = max((d for d in differences if d.group == group), key=lambda d: d.error)
+            print(f"    {group:17} {worst.error:8.1e}  at {worst.place}")
+    return 1 if failed else 0
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.rglob("*.npz")) if path.is_dir() else [path]
+        if not found or not path.exists():
+            raise UserError(f"There is no recorded trajectory at {path}: name an .npz file or a folder of them.")
+        files += found
+    return files
+
+
+def largest_error(replayed: Any, recorded: Any, small: float = SMALL) -> tuple[float, list[int]]:
+    """Returns the largest relative error |a − b| / max(|b|, small · max|b|) of an array, and its index."""
+    if replayed.shape != recorded.shape:
+        return math.inf, []
+    magnitude = np.abs(recorded)
+    scale = np.maximum(magnitude, max(small * magnitude.max(), np.finfo(float).tiny))
+    error = np.nan_to_num(np.abs(replayed - recorded) / scale, nan=math.inf)
+    index = np.unravel_index(error.argmax(), error.shape)
+    return float(error[index]), [int(i) for i in index]
+
+
+def _group(key: str) -> str:
+    """Returns what kind of quantity a recorded key names."""
+    if re.fullmatch(r"(W|Wfb|Wfa|b)\d+", key):
+        return "weights"
+    if re.fullmatch(r"[BM]\d+", key):
+        return "lateral matrices"
+    if re.fullmatch(r"(free|nudged|antinudged|first|second|state|feedforward|error)\d+", key):
+        return "states"
+    return "derived"

@@ -1,0 +1,356 @@
+"""One layer wired to another: what every wiring can do, from the one thing that a wiring must say of itself."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bioplausible.errors.checks import require
+from bioplausible.network.initialization import Initialization, draw, draw_bias
+from bioplausible.network.pooling import Pooling
+
+Feedback = Literal["tied", "learned", "fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"]
+
+
+class Connection(nn.Module, ABC):
+    """A presynaptic layer wired to a postsynaptic one through weights W, with pooling Q and a bias b.
+
+    A wiring is one method, :meth:`transform`: r ↦ W * r, linear in W and in r. All else follows from it, by automatic
+    differentiation where a wiring does not override the default with something faster::
+
+        feedforward(r)         = Q(W * r) + b
+        adjoint(z, at)         = Wᵀ ⊛ Qᵀ z            ⟨W * r, z⟩ = ⟨r, Wᵀ ⊛ z⟩
+        feedback(z, at)        = Vᵀ ⊛ Qᵀ z            V is stored in W's layout; tied: V is W
+        correlate(z, r)        = ⟨Qᵀ z ⋆ r⟩            mean over samples, sum over positions: n ⟨W, ⟨z ⋆ r⟩⟩ = Σ_n ⟨W * r, z⟩
+        bias_update(z)         = mean_n Σ_p z
+
+    Max pooling passes on the winners of W * at, where ``at`` is the presynaptic activity of the same moment.
+
+    Where V comes from (``feedback``): ``tied``: V = W. ``learned``: weights of its own, a parameter. ``fixed``: random
+    weights, drawn as W. Sign-sharing (Liao, Leibo & Poggio 2016), V = |M| ⊙ sign(W) with the current W: M fixed
+    (``fixed_random_sign``), drawn anew by :meth:`redraw_feedback` (``batchwise_random_sign``), or all entries equal
+    to the standard deviation of W's initialization (``uniform_sign``).
+
+    Args:
+        pre_shape: of the presynaptic layer, (channels, height, width) or (units,).
+        weight_shape: of W; None: a wiring without weights.
+        pool: Q, where the wiring gives images; None: none.
+        feedback: where V comes from.
+        bias: whether there is a bias, one number for each postsynaptic channel.
+        initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
+
+    Raises:
+        UserError: the pool is larger than what it pools, or there is nothing to pool.
+    """
+
+    pre: int
+    """Number of the presynaptic layer; set by the network, as ``post``."""
+    post: int
+
+    def __init__(
+        self,
+        pre_shape: Sequence[int],
+        weight_shape: Sequence[int] | None,
+        *,
+        pool: Pooling | None = None,
+        feedback: Feedback = "tied",
+        bias: bool = True,
+        initialization: Initialization = "xavier",
+    ) -> None:
+        super().__init__()
+        self.pre_shape = tuple(pre_shape)
+        self.pool = pool
+        self.product_dtype: torch.dtype | None = None
+        """Lower precision of the factors of :meth:`correlate`; None: that of the activities."""
+        self.winners_of: Literal["feedforward", "feedback"] = "feedforward"
+        """Whose drive decides the winners of max pooling on the way back: W's, or V's own."""
+        self._fans = (1, 1) if weight_shape is None else self.fans(weight_shape)
+        self._initialization: Initialization = initialization
+        self.weight: nn.Parameter | None = None
+        self._feedback_weight: Tensor | None
+        self._shares_signs = feedback.endswith("_sign")
+        self._redraws = feedback == "batchwise_random_sign"
+        stored: Tensor | None = None
+        if weight_shape is not None:
+            self.weight = nn.Parameter(self._draw(weight_shape))
+            if feedback == "uniform_sign":
+                stored = torch.tensor(self._standard_deviation())
+            elif feedback != "tied":
+                stored = self._draw(weight_shape)
+        if feedback == "learned" and stored is not None:
+            self._feedback_weight = nn.Parameter(stored)
+        else:
+            self.register_buffer("_feedback_weight", stored)
+        with torch.no_grad():
+            weight = None if weight_shape is None else torch.empty(*weight_shape, device="meta")
+            self.unpooled_shape = tuple(
+                self.transform(weight, torch.empty(1, *self.pre_shape, device="meta")).shape[1:]
+            )
+        self.post_shape = self._pooled_shape()
+        self.bias = nn.Parameter(draw_bias(self.post_shape[0], self._fans[0], initialization)) if bias else None
+
+    # ------------------------------------------------------------------------------------------- what a wiring must say
+
+    @abstractmethod
+    def transform(self, weight: Tensor | None, pre: Tensor) -> Tensor:
+        """Returns W * r (n × …) of the presynaptic activity (n × pre_shape): linear in both, without pool and bias.
+
+        It is called once while the connection is built, to learn the shape.
+        """
+
+    def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
+        """Returns Wᵀ ⊛ z (n × pre_shape) of z (n × unpooled_shape)."""
+        return _vjp(lambda pre: self.transform(weight, pre), post.new_zeros(len(post), *self.pre_shape), post)
+
+    def correlation(self, post: Tensor, pre: Tensor) -> Tensor:
+        """Returns ⟨z ⋆ r⟩, of W's shape: mean over samples, sum over positions, of z before pooling."""
+        assert self.weight is not None
+        like = torch.zeros_like(self.weight, dtype=pre.dtype)
+        return _vjp(lambda weight: self.transform(weight, pre), like, post) / len(pre)
+
+    def fans(self, weight_shape: Sequence[int]) -> tuple[int, int]:
+        """Returns how many inputs a postsynaptic and how many outputs a presynaptic neuron has, for the initialization.
+
+        Here of weights (post × pre × kernel …).
+        """
+        post, *inputs = weight_shape
+        return prod(inputs), post * prod(inputs[1:])
+
+    def projection_shape(self, channels: int) -> tuple[int, ...] | None:
+        """Returns W's shape for another number of postsynaptic channels; None: the wiring has no such form."""
+        return None
+
+    def wires(self) -> "Wires":
+        """Returns the connection for the iterations of a relaxation, during which its weights do not change."""
+        return Wires(self)
+
+    def describe(self) -> str:
+        """Returns what kind of wiring it is, for the table of the layers."""
+        return f"{type(self).__name__}{self._describe_pool()}"
+
+    # ------------------------------------------------------------------------------------------------- what rules use
+
+    @property
+    def feedback_weight(self) -> Tensor:
+        """V, in W's layout."""
+        assert self.weight is not None
+        if self._feedback_weight is None:
+            return self.weight
+        return self._feedback_weight * self.weight.sign() if self._shares_signs else self._feedback_weight
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether V is W."""
+        return self._feedback_weight is None
+
+    @torch.no_grad()
+    def redraw_feedback(self, generator: torch.Generator) -> None:
+        """Draws the magnitudes of ``batchwise_random_sign`` anew, the same on every device; else does nothing."""
+        if self._redraws and self._feedback_weight is not None:
+            drawn = torch.rand(self._feedback_weight.shape, generator=generator)
+            bound = 3**0.5 * self._standard_deviation()
+            self._feedback_weight.copy_((2 * bound * drawn - bound).abs_())
+
+    def feedforward(self, pre: Tensor) -> Tensor:
+        """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""
+        drive = self.pooled(self.transform(self.weight, pre))[0]
+        return drive if self.bias is None else drive + self.bias_of_positions()
+
+    def adjoint(self, post: Tensor, at: Tensor) -> Tensor:
+        """Returns Wᵀ ⊛ Qᵀ z (n × pre_shape) of z (n × post_shape), through the winners at a presynaptic activity."""
+        return self._back(self.weight, post, self.winners(at))
+
+    def feedback(self, post: Tensor, at: Tensor) -> Tensor:
+        """Returns Vᵀ ⊛ Qᵀ z (n × pre_shape) of z (n × post_shape), through the winners at a presynaptic activity."""
+        weight = None if self.weight is None else self.feedback_weight
+        return self._back(weight, post, self.winners(at, self.winners_of))
+
+    def correlate(
+        self,
+        post: Tensor,
+        pre: Tensor,
+        at: Tensor | None = None,
+        by: Literal["feedforward", "feedback"] = "feedforward",
+    ) -> Tensor:
+        """Returns the Hebbian product ⟨Qᵀ z ⋆ r⟩, of W's shape.
+
+        Args:
+            post: z (n × post_shape).
+            pre: r (n × pre_shape).
+            at: presynaptic activity whose winners count; None: r itself.
+            by: whose drive decides the winners, W's or V's.
+        """
+        return self._correlation(self.unpooled(post, self.winners(pre if at is None else at, by)), pre)
+
+    def contrast(
+        self,
+        plus: tuple[Tensor, Tensor],
+        minus: tuple[Tensor, Tensor],
+        at: tuple[Tensor, Tensor] | None = None,
+        by: Literal["feedforward", "feedback"] = "feedforward",
+    ) -> Tensor:
+        """Returns ⟨Qᵀ z⁺ ⋆ r⁺⟩ − ⟨Qᵀ z⁻ ⋆ r⁻⟩ of two phases, each with winners of its own.
+
+        Args:
+            plus: z⁺ (n × post_shape) and r⁺ (n × pre_shape).
+            minus: z⁻ and r⁻.
+            at: the two presynaptic activities whose winners count; None: r⁺ and r⁻.
+            by: whose drive decides the winners.
+        """
+        at_plus, at_minus = (plus[1], minus[1]) if at is None else at
+        z_plus = self.unpooled(plus[0], self.winners(at_plus, by))
+        z_minus = self.unpooled(minus[0], self.winners(at_minus, by))
+        if self.product_dtype is None:
+            return self._correlation(z_plus, plus[1]) - self._correlation(z_minus, minus[1])
+        # rounded factors would swamp a small difference of the products, but not a product of small differences
+        return self._correlation(z_plus - z_minus, plus[1]) + self._correlation(z_minus, plus[1] - minus[1])
+
+    def bias_update(self, post: Tensor) -> Tensor:
+        """Returns the bias's share of z (n × post_shape): mean over samples, sum over positions (post channels)."""
+        return post.mean(0) if post.ndim == 2 else post.flatten(2).sum(2).mean(0)
+
+    def bias_of_positions(self) -> Tensor:
+        """Returns b (channels × 1 …), to be added to the drive of every position."""
+        assert self.bias is not None
+        return self.bias.view(-1, *[1] * (len(self.post_shape) - 1))
+
+    # ------------------------------------------------------------------------------------- projections from elsewhere
+
+    def draw_projection(self, channels: int) -> Tensor:
+        """Returns Xavier-uniform weights D through which as many channels reach the presynaptic layer as this one does.
+
+        A wiring without such a form gets a matrix (channels × d_pre).
+        """
+        shape = self.projection_shape(channels)
+        if shape is None:
+            d = prod(self.pre_shape)
+            return draw((channels, d), d, channels, "xavier")
+        return draw(shape, *self.fans(shape), "xavier")
+
+    def project(self, D: Tensor, signal: Tensor) -> Tensor:
+        """Returns Dᵀ ⊛ s (n × pre_shape), where every position before pooling carries the signal s (n × channels)."""
+        if self.projection_shape(signal.shape[1]) is None:
+            return (signal @ D).unflatten(1, self.pre_shape)
+        positions = self.unpooled_shape[1:]
+        spread = signal.view(*signal.shape, *[1] * len(positions)).expand(-1, -1, *positions)
+        return self.transform_adjoint(D, spread)
+
+    # ---------------------------------------------------------------------------------------------------------- pooling
+
+    def pooled(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns Q z and the winners of max pooling, None where there are none."""
+        return (z, None) if self.pool is None else self.pool.forward(z)
+
+    def unpooled(self, post: Tensor, winners: Tensor | None) -> Tensor:
+        """Returns Qᵀ z (n × unpooled_shape)."""
+        return post if self.pool is None else self.pool.adjoint(post, winners, *self.unpooled_shape[1:])
+
+    @property
+    def has_winners(self) -> bool:
+        """Whether the way back depends on the presynaptic activity."""
+        return self.pool is not None and self.pool.has_winners
+
+    def winners(self, at: Tensor, by: Literal["feedforward", "feedback"] = "feedforward") -> Tensor | None:
+        """Returns the winners of max pooling at a presynaptic activity (n × pre_shape); None where there are none."""
+        if not self.has_winners:
+            return None
+        return self.pooled(self.transform(self.weight if by == "feedforward" else self.feedback_weight, at))[1]
+
+    # -------------------------------------------------------------------------------------------------------- internals
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of :meth:`transform` a sample."""
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            weight = None if self.weight is None else torch.empty_like(self.weight, device="meta")
+            self.transform(weight, torch.empty(1, *self.pre_shape, device="meta"))
+        return int(counter.get_total_flops())
+
+    def _back(self, weight: Tensor | None, post: Tensor, winners: Tensor | None) -> Tensor:
+        return self.transform_adjoint(cast(Tensor, weight), self.unpooled(post, winners))
+
+    def _correlation(self, z: Tensor, pre: Tensor) -> Tensor:
+        if self.product_dtype is None:
+            return self.correlation(z, pre)
+        return self.correlation(z.to(self.product_dtype), pre.to(self.product_dtype)).to(z.dtype)
+
+    def _draw(self, shape: Sequence[int]) -> Tensor:
+        return draw(shape, *self._fans, self._initialization)
+
+    def _standard_deviation(self) -> float:
+        fan_in, fan_out = self._fans
+        return float(
+            {"xavier": 2 / (fan_in + fan_out), "kaiming": 2 / fan_in, "linear": 1 / (3 * fan_in)}[self._initialization]
+            ** 0.5
+        )
+
+    def _pooled_shape(self) -> tuple[int, ...]:
+        if self.pool is None:
+            return self.unpooled_shape
+        require(
+            len(self.unpooled_shape) == 3 and min(self.unpooled_shape[1:]) >= self.pool.size,
+            f"there is nothing to pool by {self.pool.size} × {self.pool.size} in"
+            f" {' × '.join(map(str, self.unpooled_shape))}: leave out pool, or take a smaller one",
+        )
+        channels, height, width = self.unpooled_shape
+        return channels, height // self.pool.size, width // self.pool.size
+
+    def _describe_pool(self) -> str:
+        return "" if self.pool is None else f", {self.pool.kind} pool {self.pool.size}"
+
+
+class Wires:
+    """A connection for the iterations of a relaxation: weights at hand, additions in place, winners found once.
+
+    :meth:`add_feedforward_` notes the winners of max pooling, and :meth:`add_feedback_` passes through them. Weights
+    are plain attributes: a module looks each up for about as long as a small product takes.
+
+    Args:
+        connection: the connection.
+    """
+
+    __slots__ = ("_V", "_W", "_connection", "_winners", "post", "pre")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._W = connection.weight
+        self._V = None if connection.weight is None else connection.feedback_weight
+        self._winners: Tensor | None = None
+        self.pre, self.post = connection.pre, connection.post
+
+    def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
+        """Adds scale · Q(W * r) to the voltage (n × post_shape), in place; the bias is left out."""
+        drive, self._winners = self._connection.pooled(self._connection.transform(self._W, pre))
+        voltage.add_(drive, alpha=scale)
+
+    def set_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor) -> None:
+        """Sets the voltage (n × pre_shape) to Vᵀ ⊛ Qᵀ z, in place."""
+        voltage.copy_(self._feedback(post, at))
+
+    def add_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor, scale: float = 1.0) -> None:
+        """Adds scale · Vᵀ ⊛ Qᵀ z to the voltage (n × pre_shape), in place, ``at`` the presynaptic activity now."""
+        voltage.add_(self._feedback(post, at), alpha=scale)
+
+    def find_winners(self, at: Tensor) -> None:
+        """Notes the winners at a presynaptic activity (n × pre_shape), where a relaxation starts."""
+        self._winners = self._connection.winners(at)
+
+    def _feedback(self, post: Tensor, at: Tensor) -> Tensor:
+        connection = self._connection
+        if connection.winners_of == "feedback":
+            self._winners = connection.winners(at, "feedback")
+        return connection._back(self._V, post, self._winners)
+
+
+def _vjp(function: Callable[[Tensor], Tensor], at: Tensor, cotangent: Tensor) -> Tensor:
+    """Returns the vector–Jacobian product of a function; also within ``torch.inference_mode``, which records nothing."""
+    if not torch.is_inference_mode_enabled():
+        pullback: Any = torch.func.vjp(function, at)[1]
+        return cast(Tensor, pullback(cotangent)[0])
+    with torch.inference_mode(False), torch.enable_grad():
+        at = at.clone().requires_grad_()
+        return torch.autograd.grad(function(at), at, cotangent.clone())[0]

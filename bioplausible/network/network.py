@@ -1,0 +1,330 @@
+"""The layers of a rule, and how they are wired: the only place where shapes live."""
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from math import prod
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bioplausible.errors import UserError
+from bioplausible.errors.checks import require
+from bioplausible.functional import silence
+from bioplausible.network.connection import Connection, Wires
+from bioplausible.network.convolution import Convolution
+from bioplausible.network.lateral import Lateral, LateralWires
+from bioplausible.network.skip import Identity
+from bioplausible.network.specification import MOST_NEURONS, Layer, Specification
+
+
+class Network(nn.Module):
+    """Layers 0 (the input) … L (the output) and the connections between them, by (presynaptic, postsynaptic) layer.
+
+    In rules' equations, with all sums over the connections into or out of layer k::
+
+        drive(k, r)             Σ Q(W * r_pre) + b              what layer k receives from below
+        feedback(k, s, at=r)    Σ Vᵀ ⊛ Qᵀ s_post                what it receives from above; 0 at the output
+
+    :meth:`clamp` gives the same verbs, in place, for the iterations of a relaxation.
+
+    Args:
+        specification: what it is made of.
+        options: of every :class:`bioplausible.network.Connection`; connections from the input are tied in any case,
+            for nothing goes back to it.
+
+    Raises:
+        UserError: a layer does not fit the one before it, or the output is no flat layer.
+    """
+
+    def __init__(self, specification: Specification, **options: Any) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = [specification.input_shape]
+        """(channels, height, width) or (units,) of each layer."""
+        found: list[Connection] = []
+        for layer in specification.layers:
+            found += self._connect(layer, options)
+        output = self.shapes[-1]
+        require(
+            len(output) == 1,
+            f"{specification.layers[-1].name} is the output and has the shape {_times(output)}: end with a dense layer"
+            " of as many units as there are classes.",
+        )
+        # a ModuleDict registers them by name; for the type checker it is a dictionary of what is in it
+        names = [
+            f"{c.post}" if c.pre == c.post - 1 and not isinstance(c, Identity) else f"{c.post}_from_{c.pre}"
+            for c in found
+        ]
+        self._connections = cast(dict[str, Connection], nn.ModuleDict(dict(zip(names, found, strict=True))))
+        self._laterals = cast(dict[str, Lateral], nn.ModuleDict())
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All connections, in the order of their postsynaptic layers, the one from the layer before it first."""
+        return list(self._connections.values())
+
+    @property
+    def weighted(self) -> list[Connection]:
+        """The connections that have weights."""
+        return [c for c in self.connections if c.weight is not None]
+
+    @property
+    def laterals(self) -> dict[int, Lateral]:
+        """The lateral weights by layer."""
+        return {int(k): lateral for k, lateral in self._laterals.items()}
+
+    @property
+    def L(self) -> int:
+        """Number of the output layer."""
+        return len(self.shapes) - 1
+
+    @property
+    def sizes(self) -> list[int]:
+        """Neurons of each layer, d_0 … d_L."""
+        return [prod(shape) for shape in self.shapes]
+
+    def add_laterals(self, laterals: Mapping[int, Lateral]) -> None:
+        """Gives layers lateral weights, by their numbers."""
+        for k, lateral in laterals.items():
+            cast(nn.ModuleDict, self._laterals)[str(k)] = lateral
+
+    def into(self, k: int) -> list[Connection]:
+        """Returns the connections into layer k."""
+        return [c for c in self.connections if c.post == k]
+
+    def out_of(self, k: int) -> list[Connection]:
+        """Returns the connections out of layer k."""
+        return [c for c in self.connections if c.pre == k]
+
+    # --------------------------------------------------------------------------------------------------- what flows
+
+    def as_input(self, x: Tensor) -> Tensor:
+        """Returns images or vectors (n × …) in the shape of layer 0.
+
+        Raises:
+            UserError: they have another number of values.
+        """
+        shape = self.shapes[0]
+        if tuple(x.shape[1:]) == shape:
+            return x
+        if prod(x.shape[1:]) != prod(shape) or (len(shape) == 3 and x.ndim == 4):
+            raise UserError(
+                f"The input has the shape {_times(x.shape[1:])}, the network's first layer {_times(shape)}: let them"
+                " agree."
+            )
+        return x.reshape(len(x), *shape)
+
+    def drive(self, k: int, r: Sequence[Tensor]) -> Tensor:
+        """Returns what layer k receives from below (n × shape_k), biases included."""
+        return reduce(operator.add, (c.feedforward(r[c.pre]) for c in self.into(k)))
+
+    def feedback(self, k: int, s: Sequence[Tensor], at: Sequence[Tensor]) -> Tensor:
+        """Returns what layer k receives from above (n × shape_k) through V, where layers 0 … L hold s; 0 at the output.
+
+        Args:
+            k: the layer.
+            s: by layer; those above k count.
+            at: by layer, the activity whose winners max pooling passes through.
+        """
+        parts = [c.feedback(s[c.post], at[c.pre]) for c in self.out_of(k)]
+        return reduce(operator.add, parts) if parts else torch.zeros_like(at[k])
+
+    def biased(self) -> Iterator[Connection]:
+        """Yields the connections that have biases."""
+        yield from (c for c in self.connections if c.bias is not None)
+
+    def clamp(self, x: Tensor, top: int | None = None) -> "Clamped":
+        """Returns the network with its input held at x (n × shape_0), for as long as no weight changes.
+
+        Args:
+            x: the input.
+            top: the last layer; None: the output.
+        """
+        return Clamped(self, x, self.L if top is None else top)
+
+    def redraw_feedback(self, generator: torch.Generator) -> None:
+        """Draws the magnitudes of batchwise random sign-sharing feedback anew."""
+        for connection in self.connections:
+            connection.redraw_feedback(generator)
+
+    # ------------------------------------------------------------------------------------------------------- building
+
+    def _connect(self, layer: Layer, options: Mapping[str, Any]) -> Iterable[Connection]:
+        """Adds a layer and returns the connections into it."""
+        k, before = layer.number, self.shapes[-1]
+        from_input: dict[str, Any] = {"feedback": "tied"}
+        try:
+            main = layer.connect(before, **{**options, **(from_input if k == 1 else {})})
+        except UserError as error:
+            raise UserError(
+                f"{layer.name} does not fit its input {_times(before)}: {str(error).rstrip('.')}."
+            ) from error
+        main.pre, main.post = k - 1, k
+        shape = main.post_shape
+        require(
+            all(d >= 1 for d in shape) and prod(shape) <= MOST_NEURONS,
+            f"{layer.name} has {_times(shape)} neurons: give it between 1 and {MOST_NEURONS}.",
+        )
+        self.shapes.append(shape)
+        skips: list[Connection] = []
+        for skip in layer.skips:
+            pre_shape = self.shapes[skip.pre]
+            cure = f"give skip: {{from: {skip.pre}, stride: …}} for a 1 × 1 convolution whose stride makes them agree"
+            connection: Connection
+            if skip.stride is None:
+                connection = Identity(pre_shape)
+            else:
+                require(
+                    len(pre_shape) == 3 and len(shape) == 3,
+                    f"{layer.name} has a 1 × 1 convolution from layer {skip.pre}, {_times(pre_shape)}: it joins images"
+                    " alone, so leave it out.",
+                )
+                of_skip = {**options, "bias": False, **(from_input if skip.pre == 0 else {})}
+                connection = Convolution(pre_shape, shape[0], 1, skip.stride, **of_skip)
+                cure = "choose another stride"
+            require(
+                connection.post_shape == shape,
+                f"{layer.name} receives {_times(shape)} from the layer before it and {_times(connection.post_shape)}"
+                f" from layer {skip.pre}, {_times(pre_shape)}: {cure}.",
+            )
+            connection.pre, connection.post = skip.pre, k
+            skips.append(connection)
+        twice = {c.pre for c in skips}
+        require(len(twice) == len(skips), f"{layer.name} has two skips from the same layer: leave out one.")
+        return [main, *skips]
+
+    # ---------------------------------------------------------------------------------------------------- what it is
+
+    def table(self) -> str:
+        """Returns the layers as a table: shape, weights, and operations of the connections a sample."""
+        heading = ("layer", "shape", "wiring", "weights", "kFLOP")
+        lines: list[tuple[str, ...]] = [("0", _times(self.shapes[0]), "input", "", "")]
+        for k in range(1, self.L + 1):
+            for c in self.into(k):
+                weights = sum(p.numel() for p in (c.weight, c.bias) if p is not None)
+                wiring = c.describe() + ("" if c.pre == k - 1 else f" from layer {c.pre}")
+                first = c.pre == k - 1
+                lines.append(
+                    (
+                        str(k) if first else "",
+                        _times(self.shapes[k]) if first else "",
+                        wiring,
+                        f"{weights:,}",
+                        f"{c.operations / 1e3:,.1f}",
+                    )
+                )
+            if k in self.laterals:
+                lateral = self.laterals[k].weight
+                positions = prod(self.shapes[k][1:])
+                lines.append(
+                    (
+                        "",
+                        "",
+                        f"lateral {len(lateral)} × {len(lateral)}",
+                        f"{lateral.numel():,}",
+                        f"{2 * lateral.numel() * positions / 1e3:,.1f}",
+                    )
+                )
+        widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
+
+        def row(line: Sequence[str]) -> str:
+            left = (f"{text:<{width}}" for text, width in zip(line[:3], widths, strict=False))
+            right = (f"{text:>{width}}" for text, width in zip(line[3:], widths[3:], strict=True))
+            return "  ".join([*left, *right]).rstrip()
+
+        return "\n".join(map(row, [heading, *lines]))
+
+
+class Clamped:
+    """A network whose input is held still: the verbs of a relaxation's iterations, with weights at hand, in place.
+
+    What the input drives is computed once; the winners of max pooling are found once an iteration: ``add_drive_`` notes
+    them for the ``add_feedback_`` of the same moment.
+
+    Attributes:
+        x: the input r_0 (n × shape_0).
+        constant: by layer, what it receives from below whatever the others do, to be broadcast over samples and
+            positions: biases, and the drive of the input; None where there is nothing. Entry 0 is None.
+    """
+
+    def __init__(self, network: Network, x: Tensor, top: int) -> None:
+        self.x = x
+        self._network, self._top = network, top
+        self.constant: list[Tensor | None] = [None] * (top + 1)
+        self._into: list[list[Wires]] = [[] for _ in range(top + 1)]
+        self._out_of: list[list[Wires]] = [[] for _ in range(top + 1)]
+        self._with_winners: list[Wires] = []
+        for c in network.connections:
+            if c.post > top:
+                continue
+            before = self.constant[c.post]
+            if c.pre == 0:
+                fixed: Tensor | None = c.feedforward(x)
+            else:
+                fixed = None if c.bias is None else c.bias_of_positions()
+                wires = c.wires()
+                self._into[c.post].append(wires)
+                self._out_of[c.pre].append(wires)
+                if c.has_winners:
+                    self._with_winners.append(wires)
+            self.constant[c.post] = before if fixed is None else fixed if before is None else before + fixed
+        self._laterals: dict[int, LateralWires] = {k: lateral.wires() for k, lateral in network.laterals.items()}
+
+    def rest(self) -> list[Tensor]:
+        """Returns the state of layers 0 … L where the input is x and all others are silent."""
+        return [self.x, *(silence(self.x, shape) for shape in self._network.shapes[1 : self._top + 1])]
+
+    def find_winners(self, r: Sequence[Tensor]) -> None:
+        """Finds the winners of max pooling in a state, for a relaxation whose feedback comes before its drive."""
+        for wires in self._with_winners:
+            wires.find_winners(r[wires.pre])
+
+    def drive(self, k: int, r: Sequence[Tensor]) -> Tensor:
+        """Returns what layer k receives from below (n × shape_k), biases included."""
+        constant = self.constant_of(k)
+        if not self._into[k]:
+            return constant
+        voltage = constant.expand(len(self.x), *self._network.shapes[k]).clone()
+        self.add_drive_(k, voltage, r)
+        return voltage
+
+    def constant_of(self, k: int) -> Tensor:
+        """Returns what layer k receives from below whatever the others do; 0 where that is nothing."""
+        constant = self.constant[k]
+        return self.x.new_zeros(()) if constant is None else constant
+
+    def add_drive_(self, k: int, voltage: Tensor, r: Sequence[Tensor], scale: float = 1.0) -> None:
+        """Adds scale times what layer k receives from below, without its constant, to the voltage (n × shape_k)."""
+        for wires in self._into[k]:
+            wires.add_feedforward_(voltage, r[wires.pre], scale)
+
+    def add_constant_(self, k: int, voltage: Tensor, scale: float = 1.0) -> None:
+        """Adds scale times the constant of layer k to the voltage (n × shape_k)."""
+        constant = self.constant[k]
+        if constant is not None:
+            voltage.add_(constant, alpha=scale)
+
+    def add_feedback_(
+        self, k: int, voltage: Tensor, s: Sequence[Tensor], at: Sequence[Tensor], scale: float = 1.0
+    ) -> None:
+        """Adds scale times what layer k receives from above, where the layers hold s, to the voltage (n × shape_k)."""
+        for wires in self._out_of[k]:
+            wires.add_feedback_(voltage, s[wires.post], at[k], scale)
+
+    def set_feedback_(self, k: int, voltage: Tensor, s: Sequence[Tensor], at: Sequence[Tensor]) -> None:
+        """Sets the voltage (n × shape_k) to what layer k receives from above."""
+        first, *others = self._out_of[k]
+        first.set_feedback_(voltage, s[first.post], at[k])
+        for wires in others:
+            wires.add_feedback_(voltage, s[wires.post], at[k])
+
+    def add_lateral_(self, k: int, voltage: Tensor, r: Sequence[Tensor], scale: float) -> None:
+        """Adds scale times what layer k receives from itself to the voltage (n × shape_k)."""
+        if k in self._laterals:
+            self._laterals[k].add_lateral_(voltage, r[k], scale)
+
+
+def _times(shape: Sequence[int]) -> str:
+    """Returns ``3 × 32 × 32``."""
+    return " × ".join(map(str, shape))

@@ -1,0 +1,83 @@
+"""Direct feedback alignment (Nøkland 2016)."""
+
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from bioplausible.functional import ActivationName
+from bioplausible.network import Connection, Initialization
+from bioplausible.rules.backpropagation import FeedforwardRule, Loss
+from bioplausible.training.phase import Phase
+
+
+class DirectFeedbackAlignment(FeedforwardRule):
+    r"""The output's error reaches every hidden layer at once, through a fixed random projection of its own.
+
+    With a_k = W_k r_{k−1} + b_k and r_k = f(a_k)::
+
+        δ_L = f′(a_L) ⊙ ∂C/∂r_L,     δ_k = f′(a_k) ⊙ D_{k+1}ᵀ δ_L            k = 1 … L − 1
+        ΔW_k ∝ −⟨δ_k r_{k−1}⟩,       Δb_k ∝ −mean(δ_k)
+
+    D_{k+1} is wired as layer k + 1 is, from as many channels as there are classes: a matrix (classes × d_k) where that
+    layer is dense; where it is a convolution, a kernel (classes × channels_k × kernel × kernel) of which every output
+    position, before pooling, carries the same error (Sanfiz & Akrout 2021), so that the error is the same at all inner
+    positions and smaller at the borders. D is Xavier-uniform, never learns, and is saved in checkpoints.
+
+    Args:
+        layer_sizes: d_0 … d_L of a dense network.
+        loss: the cost whose error is sent down.
+        activation_function: f of the hidden layers.
+        output_activation: f of the output; cross entropy takes the softmax of it.
+        initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
+        optimizer: any torch optimizer.
+        lr_scheduler: any torch scheduler.
+        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        network: in place of the sizes, the input's shape and one entry a layer.
+
+    Raises:
+        UserError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        layer_sizes: list[int] | None = None,
+        loss: Loss = "cross_entropy",
+        activation_function: ActivationName = "relu",
+        output_activation: ActivationName = "linear",
+        initialization: Initialization = "xavier",
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        network: list[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            layer_sizes,
+            network,
+            loss,
+            activation_function,
+            output_activation,
+            "tied",
+            initialization,
+            optimizer,
+            lr_scheduler,
+            lr_scheduler_interval,
+        )
+        classes = self.network.sizes[-1]
+        for k in range(1, self.network.L):
+            self.register_buffer(f"D_{k + 1}", self.above(k).draw_projection(classes))
+
+    def above(self, k: int) -> Connection:
+        """Returns the connection from layer k to the next one."""
+        return next(c for c in self.network.out_of(k) if c.post == k + 1)
+
+    def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
+        """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""
+        r = self.activity(x)
+        output_error = self.loss_gradient(r[-1], target)
+        δ = [
+            self.f.derivative(r[k]) * self.above(k).project(self.get_buffer(f"D_{k + 1}"), output_error)
+            for k in range(1, self.network.L)
+        ]
+        return {"feedforward": Phase(r, internal={"delta": [*δ, self.output_f.derivative(r[-1]) * output_error]})}

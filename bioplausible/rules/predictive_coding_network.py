@@ -1,0 +1,117 @@
+"""What predictive coding and its nudged form share."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from bioplausible.errors.checks import require
+from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
+from bioplausible.network import Clamped, Initialization
+from bioplausible.rules.base import LearningRule
+from bioplausible.rules.options import require_steps
+from bioplausible.training.phase import Phase
+
+
+class PredictiveCodingNetwork(LearningRule):
+    """Value neurons v and error neurons e.
+
+    Each layer's values are predicted from the layer below, μ_k = W_k f(v_{k−1}) + b_k with f(v_0) := x, and the errors
+    are e_k = v_k − μ_k. The output is linear. On images W_k f is Q(W_k * f), the values lie after pooling and before f,
+    and updates sum over positions.
+
+    Args:
+        layer_sizes: d_0 … d_L of a dense network.
+        network: in its place, the input's shape and one entry a layer.
+        activation_function: f.
+        inference_steps: T, iterations of inference.
+        step_size: η.
+        step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
+        step_size_floor: η_stop of the falling rules.
+        step_size_decay: c of ``divide_by_slow_loop_index``.
+        initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
+        optimizer: any torch optimizer.
+        lr_scheduler: any torch scheduler.
+        lr_scheduler_interval: whether the scheduler counts epochs or steps.
+    """
+
+    def __init__(
+        self,
+        layer_sizes: list[int] | None,
+        network: list[Any] | None,
+        activation_function: ActivationName,
+        inference_steps: int,
+        step_size: float,
+        step_size_rule: StepSizeRule,
+        step_size_floor: float,
+        step_size_decay: float,
+        initialization: Initialization,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        lr_scheduler_interval: Literal["epoch", "step"],
+    ) -> None:
+        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
+        require_steps("inference_steps", inference_steps)
+        require(step_size > 0, f"step_size is {step_size}: it must be positive.")
+        self.f = activation(activation_function)
+        self.step_sizes = step_sizes(
+            inference_steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay
+        )
+        self.network = self.build_network(initialization=initialization)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the output (n × d_L) of a feedforward pass, for the input x (n × shape_0)."""
+        return self.values(x)[-1]
+
+    def activity(self, x: Tensor) -> list[Tensor]:
+        """Returns x, f(v_1) … f(v_{L−1}) and v_L of a feedforward pass, for the input x (n × shape_0)."""
+        v = self.values(x)
+        return [*self.rates(v[:-1]), v[-1]]
+
+    def feedforward_output(self, x: Tensor) -> Tensor:
+        """Returns the output of the feedforward pass."""
+        return self.values(x)[-1]
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """Returns x and the values of a feedforward pass, v_1 = W_1 x + b_1, v_k = W_k f(v_{k−1}) + b_k."""
+        v, f_v = [x], [x]
+        for k in range(1, self.network.L + 1):
+            v.append(self.network.drive(k, f_v))
+            f_v.append(self.f.function(v[k]))
+        return v
+
+    def feedforward(self, network: Clamped) -> Phase:
+        """Returns the values of a feedforward pass of a network whose input is clamped."""
+        v, f_v = [network.x], [network.x]
+        for k in range(1, self.network.L + 1):
+            v.append(network.drive(k, f_v))
+            f_v.append(self.f.function(v[k]))
+        return Phase(v)
+
+    def copy_of(self, network: Clamped, start: Phase) -> list[Tensor]:
+        """Returns the values of a phase as tensors of their own, stored as the iterations are quickest."""
+        return [network.x, *(a.copy_(b) for a, b in zip(network.rest()[1:], start.activity[1:], strict=True))]
+
+    def rates(self, v: Sequence[Tensor]) -> list[Tensor]:
+        """Returns f(v_0) := x, f(v_1) … f(v_L)."""
+        return [v[0], *(self.f.function(a) for a in v[1:])]
+
+    def errors(self, phase: Phase) -> list[Tensor]:
+        """Returns the prediction errors e_1 … e_L, each (n × shape_k), at a phase's end."""
+        v, f_v = phase.activity, self.rates(phase.activity)
+        return [v[k] - self.network.drive(k, f_v) for k in range(1, self.network.L + 1)]
+
+    def hebbian(self, phase: Phase, errors: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
+        f_v = self.rates(phase.activity[:-1])
+        for c in self.network.connections:
+            e = errors[c.post - 1]
+            if c.weight is not None:
+                yield c.weight, c.correlate(e, f_v[c.pre])
+            if c.bias is not None:
+                yield c.bias, c.bias_update(e)
+
+    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
+        """Returns Σ_k ‖e_k‖² (+ β ‖v_L − y‖²) of each sample (n) at a phase's end."""
+        return prediction_error_energy(self.errors(phase), output=phase.output, target=target, beta=phase.beta)

@@ -1,0 +1,108 @@
+"""What a rule needs of the run that it trains in."""
+
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
+
+from bioplausible.errors import UserError
+from bioplausible.errors.checks import require
+from bioplausible.network import Connection, Lateral, Network
+from bioplausible.training.randomness import run_seed
+
+
+class Preconditions(Callback):
+    """Checks that data, precision and strategy suit a learning rule before it runs, and fixes its seed."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Checks the run, and brings the rule to the run's precision.
+
+        Raises:
+            UserError: the input or output is not the data's, the precision is below float32, or several processes share
+                more than the batch.
+        """
+        require_shared_batch(trainer)
+        require_precision(trainer)
+        for module in pl_module.modules():
+            if isinstance(module, (Connection, Lateral)):
+                module.product_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
+        if trainer.precision == "64-true":
+            pl_module.double()  # Trainer would only after it has loaded the checkpoint, rounded to float32
+        require_fitting_data(cast(Any, pl_module).network, getattr(trainer, "datamodule", None))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's.
+
+        Raises:
+            UserError: an interval between validations is 0, by which Trainer would divide.
+        """
+        for name in ("val_check_interval", "check_val_every_n_epoch"):
+            require(getattr(trainer, name) != 0, f"{name} is 0: give another interval, or leave it out.")
+        given, rule = run_seed(), cast(Any, pl_module)
+        if given is not None:
+            rule.seed = given
+        elif trainer.ckpt_path is None:
+            rule.seed = trainer.strategy.broadcast(torch.initial_seed())
+
+
+def require_shared_batch(trainer: Trainer) -> None:
+    """Raises a :class:`bioplausible.UserError` where several processes share more than the batch."""
+    strategy = trainer.strategy
+    splits_batch = isinstance(strategy, DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
+    require(
+        trainer.world_size == 1 or splits_batch,
+        f"the strategy {type(strategy).__name__} splits the network or its optimizer over the processes: use"
+        " --trainer.strategy ddp, which splits the batch.",
+    )
+
+
+def require_precision(trainer: Trainer) -> None:
+    """Raises a :class:`bioplausible.UserError` where the precision is below float32."""
+    require(
+        trainer.precision in ("32-true", "64-true", "bf16-mixed"),
+        f"precision is {trainer.precision}: small updates vanish in its range, and there is no loss whose scaling could"
+        " save them, so choose 32-true, 64-true or bf16-mixed.",
+    )
+
+
+def require_fitting_data(network: Network, data: Any) -> None:
+    """Checks a network against a data module, as far as that says what it holds.
+
+    Raises:
+        UserError: the first layer has not the images' shape or number of values, or the last one not a unit a class.
+    """
+    first, classes = network.shapes[0], network.sizes[-1]
+    size, expected = network.sizes[0], getattr(data, "input_size", network.sizes[0])
+    image_shape = tuple(getattr(data, "image_shape", first))
+    of_data = f"{type(data).__name__} has"
+    if size != expected:
+        raise UserError(
+            f"The network's input has {size} values, but {of_data} {expected} values a sample: set the first size to"
+            f" {expected}, or the first entry of network to {list(image_shape)}."
+        )
+    if len(first) == 3 and first != image_shape:
+        raise UserError(
+            f"The network's input is {list(first)}, but {of_data} images of {list(image_shape)}: set the first entry of"
+            f" network to {list(image_shape)}."
+        )
+    if classes != getattr(data, "num_classes", classes):
+        raise UserError(
+            f"The network's output has {classes} units, but {of_data} {data.num_classes} classes: set the last size to"
+            f" {data.num_classes}."
+        )
+
+
+@torch.no_grad()
+def require_finite(rule: LightningModule, step: int) -> None:
+    """Checks the weights and buffers, at the end of each epoch and before each checkpoint.
+
+    Raises:
+        UserError: one is NaN or infinite: training has diverged.
+    """
+    for name, tensor in [*rule.named_parameters(), *rule.named_buffers()]:
+        require(
+            bool(tensor.isfinite().all()),
+            f"Training has diverged: {name} is not finite after step {step}; lower the learning rates or"
+            " step_size (the callback Guard finds out where it begins).",
+        )
