@@ -20,7 +20,6 @@ from jsonargparse import ArgumentParser
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import bioplausible.data
 from bioplausible.commands.arguments import CommandArguments
@@ -28,6 +27,7 @@ from bioplausible.commands.command_line import run as run_command_line
 from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError
+from bioplausible.lightning_internals import TorchDispatchMode, memory_changes
 from bioplausible.rules import LearningRule
 
 RULES = (
@@ -193,9 +193,7 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or its profiler tells on stderr when it starts and stops
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
-    events = cast(Any, profiler.profiler).kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    return max(accumulate((int(change) for _, change in changes), initial=0))
+    return max(accumulate(memory_changes(profiler), initial=0))
 
 
 def recipe_rule(recipe: Path, **changes: Any) -> LearningRule:

@@ -6,22 +6,26 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning_fabric.utilities.seed import max_seed_value, min_seed_value
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from bioplausible.commands.arguments import CommandArguments
 from bioplausible.commands.environment import environment
 from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
+from bioplausible.lightning_internals import (
+    CHATTY_LOGGERS,
+    NEEDLESS_WARNINGS,
+    starts_processes_within,
+    trainer_option,
+)
 from bioplausible.observers.predictions import PredictionsCSV
 from bioplausible.observers.progress import LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
@@ -33,6 +37,9 @@ from bioplausible.training.loggers import RunLogger
 from bioplausible.training.stop_on_signal import StopOnSignal
 
 CONFIG_IN_CHECKPOINT = "run_config"
+
+LARGEST_SEED = 2**32 - 1
+"""That NumPy takes."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -48,7 +55,7 @@ class SaveRunConfig(SaveConfigCallback):
         folder = trainer.log_dir  # asks all processes
         if stage == "fit" and trainer.logger is not None and folder is not None:
             super().setup(trainer, pl_module, stage)
-            if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run:
+            if trainer.is_global_zero and not trainer_option(trainer, "fast_dev_run"):
                 Path(folder, "environment.yaml").write_text(yaml.safe_dump(environment(), sort_keys=False))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -113,8 +120,8 @@ class CommandLine(LightningCLI):
         """
         self.config = parser.parse_args(args)
         seed = self.config[self.config.subcommand].seed_everything
-        if not isinstance(seed, bool) and not min_seed_value <= seed <= max_seed_value:
-            raise UserError(f"seed_everything is {seed}: it must lie between {min_seed_value} and {max_seed_value}.")
+        if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"seed_everything is {seed}: it must lie between 0 and {LARGEST_SEED}.")
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.
@@ -173,7 +180,7 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
-        trainer = self._get(self.config_init, "trainer", default={})
+        trainer = self.config_init[self.subcommand].get("trainer", {})
         callbacks = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
         if trainer.get("enable_progress_bar") is not False:
             callbacks.append(LiveProgressBar())
@@ -199,7 +206,7 @@ class CommandLine(LightningCLI):
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO()]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
-        if isinstance(built.strategy.launcher, _MultiProcessingLauncher):
+        if starts_processes_within(built):
             given = trainer.get("strategy")
             name = given if isinstance(given, str) else type(built.strategy).__name__
             raise UserError(
@@ -291,26 +298,10 @@ def complete_arguments(args: list[str]) -> list[str]:
 
 def quiet() -> None:
     """Silences what Lightning says of itself, and its warnings about what is done here on purpose."""
-    for name in (
-        "pytorch_lightning.utilities.rank_zero",
-        "lightning_fabric.utilities.seed",
-        "lightning_fabric.utilities.distributed",
-    ):
+    for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",  # workers only slow down data this small
-        ".*smaller than the logging interval.*",
-        ".*Total length of `list` across ranks is zero.*",  # no validation split is what the paper does
-        ".*you defined a `validation_step` but have no `val_dataloader`.*",
-        ".*no pre-optimization state was saved.*",  # a checkpoint is taken after the optimizer's step
-        ".*your dataloader is not resumable.*",  # the data module resumes it
-        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
-        ".*callbacks used to create the checkpoint need to be provided.*",  # evaluation has no use for them
-        ".*LeafSpec.*",
-        ".*NaN values found in confusion matrix.*",  # a class that a small validation split lacks
-        ".*sync_dist=True.*",  # the metrics add up the processes' sums themselves
-    ):
-        warnings.filterwarnings("ignore", "(?s)" + message)
+    for message in NEEDLESS_WARNINGS:
+        warnings.filterwarnings("ignore", f"(?s).*{message}")
 
 
 def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:

@@ -1,7 +1,7 @@
 """What all data modules share."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -12,6 +12,7 @@ from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import Batch, EpochBatches, Images, InOrder, loader
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
+from bioplausible.lightning_internals import progress, replaces_samplers, trainer_option
 from bioplausible.training.data_parallel import share
 from bioplausible.training.randomness import generator, mix, run_seed
 
@@ -115,10 +116,9 @@ class ImageDataModule(LightningDataModule, ABC):
         Raises:
             UserError: a size does not fit the data, or an option of Trainer's would replace the order.
         """
-        if self.trainer is not None and cast(Any, self.trainer).overfit_batches:
+        if self.trainer is not None and trainer_option(self.trainer, "overfit_batches"):
             raise UserError("overfit_batches would replace the training order: use the data's subset_size instead.")
-        connector = cast(Any, self.trainer)._accelerator_connector if self.trainer is not None else None
-        if connector is not None and connector.is_distributed and connector.use_distributed_sampler:
+        if self.trainer is not None and replaces_samplers(self.trainer):
             raise UserError(
                 "use_distributed_sampler would replace the training order, of which each process takes its share"
                 " already: construct the Trainer with use_distributed_sampler=False."
@@ -220,10 +220,8 @@ class ImageDataModule(LightningDataModule, ABC):
     def state_dict(self) -> dict[str, Any]:
         """Returns the seed and the position of the next training batch as (epoch, batch)."""
         assert self.trainer is not None
-        fit = self.trainer.fit_loop
-        epoch, batch = cast(Any, fit.epoch_progress.current).processed, fit.epoch_loop.batch_progress.current.ready
-        between_epochs = fit.epoch_progress.current.ready == epoch
-        if between_epochs:
+        begun, epoch, batch = progress(self.trainer)
+        if begun == epoch:  # between two epochs
             batch = 0
         elif batch >= self.trainer.num_training_batches:  # Trainer resumes with the next epoch
             epoch, batch = epoch + 1, 0

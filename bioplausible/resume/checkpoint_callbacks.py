@@ -7,6 +7,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from bioplausible.errors import UserError
+from bioplausible.lightning_internals import batch_in_epoch, forget_best, moved_files, save_now, stops_early
 from bioplausible.resume.checkpoint_files import is_whole, read_checkpoint
 from bioplausible.training.loggers import RunLogger
 
@@ -29,12 +30,8 @@ class _RunCheckpoint(ModelCheckpoint):
         def moved(path: str) -> str:
             return str(Path(here) / Path(path).name) if path else path
 
-        state = dict(state_dict, dirpath=here)
-        for name in ("best_model_path", "last_model_path", "kth_best_model_path"):
-            state[name] = moved(state[name])
-        state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
-        super().load_state_dict(state)
-        self.current_score = state["current_score"]  # saved by the base class, but not loaded
+        super().load_state_dict(moved_files(state_dict, here, moved))
+        self.current_score = state_dict["current_score"]  # saved by the base class, but not loaded
 
 
 class LastCheckpoint(_RunCheckpoint):
@@ -78,11 +75,9 @@ class LastCheckpoint(_RunCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes the checkpoint where this step is the last one and others of the epoch remain."""
-        stops = trainer.global_step == trainer.max_steps or (
-            trainer.should_stop and trainer.fit_loop._can_stop_early  # not before min_epochs
-        )
-        if stops and batch_idx + 1 < trainer.num_training_batches and not self._should_skip_saving_checkpoint(trainer):
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+        stops = trainer.global_step == trainer.max_steps or stops_early(trainer)
+        if stops and batch_idx + 1 < trainer.num_training_batches:
+            save_now(self, trainer)
 
 
 class BestCheckpoint(_RunCheckpoint):
@@ -106,12 +101,11 @@ class BestCheckpoint(_RunCheckpoint):
             if ahead:
                 best.replace(best.with_name(f"best_before_resume_step={step}{self.FILE_EXTENSION}"))
         if trainer.strategy.broadcast(ahead):
-            self.best_k_models, self.kth_best_model_path, self.best_model_path = {}, "", ""
-            self.best_model_score = self.kth_value = None  # type: ignore[assignment]
+            forget_best(self)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the checkpoint where this epoch went to its end, was validated and is the best."""
-        cut = trainer.fit_loop.epoch_loop.batch_idx + 1 < trainer.num_training_batches
+        cut = batch_in_epoch(trainer) + 1 < trainer.num_training_batches
         if self.monitor in trainer.callback_metrics and not cut:
             super().on_train_epoch_end(trainer, pl_module)
 

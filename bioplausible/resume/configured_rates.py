@@ -6,9 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from bioplausible.errors import UserError
-
-BOOKS = frozenset({"last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"})
-"""What a scheduler counts for itself: no option of the user's."""
+from bioplausible.lightning_internals import SCHEDULER_BOOKS, SCHEDULERS_WITHIN
 
 NEED_STATE = frozenset({"amsgrad", "centered", "momentum"})
 """Options that an optimizer (but for SGD's momentum) can't switch on later, for it keeps a state for them."""
@@ -67,7 +65,7 @@ class ConfiguredRates(Callback):
                         " train anew."
                     )
         for before, now in zip(self._before["schedules"], self._now["schedules"], strict=True):
-            if "_schedulers" in _changed(before, now):
+            if SCHEDULERS_WITHIN in _changed(before, now):
                 raise UserError(
                     f"The schedules within {self._now['lr_scheduler']} differ from those of the checkpoint, and can't"
                     " be changed on the way: resume without the change, or train anew."
@@ -102,5 +100,5 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {
         name: copy(value)
         for name, value in options.items()
-        if isinstance(value, plain) and name not in BOOKS and name != "params"
+        if isinstance(value, plain) and name not in SCHEDULER_BOOKS and name != "params"
     }

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from bioplausible.lightning_internals import set_max_steps
+
 
 class ExactResume(Callback):
     """Makes training that resumes from a checkpoint end with the same bits as if it had never stopped.
@@ -43,7 +45,8 @@ class ExactResume(Callback):
         Where it is set, Trainer would take a finished epoch for one that was interrupted, and go through its end again.
         """
         if self._restored:
-            self._max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
+            self._max_steps = trainer.max_steps
+            set_max_steps(trainer, -1)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives ``max_steps`` back where nothing was left to train."""
@@ -51,7 +54,8 @@ class ExactResume(Callback):
 
     def _give_back_max_steps(self, trainer: Trainer) -> None:
         if self._max_steps is not None:
-            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
+            set_max_steps(trainer, self._max_steps)
+            self._max_steps = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restores the states, where training resumes."""

@@ -4,12 +4,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
-from lightning_fabric.loggers.logger import _DummyExperiment
-from lightning_fabric.utilities.logger import _flatten_dict, _sanitize_params
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+
+from bioplausible.lightning_internals import has_writer, silent_writer, write_hyperparameters
 
 
 class RunLogger(TensorBoardLogger):
@@ -36,8 +35,8 @@ class RunLogger(TensorBoardLogger):
     @property
     def experiment(self) -> SummaryWriter:
         """TensorBoard's writer; where the run's folder disappeared, one that writes nothing, for training to go on."""
-        self.lost = self.lost or (self._experiment is not None and not Path(self.log_dir).is_dir())
-        return cast(SummaryWriter, _DummyExperiment()) if self.lost else cast(SummaryWriter, super().experiment)
+        self.lost = self.lost or (has_writer(self) and not Path(self.log_dir).is_dir())
+        return cast(SummaryWriter, silent_writer() if self.lost else super().experiment)
 
     @rank_zero_only
     def log_hyperparams(
@@ -45,7 +44,5 @@ class RunLogger(TensorBoardLogger):
     ) -> None:
         """Writes the hyperparameters, with the names of the scalars that the HParams tab shows beside them."""
         super().log_hyperparams(params)
-        values = vars(self.hparams) if isinstance(self.hparams, Namespace) else self.hparams
-        flat = _sanitize_params(_flatten_dict(values))
-        for summary in cast(Any, hparams)(flat, dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)):
-            cast(Any, self.experiment)._get_file_writer().add_summary(summary)
+        shown = dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)
+        write_hyperparameters(self.experiment, self.hparams, shown)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from bioplausible.lightning_internals import set_max_steps
+
 _SIGNALS = {int(number): number for number in (signal.SIGINT, signal.SIGTERM)}
 
 
@@ -40,7 +42,7 @@ class StopOnSignal(Callback):
         self._tell_all(trainer)
         if self.signal is not None:
             # should_stop would validate first, in the midst of an epoch
-            trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
+            set_max_steps(trainer, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens no longer."""

@@ -1,0 +1,224 @@
+"""What the package uses of Lightning, torch and TensorBoard though their manuals don't promise it.
+
+Any release of theirs may change it. The rest of the package uses none of it but through this module, so a change is
+mended here; `tests/test_lightning_internals.py` looks for each name of :data:`REQUIRED` in the installed versions.
+"""
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from lightning_fabric.loggers import logger as fabric_loggers
+from lightning_fabric.utilities import logger as hyperparameters
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import launchers
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_OPTION = "Trainer keeps this option, but declares no attribute for it"
+_LOOPS = "no hook and no property of Trainer's tells it"
+_SAVE = "no method saves at a step of one's own choice and books it"
+_BEST = "ModelCheckpoint has no method that forgets a file or finds it elsewhere"
+_HPARAMS = (
+    "log_hyperparams writes the metrics as scalars of a step too, SummaryWriter.add_hparams into a run of its own"
+)
+_PROFILE = "the profiler's public tables sum up: no peak is in them"
+
+REQUIRED = {
+    # Trainer
+    "pytorch_lightning.Trainer().fast_dev_run": _OPTION,
+    "pytorch_lightning.Trainer().overfit_batches": _OPTION,
+    "pytorch_lightning.Trainer().log_every_n_steps": _OPTION,
+    "pytorch_lightning.Trainer()._accelerator_connector.is_distributed": "world_size is 1 for one process of DDP too",
+    "pytorch_lightning.Trainer()._accelerator_connector.use_distributed_sampler": "Trainer keeps it nowhere else",
+    "pytorch_lightning.Trainer().fit_loop._can_stop_early": f"should_stop waits for min_epochs and min_steps; {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_idx": f"which batch was an epoch's last: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.max_steps": "Trainer.max_steps can't be set",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_progress.current.ready": f"batches begun: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_progress.current.ready": f"epochs begun: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_progress.current.processed": f"epochs finished: {_LOOPS}",
+    "pytorch_lightning.strategies.launchers._MultiProcessingLauncher": "what spawn, fork and notebooks have in common",
+    # ModelCheckpoint
+    "pytorch_lightning.callbacks.ModelCheckpoint._save_checkpoint": "overridden: no hook runs right before a file is"
+    " written, when the one before must be kept",
+    "pytorch_lightning.callbacks.ModelCheckpoint._should_skip_saving_checkpoint": _SAVE,
+    "pytorch_lightning.callbacks.ModelCheckpoint._save_topk_checkpoint": _SAVE,
+    "pytorch_lightning.callbacks.ModelCheckpoint._monitor_candidates": _SAVE,
+    "pytorch_lightning.callbacks.ModelCheckpoint().best_k_models": _BEST,
+    "pytorch_lightning.callbacks.ModelCheckpoint().best_model_path": _BEST,
+    "pytorch_lightning.callbacks.ModelCheckpoint().best_model_score": _BEST,
+    "pytorch_lightning.callbacks.ModelCheckpoint().kth_best_model_path": _BEST,
+    "pytorch_lightning.callbacks.ModelCheckpoint().kth_value": _BEST,
+    "pytorch_lightning.callbacks.ModelCheckpoint().last_model_path": _BEST,
+    "pytorch_lightning.callbacks.ModelCheckpoint().current_score": "saved, but not loaded again",
+    # LightningCLI
+    "pytorch_lightning.cli.LightningCLI._parse_ckpt_path": "overridden: no option keeps the checkpoint's"
+    " hyperparameters from overriding the command line's",
+    "pytorch_lightning.cli.LightningCLI._prepare_subcommand_parser": "overridden: add_arguments_to_parser is not told"
+    " of which command the parser is",
+    # TensorBoard
+    "lightning_fabric.loggers.logger._DummyExperiment": "the one writer that takes every call and writes nothing",
+    "lightning_fabric.utilities.logger._flatten_dict": _HPARAMS,
+    "lightning_fabric.utilities.logger._sanitize_params": _HPARAMS,
+    "pytorch_lightning.loggers.TensorBoardLogger()._experiment": "asked for its experiment, a logger opens one",
+    "torch.utils.tensorboard.summary.hparams": _HPARAMS,
+    "torch.utils.tensorboard.SummaryWriter._get_file_writer": _HPARAMS,
+    # torch
+    "torch.utils._python_dispatch.TorchDispatchMode": "torch's manual names the class, but there is no public module",
+    "torch.autograd.profiler.profile().kineto_results": _PROFILE,
+    "torch.autograd._ProfilerResult.events": _PROFILE,
+    "torch.autograd._KinetoEvent.name": _PROFILE,
+    "torch.autograd._KinetoEvent.nbytes": _PROFILE,
+    "torch.autograd._KinetoEvent.start_ns": _PROFILE,
+}
+"""Each name and why there is no public way; ``()`` stands for an instance, whose attributes follow."""
+
+SCHEDULER_BOOKS = frozenset({"last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"})
+"""What a scheduler's state counts for itself: torch doesn't tell it apart from options of the user's."""
+
+SCHEDULERS_WITHIN = "_schedulers"
+"""Key of a scheduler's state that holds those of the schedulers which it is made of: there is no other way to them."""
+
+CHATTY_LOGGERS = (
+    "pytorch_lightning.utilities.rank_zero",
+    "lightning_fabric.utilities.seed",
+    "lightning_fabric.utilities.distributed",
+)
+"""Where Lightning says of itself what it does: no option keeps it quiet."""
+
+NEEDLESS_WARNINGS = (
+    "does not have many workers",  # workers only slow down data this small
+    "smaller than the logging interval",
+    "Total length of `list` across ranks is zero",  # no validation split is what the paper does
+    "you defined a `validation_step` but have no `val_dataloader`",
+    "no pre-optimization state was saved",  # a checkpoint is taken after the optimizer's step
+    "your dataloader is not resumable",  # the data module resumes it
+    "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own folder
+    "callbacks used to create the checkpoint need to be provided",  # evaluation has no use for them
+    "LeafSpec",
+    "NaN values found in confusion matrix",  # a class that a small validation split lacks
+    "sync_dist=True",  # the metrics add up the processes' sums themselves
+)
+"""Patterns of what is warned about though it is done here on purpose: it has no categories to be told apart by."""
+
+
+# -------------------------------------------------------------------------------------------------------------- Trainer
+
+
+def trainer_option(trainer: Trainer, name: str) -> Any:
+    """Returns an option that a Trainer was built with: ``fast_dev_run``, ``overfit_batches``, ``log_every_n_steps``."""
+    return getattr(trainer, name)
+
+
+def replaces_samplers(trainer: Trainer) -> bool:
+    """Returns whether a Trainer deals the samples out to several processes itself."""
+    connector = trainer._accelerator_connector
+    return bool(connector.is_distributed and connector.use_distributed_sampler)
+
+
+def starts_processes_within(trainer: Trainer) -> bool:
+    """Returns whether a Trainer's strategy starts its processes from within this one (spawn, fork, notebook)."""
+    return isinstance(trainer.strategy.launcher, launchers._MultiProcessingLauncher)
+
+
+def stops_early(trainer: Trainer) -> bool:
+    """Returns whether training ends after this step because it should stop, and not only after ``min_epochs``."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
+def batch_in_epoch(trainer: Trainer) -> int:
+    """Returns the position in its epoch, from 0, of the last batch trained on."""
+    return trainer.fit_loop.epoch_loop.batch_idx
+
+
+def set_max_steps(trainer: Trainer, steps: int) -> None:
+    """Changes after how many steps training ends; −1: never."""
+    trainer.fit_loop.epoch_loop.max_steps = steps
+
+
+class Progress(NamedTuple):
+    """How far training is; within an epoch one more has begun than is finished."""
+
+    epochs_begun: int
+    epochs_finished: int
+    batches_begun: int
+    """Of the epoch that is on, or was last."""
+
+
+def progress(trainer: Trainer) -> Progress:
+    """Returns how far training is."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    return Progress(epochs.ready, epochs.processed, trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+
+
+# ---------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def save_now(callback: ModelCheckpoint, trainer: Trainer) -> None:
+    """Lets a ModelCheckpoint save where its own triggers would not, unless it has at this step."""
+    if not callback._should_skip_saving_checkpoint(trainer):
+        callback._save_topk_checkpoint(trainer, callback._monitor_candidates(trainer))
+
+
+def forget_best(callback: ModelCheckpoint) -> None:
+    """Lets a ModelCheckpoint forget its best checkpoint, as if none had been written."""
+    callback.best_k_models, callback.kth_best_model_path, callback.best_model_path = {}, "", ""
+    callback.best_model_score = callback.kth_value = None  # type: ignore[assignment]
+
+
+def moved_files(state: dict[str, Any], folder: str, moved: Callable[[str], str]) -> dict[str, Any]:
+    """Returns a ModelCheckpoint's saved state with its files where they lie now.
+
+    Args:
+        state: the saved state.
+        folder: the callback's folder now.
+        moved: returns a file's path now from its path then; paths may be empty.
+    """
+    paths = {name: moved(state[name]) for name in ("best_model_path", "last_model_path", "kth_best_model_path")}
+    models = {moved(path): score for path, score in state["best_k_models"].items()}
+    return {**state, **paths, "dirpath": folder, "best_k_models": models}
+
+
+# ---------------------------------------------------------------------------------------------------------- TensorBoard
+
+
+def silent_writer() -> Any:
+    """Returns a TensorBoard writer that writes nothing."""
+    return fabric_loggers._DummyExperiment()
+
+
+def has_writer(logger: TensorBoardLogger) -> bool:
+    """Returns whether a logger has opened its folder."""
+    return logger._experiment is not None
+
+
+def write_hyperparameters(
+    writer: "SummaryWriter", values: dict[str, Any] | Namespace, metrics: dict[str, float]
+) -> None:
+    """Writes hyperparameters, and the names of the scalars that the HParams tab shows beside them.
+
+    Args:
+        writer: TensorBoard's.
+        values: the hyperparameters, which may be nested.
+        metrics: a first value by the scalar's name.
+    """
+    from torch.utils.tensorboard import summary  # only here: importing TensorBoard takes a while
+
+    plain = vars(values) if isinstance(values, Namespace) else values
+    flat = hyperparameters._sanitize_params(hyperparameters._flatten_dict(plain))
+    for part in cast(Any, summary).hparams(flat, metrics):
+        cast(Any, writer)._get_file_writer().add_summary(part)
+
+
+# ---------------------------------------------------------------------------------------------------------------- torch
+
+
+def memory_changes(profiler: Any) -> list[int]:
+    """Returns by how many bytes the memory in use changed under a profiler (``profile_memory=True``), each time."""
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return [int(change) for _, change in changes]
