@@ -65,8 +65,8 @@ def activation(name: str) -> Activation:
 class StateActivation(NamedTuple):
     """An activation function f of states that settle, with the potential whose derivative is f⁻¹.
 
-    States descend r ← f(r + η (u − r)), at η = 1 r ← f(u), and rest at r = f(u) where f projects onto an interval. Where
-    it does not, only η = 1 leads there.
+    States descend r ← f(r + η (u − r)), at η = 1 r ← f(u), and rest at r = f(u) where f projects onto an interval.
+    Where it does not, only η = 1 leads there.
 
     Attributes:
         function: u ↦ f(u).

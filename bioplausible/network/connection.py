@@ -13,6 +13,7 @@ from bioplausible.errors.checks import require
 from bioplausible.network.initialization import Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
 
+Direction = Literal["feedforward", "feedback"]
 Feedback = Literal["tied", "learned", "fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"]
 
 
@@ -25,7 +26,7 @@ class Connection(nn.Module, ABC):
         feedforward(r)         = Q(W * r) + b
         adjoint(z, at)         = Wᵀ ⊛ Qᵀ z            ⟨W * r, z⟩ = ⟨r, Wᵀ ⊛ z⟩
         feedback(z, at)        = Vᵀ ⊛ Qᵀ z            V is stored in W's layout; tied: V is W
-        correlate(z, r)        = ⟨Qᵀ z ⋆ r⟩            mean over samples, sum over positions: n ⟨W, ⟨z ⋆ r⟩⟩ = Σ_n ⟨W * r, z⟩
+        correlate(z, r)        = ⟨Qᵀ z ⋆ r⟩            mean over samples, sum over positions
         bias_update(z)         = mean_n Σ_p z
 
     Max pooling passes on the winners of W * at, where ``at`` is the presynaptic activity of the same moment.
@@ -66,7 +67,7 @@ class Connection(nn.Module, ABC):
         self.pool = pool
         self.product_dtype: torch.dtype | None = None
         """Lower precision of the factors of :meth:`correlate`; None: that of the activities."""
-        self.winners_of: Literal["feedforward", "feedback"] = "feedforward"
+        self.winners_of: Direction = "feedforward"
         """Whose drive decides the winners of max pooling on the way back: W's, or V's own."""
         self._fans = (1, 1) if weight_shape is None else self.fans(weight_shape)
         self._initialization: Initialization = initialization
@@ -78,7 +79,7 @@ class Connection(nn.Module, ABC):
         if weight_shape is not None:
             self.weight = nn.Parameter(self._draw(weight_shape))
             if feedback == "uniform_sign":
-                stored = torch.tensor(self._standard_deviation())
+                stored = torch.ones(())
             elif feedback != "tied":
                 stored = self._draw(weight_shape)
         if feedback == "learned" and stored is not None:
@@ -140,7 +141,10 @@ class Connection(nn.Module, ABC):
         assert self.weight is not None
         if self._feedback_weight is None:
             return self.weight
-        return self._feedback_weight * self.weight.sign() if self._shares_signs else self._feedback_weight
+        if not self._shares_signs:
+            return self._feedback_weight
+        scale = self._standard_deviation() if self._feedback_weight.ndim == 0 else 1.0
+        return self._feedback_weight.abs() * scale * self.weight.sign()
 
     @property
     def is_tied(self) -> bool:
@@ -153,7 +157,7 @@ class Connection(nn.Module, ABC):
         if self._redraws and self._feedback_weight is not None:
             drawn = torch.rand(self._feedback_weight.shape, generator=generator)
             bound = 3**0.5 * self._standard_deviation()
-            self._feedback_weight.copy_((2 * bound * drawn - bound).abs_())
+            self._feedback_weight.copy_(2 * bound * drawn - bound)
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""
@@ -174,7 +178,7 @@ class Connection(nn.Module, ABC):
         post: Tensor,
         pre: Tensor,
         at: Tensor | None = None,
-        by: Literal["feedforward", "feedback"] = "feedforward",
+        by: Direction = "feedforward",
     ) -> Tensor:
         """Returns the Hebbian product ⟨Qᵀ z ⋆ r⟩, of W's shape.
 
@@ -191,7 +195,7 @@ class Connection(nn.Module, ABC):
         plus: tuple[Tensor, Tensor],
         minus: tuple[Tensor, Tensor],
         at: tuple[Tensor, Tensor] | None = None,
-        by: Literal["feedforward", "feedback"] = "feedforward",
+        by: Direction = "feedforward",
     ) -> Tensor:
         """Returns ⟨Qᵀ z⁺ ⋆ r⁺⟩ − ⟨Qᵀ z⁻ ⋆ r⁻⟩ of two phases, each with winners of its own.
 
@@ -254,7 +258,7 @@ class Connection(nn.Module, ABC):
         """Whether the way back depends on the presynaptic activity."""
         return self.pool is not None and self.pool.has_winners
 
-    def winners(self, at: Tensor, by: Literal["feedforward", "feedback"] = "feedforward") -> Tensor | None:
+    def winners(self, at: Tensor, by: Direction = "feedforward") -> Tensor | None:
         """Returns the winners of max pooling at a presynaptic activity (n × pre_shape); None where there are none."""
         if not self.has_winners:
             return None
@@ -347,7 +351,7 @@ class Wires:
 
 
 def _vjp(function: Callable[[Tensor], Tensor], at: Tensor, cotangent: Tensor) -> Tensor:
-    """Returns the vector–Jacobian product of a function; also within ``torch.inference_mode``, which records nothing."""
+    """Returns the vector–Jacobian product of a function, also within ``torch.inference_mode``."""
     if not torch.is_inference_mode_enabled():
         pullback: Any = torch.func.vjp(function, at)[1]
         return cast(Tensor, pullback(cotangent)[0])

@@ -1,7 +1,7 @@
 """The layers of a rule, and how they are wired: the only place where shapes live."""
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from math import prod
 from typing import Any, cast
@@ -42,9 +42,10 @@ class Network(nn.Module):
         super().__init__()
         self.shapes: list[tuple[int, ...]] = [specification.input_shape]
         """(channels, height, width) or (units,) of each layer."""
-        found: list[Connection] = []
+        found: dict[str, Connection] = {}
         for layer in specification.layers:
-            found += self._connect(layer, options)
+            main, *skips = self._connect(layer, options)
+            found |= {f"{main.post}": main, **{f"{c.post}_from_{c.pre}": c for c in skips}}
         output = self.shapes[-1]
         require(
             len(output) == 1,
@@ -52,17 +53,18 @@ class Network(nn.Module):
             " of as many units as there are classes.",
         )
         # a ModuleDict registers them by name; for the type checker it is a dictionary of what is in it
-        names = [
-            f"{c.post}" if c.pre == c.post - 1 and not isinstance(c, Identity) else f"{c.post}_from_{c.pre}"
-            for c in found
-        ]
-        self._connections = cast(dict[str, Connection], nn.ModuleDict(dict(zip(names, found, strict=True))))
-        self._laterals = cast(dict[str, Lateral], nn.ModuleDict())
+        self.wiring = cast(dict[str, Connection], nn.ModuleDict(found))
+        self.lateral = cast(dict[str, Lateral], nn.ModuleDict())
 
     @property
     def connections(self) -> list[Connection]:
         """All connections, in the order of their postsynaptic layers, the one from the layer before it first."""
-        return list(self._connections.values())
+        return list(self.wiring.values())
+
+    @property
+    def chain(self) -> list[Connection]:
+        """The connections 1 … L from each layer to the next, skips left out."""
+        return [self.into(k)[0] for k in range(1, self.L + 1)]
 
     @property
     def weighted(self) -> list[Connection]:
@@ -72,7 +74,7 @@ class Network(nn.Module):
     @property
     def laterals(self) -> dict[int, Lateral]:
         """The lateral weights by layer."""
-        return {int(k): lateral for k, lateral in self._laterals.items()}
+        return {int(k): lateral for k, lateral in self.lateral.items()}
 
     @property
     def L(self) -> int:
@@ -87,10 +89,10 @@ class Network(nn.Module):
     def add_laterals(self, laterals: Mapping[int, Lateral]) -> None:
         """Gives layers lateral weights, by their numbers."""
         for k, lateral in laterals.items():
-            cast(nn.ModuleDict, self._laterals)[str(k)] = lateral
+            cast(nn.ModuleDict, self.lateral)[str(k)] = lateral
 
     def into(self, k: int) -> list[Connection]:
-        """Returns the connections into layer k."""
+        """Returns the connections into layer k, the one from the layer before it first."""
         return [c for c in self.connections if c.post == k]
 
     def out_of(self, k: int) -> list[Connection]:
@@ -130,10 +132,6 @@ class Network(nn.Module):
         parts = [c.feedback(s[c.post], at[c.pre]) for c in self.out_of(k)]
         return reduce(operator.add, parts) if parts else torch.zeros_like(at[k])
 
-    def biased(self) -> Iterator[Connection]:
-        """Yields the connections that have biases."""
-        yield from (c for c in self.connections if c.bias is not None)
-
     def clamp(self, x: Tensor, top: int | None = None) -> "Clamped":
         """Returns the network with its input held at x (n × shape_0), for as long as no weight changes.
 
@@ -150,7 +148,7 @@ class Network(nn.Module):
 
     # ------------------------------------------------------------------------------------------------------- building
 
-    def _connect(self, layer: Layer, options: Mapping[str, Any]) -> Iterable[Connection]:
+    def _connect(self, layer: Layer, options: Mapping[str, Any]) -> list[Connection]:
         """Adds a layer and returns the connections into it."""
         k, before = layer.number, self.shapes[-1]
         from_input: dict[str, Any] = {"feedback": "tied"}
@@ -200,32 +198,18 @@ class Network(nn.Module):
         """Returns the layers as a table: shape, weights, and operations of the connections a sample."""
         heading = ("layer", "shape", "wiring", "weights", "kFLOP")
         lines: list[tuple[str, ...]] = [("0", _times(self.shapes[0]), "input", "", "")]
-        for k in range(1, self.L + 1):
+        for k, shape in enumerate(self.shapes[1:], start=1):
+            first = (str(k), _times(shape))
             for c in self.into(k):
                 weights = sum(p.numel() for p in (c.weight, c.bias) if p is not None)
-                wiring = c.describe() + ("" if c.pre == k - 1 else f" from layer {c.pre}")
-                first = c.pre == k - 1
-                lines.append(
-                    (
-                        str(k) if first else "",
-                        _times(self.shapes[k]) if first else "",
-                        wiring,
-                        f"{weights:,}",
-                        f"{c.operations / 1e3:,.1f}",
-                    )
-                )
+                wiring = c.describe() + ("" if first[0] else f" from layer {c.pre}")
+                lines.append((*first, wiring, f"{weights:,}", f"{c.operations / 1e3:,.1f}"))
+                first = ("", "")
             if k in self.laterals:
-                lateral = self.laterals[k].weight
-                positions = prod(self.shapes[k][1:])
-                lines.append(
-                    (
-                        "",
-                        "",
-                        f"lateral {len(lateral)} × {len(lateral)}",
-                        f"{lateral.numel():,}",
-                        f"{2 * lateral.numel() * positions / 1e3:,.1f}",
-                    )
-                )
+                matrix = self.laterals[k].weight
+                operations = 2 * matrix.numel() * prod(shape[1:]) / 1e3
+                wiring = f"lateral, {len(matrix)} × {len(matrix)}"
+                lines.append((*first, wiring, f"{matrix.numel():,}", f"{operations:,.1f}"))
         widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
 
         def row(line: Sequence[str]) -> str:

@@ -166,8 +166,8 @@ def _skip(name: str, number: int, given: Any) -> Skip:
         " convolution.",
     )
     require(
-        isinstance(pre, int) and not isinstance(pre, bool) and 0 <= pre <= number - 2,
-        f"{name} has a skip from {pre!r}: give the number of a layer before the last one, 0 … {number - 2}.",
+        isinstance(pre, int) and not isinstance(pre, bool) and 0 <= pre <= number - 1,
+        f"{name} has a skip from {pre!r}: give the number of an earlier layer, 0 … {number - 1}.",
     )
     require(stride is None or _is_count(stride), f"{name} has a skip with the stride {stride!r}: give a whole number.")
     return Skip(cast(int, pre), stride)
@@ -204,8 +204,5 @@ def _text(entry: Any) -> str:
     """Returns an entry as a user writes it."""
     if not isinstance(entry, Mapping):
         return str(entry)
-    parts = (
-        f"{key} {_text(value)}" if not isinstance(value, Mapping) else f"{key} {{{_text(value)}}}"
-        for key, value in entry.items()
-    )
-    return ", ".join(parts)
+    texts = ((key, f"{{{_text(value)}}}" if isinstance(value, Mapping) else value) for key, value in entry.items())
+    return ", ".join(f"{key} {text}" for key, text in texts)

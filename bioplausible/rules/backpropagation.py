@@ -18,7 +18,7 @@ Loss = Literal["mean_squared_error", "cross_entropy"]
 
 
 class FeedforwardRule(LearningRule):
-    r"""What backpropagation and feedback alignment share: a feedforward pass, and errors δ that each synapse learns from.
+    r"""What backpropagation and its relatives share: a feedforward pass, and errors δ that synapses learn from.
 
     With a_k = W_k r_{k−1} + b_k and r_k = f(a_k)::
 

@@ -178,8 +178,8 @@ class LearningRule(LightningModule, ABC):
 
     def alignment_angles(self) -> dict[int, Tensor]:
         """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights."""
-        chain = [c for c in self.network.weighted if c.pre == c.post - 1 and not c.is_tied]
-        return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in chain}
+        own = [c for c in self.network.chain if c.weight is not None and not c.is_tied]
+        return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in own}
 
     # -------------------------------------------------------------------------------------------------- the shared step
 
@@ -308,7 +308,7 @@ class LearningRule(LightningModule, ABC):
         return self._callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the rule's name and seed to the checkpoint (:func:`bioplausible.resume.rule_in_checkpoint.note_rule`)."""
+        """Adds the rule's name and seed to the checkpoint, unless training has diverged."""
         require_finite(self, self.step)
         note_rule(self, checkpoint)
 

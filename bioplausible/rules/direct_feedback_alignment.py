@@ -70,7 +70,7 @@ class DirectFeedbackAlignment(FeedforwardRule):
 
     def above(self, k: int) -> Connection:
         """Returns the connection from layer k to the next one."""
-        return next(c for c in self.network.out_of(k) if c.post == k + 1)
+        return self.network.into(k + 1)[0]
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""

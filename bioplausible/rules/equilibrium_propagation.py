@@ -67,8 +67,8 @@ class EquilibriumPropagation(LearningRule):
             (``asynchronous``, Scellier et al. 2023).
         persistent_states: whether a free phase of training starts where the last batch's last phase ended, where that
             had as many samples (Scellier et al. 2023), instead of from r = 0.
-        hold_output: whether the nudged phases hold the output at r_L° − β (r_L° − y), with r° the free state, instead of
-            pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
+        hold_output: whether the nudged phases hold the output at r_L° − β (r_L° − y), with r° the free state, instead
+            of pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
         activation_function: f of the hidden layers (:func:`bioplausible.functional.state_activation`).
         output_activation: f of the output.
         loss: C.
@@ -304,7 +304,7 @@ class EquilibriumPropagation(LearningRule):
     # -------------------------------------------------------------------------------------------------------- learning
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k (see the class)."""
+        """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k."""
         free, plus = phases["free"].activity, phases["nudged"].activity
         contrasted = phases.get("antinudged") or phases.get("free_again") or phases["free"]
         minus, s = contrasted.activity, phases["nudged"].beta - contrasted.beta
