@@ -30,13 +30,17 @@ from bioplausible.observers.predictions import PredictionsCSV
 from bioplausible.observers.progress import LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
-from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, newest_checkpoint, read_checkpoint, run_folder
+from bioplausible.resume.checkpoint_files import (
+    RUN_CONFIG,
+    AtomicCheckpointIO,
+    ReadAhead,
+    newest_checkpoint,
+    run_folder,
+)
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger
 from bioplausible.training.stop_on_signal import StopOnSignal
-
-CONFIG_IN_CHECKPOINT = "run_config"
 
 LARGEST_SEED = 2**32 - 1
 """That NumPy takes."""
@@ -60,14 +64,21 @@ class SaveRunConfig(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""
-        checkpoint[CONFIG_IN_CHECKPOINT] = self.parser.dump(self.config, skip_none=False)
+        checkpoint[RUN_CONFIG] = self.parser.dump(self.config, skip_none=False)
 
 
 class CommandLine(LightningCLI):
-    """LightningCLI for learning rules."""
+    """LightningCLI for learning rules.
 
-    def __init__(self, args: list[str], callbacks: Sequence[Callback] = ()) -> None:
+    Args:
+        args: the command and its options.
+        callbacks: further callbacks of the Trainer.
+        ahead: the checkpoint that ``--ckpt_path`` names, where it was read already.
+    """
+
+    def __init__(self, args: list[str], callbacks: Sequence[Callback] = (), ahead: ReadAhead | None = None) -> None:
         self.further_callbacks = callbacks
+        self.ahead = ahead
         self.stop_on_signal = StopOnSignal()
         strict = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
@@ -164,10 +175,11 @@ class CommandLine(LightningCLI):
         folder = run_folder(checkpoint) if checkpoint else None
         if folder is None:
             return None
-        saved = yaml.safe_load(read_checkpoint(checkpoint).get(CONFIG_IN_CHECKPOINT, "{}"))
+        if self.ahead is None:  # a YAML file names it
+            self.ahead = ReadAhead(checkpoint)
         before = [
             logger.get("init_args", {})
-            for logger in _as_list(saved.get("trainer", {}).get("logger"))
+            for logger in _as_list(self.ahead.config.get("trainer", {}).get("logger"))
             if isinstance(logger, dict) and logger.get("class_path", "").endswith("RunLogger")
         ]
         moved = Path(options.save_dir).resolve() in folder.resolve().parents
@@ -203,7 +215,7 @@ class CommandLine(LightningCLI):
             folder = run_folder(config.ckpt_path) or Path()
             self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")
             callbacks.append(self.predictions)
-        plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO()]
+        plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         if starts_processes_within(built):
@@ -215,9 +227,9 @@ class CommandLine(LightningCLI):
             )
         for options in (logger.init_args for logger in self._run_loggers()):
             resumed = self._resumed_run(options)
-            if resumed is not None:
+            if resumed is not None and self.ahead is not None:
                 # the run goes on in its own folder; what it logged after the checkpoint is dropped, it will come again
-                step = read_checkpoint(config.ckpt_path)["global_step"] if self.subcommand == "fit" else None
+                step = self.ahead.global_step if self.subcommand == "fit" else None
                 again = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
                 built.loggers = [again if isinstance(logger, RunLogger) else logger for logger in built.loggers]
         return built
@@ -259,17 +271,18 @@ class CommandLine(LightningCLI):
         print(f"\npredictions  {self.predictions.path}")
 
 
-def complete_arguments(args: list[str]) -> list[str]:
+def complete_arguments(args: list[str]) -> tuple[list[str], ReadAhead | None]:
     """Returns the arguments with the configuration that they imply put in front, so that they override it.
 
     That is the configuration inside the checkpoint where ``--ckpt_path`` names one (``last`` is the newest below the
     log folder, a folder the newest below it), and the recipe ``digits/corinfomax.yaml`` where nothing else is given.
+    The checkpoint is returned too, for it is read for this.
 
     Raises:
         UserError: a checkpoint is needed and not given, or it can't be read.
     """
     if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
-        return args
+        return args, None
     command, rest = args[0], args[1:]
     scan = CommandArguments(add_help=False, allow_abbrev=False)
     for name in ("--ckpt_path", "--config", "--trainer.logger.init_args.save_dir"):
@@ -282,18 +295,18 @@ def complete_arguments(args: list[str]) -> list[str]:
                 " newest."
             )
         implied = [] if given.config else ["--config", str(recipes() / "digits" / "corinfomax.yaml")]
-        return [command, *implied, *rest]
+        return [command, *implied, *rest], None
     path = Path(given.ckpt_path)
     if given.ckpt_path == "last":
         path = newest_checkpoint(vars(given)["trainer.logger.init_args.save_dir"] or "lightning_logs")
     elif path.is_dir():
         path = newest_checkpoint(path)
-    config = yaml.safe_load(read_checkpoint(path).get(CONFIG_IN_CHECKPOINT, "{}"))
+    ahead = ReadAhead(path)
+    names = set(ahead.config) - {"ckpt_path"}
     if command != "fit":
-        config = {name: config[name] for name in ("seed_everything", "model", "data", "trainer") if name in config}
-    config.pop("ckpt_path", None)
-    implied = ["--config", yaml.safe_dump(config)] if config else []
-    return [command, *implied, *rest, "--ckpt_path", str(path)]
+        names &= {"seed_everything", "model", "data", "trainer"}
+    implied = ["--config", yaml.safe_dump({name: ahead.config[name] for name in names})] if names else []
+    return [command, *implied, *rest, "--ckpt_path", str(path)], ahead
 
 
 def quiet() -> None:
@@ -314,7 +327,8 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     Raises:
         UserError: a mistake that the user can cure.
     """
-    command = CommandLine(complete_arguments(args), callbacks)
+    completed, ahead = complete_arguments(args)
+    command = CommandLine(completed, callbacks, ahead)
     if processes() > 1:
         torch.distributed.barrier()
         # the group's threads free the last tensors with Python's lock, which destroying the group holds (torch 2.6)

@@ -95,7 +95,8 @@ class BestCheckpoint(_RunCheckpoint):
         if trainer.ckpt_path is None:
             return
         ahead = False
-        if trainer.is_global_zero and best.is_file():
+        resumed = best.resolve() == Path(trainer.ckpt_path).resolve()
+        if trainer.is_global_zero and best.is_file() and not resumed:
             step = read_checkpoint(best)["global_step"]
             ahead = step > trainer.global_step
             if ahead:

@@ -3,16 +3,20 @@
 import hashlib
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+import yaml
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from bioplausible.errors import UserError
 
 CHECKSUM = "checksum"
 """Key in a checkpoint that says that its file ends in :data:`MARK` and the SHA-256 digest of all before."""
+RUN_CONFIG = "run_config"
+"""Key in a checkpoint of the command line's configuration of its run, as YAML text."""
 MARK = b"\nsha256 "
 END_OF_ZIP = b"PK\x05\x06"
 
@@ -21,7 +25,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes each checkpoint aside, with a checksum, and renames it when it is on disk.
 
     A kill leaves the previous one whole, and a damaged one is refused. The file is one that ``torch.load`` reads too.
+
+    Args:
+        ahead: a checkpoint that was read already, for the first load.
     """
+
+    def __init__(self, ahead: "ReadAhead | None" = None) -> None:
+        self._ahead = ahead
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Saves a checkpoint.
@@ -57,7 +67,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Returns a checkpoint's content (:func:`read_checkpoint`)."""
-        return read_checkpoint(path)
+        content = None if self._ahead is None else self._ahead.hand_over(path)
+        return read_checkpoint(path) if content is None else content
 
 
 class _Hashed:
@@ -104,6 +115,46 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no training state: name a checkpoint that `fit` wrote.")
     return checkpoint
+
+
+class ReadAhead:
+    """A checkpoint that is read before the Trainer asks for it, so that a command reads and hashes its file once.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        config: the configuration of the run that wrote it; empty where it holds none.
+        global_step: training steps taken.
+
+    Raises:
+        UserError: as :func:`read_checkpoint` does.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._state = _file_state(path)  # before the file is read: one that is replaced meanwhile counts as changed
+        content = read_checkpoint(path)
+        self.config: Mapping[str, Any] = yaml.safe_load(content.get(RUN_CONFIG, "{}"))
+        self.global_step: int | None = content.get("global_step")
+        self._content: dict[str, Any] | None = content
+
+    def hand_over(self, path: str | Path) -> dict[str, Any] | None:
+        """Returns the content, once, and keeps it no longer: it may be large, and its new owner may change it.
+
+        Args:
+            path: the file that is asked for; where it is another one, or changed since it was read, None is returned.
+        """
+        content, self._content = self._content, None
+        return content if _file_state(path) == self._state else None
+
+
+def _file_state(path: str | Path) -> tuple[int, ...] | None:
+    """Returns what tells a file from another one, and from itself after a change; None where there is none."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _read(path: Path) -> Any:
