@@ -1,5 +1,6 @@
 """What several test files need: where things lie, small networks, what runs leave, data files, processes."""
 
+import copy
 import gzip
 import hashlib
 import inspect
@@ -32,6 +33,45 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 # ------------------------------------------------------------------------------------------------------------- networks
 
 SIZES = [7, 6, 5, 4]
+NETWORKS = {
+    "dense": SIZES,
+    "convolution": [[2, 5, 5], {"conv": 3, "kernel": 3, "padding": 1}, {"conv": 2, "kernel": 3}, 4],
+    "stride": [
+        [1, 8, 9],
+        {"conv": 2, "kernel": 3, "stride": 2, "padding": 1},
+        {"conv": 3, "kernel": 2, "stride": 2},
+        4,
+    ],
+    "average pool": [
+        [1, 8, 7],
+        {"conv": 2, "kernel": 3, "padding": 1, "pool": "average"},
+        {"conv": 3, "kernel": 2, "padding": 1, "pool": "average"},
+        4,
+    ],
+    "max pool": [
+        [1, 8, 7],
+        {"conv": 2, "kernel": 3, "padding": 1, "pool": "max"},
+        {"conv": 3, "kernel": 2, "padding": 1, "pool": "max"},
+        4,
+    ],
+    "local": [[2, 5, 5], {"local": 2, "kernel": 3, "stride": 2, "padding": 1}, {"local": 3, "kernel": 2}, 4],
+    "identity skip": [
+        [1, 4, 4],
+        {"conv": 3, "kernel": 3, "padding": 1},
+        {"conv": 3, "kernel": 3, "padding": 1},
+        {"conv": 3, "kernel": 3, "padding": 1, "skip": 1},
+        4,
+    ],
+    "strided skip": [
+        [2, 5, 5],
+        {"conv": 3, "kernel": 3, "padding": 1},
+        {"conv": 3, "kernel": 3, "stride": 2, "padding": 1, "skip": {"from": 0, "stride": 2}},
+        {"conv": 2, "kernel": 1, "skip": {"from": 1, "stride": 2}},
+        4,
+    ],
+    "two dense": [[1, 5, 5], {"conv": 2, "kernel": 3}, 5, 4],
+}
+"""Small networks by name: each kind of wiring, each more than one layer above the input, whose drive never changes."""
 
 
 def all_rules() -> list[type[LearningRule]]:
@@ -44,19 +84,30 @@ def all_rules() -> list[type[LearningRule]]:
     ]
 
 
-def build(cls: type[LearningRule], sizes=SIZES, **options) -> LearningRule:
-    """Returns a small float64 network of a rule."""
+def build(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:
+    """Returns a small float64 network of a rule.
+
+    Args:
+        cls: the rule.
+        network: a name in NETWORKS, sizes, or a list of layers.
+        options: the rule's own.
+    """
+    network = NETWORKS[network] if isinstance(network, str) else network
     if "dual_step_sizes" in inspect.signature(cls.__init__).parameters:
-        options.setdefault("dual_step_sizes", {1: 0.05, len(sizes) - 1: 0.1})
-    return cls(list(sizes), **options).double()
+        options.setdefault("dual_step_sizes", {1: 0.05, len(network) - 1: 0.1})
+    if all(isinstance(entry, int) for entry in network):
+        return cls(list(network), **options).double()
+    return cls(network=copy.deepcopy(network), **options).double()
 
 
-def batch(sizes=SIZES, n=6, seed=0):
-    """Returns inputs, classes and one-hot targets."""
+def batch(network=SIZES, n=6, seed=0):
+    """Returns inputs, classes and one-hot targets for a network as :func:`build` takes it."""
+    network = NETWORKS[network] if isinstance(network, str) else network
+    shape, classes = np.atleast_1d(network[0]), network[-1]
     g = torch.Generator().manual_seed(seed)
-    x = torch.rand(n, sizes[0], generator=g, dtype=torch.float64)
-    y = torch.randint(sizes[-1], (n,), generator=g)
-    return x, y, torch.nn.functional.one_hot(y, sizes[-1]).double()
+    x = torch.rand(n, *shape, generator=g, dtype=torch.float64)
+    y = torch.randint(classes, (n,), generator=g)
+    return x, y, torch.nn.functional.one_hot(y, classes).double()
 
 
 @torch.no_grad()

@@ -270,7 +270,7 @@ class Connection(nn.Module, ABC):
     def operations(self) -> int:
         """Floating-point operations of :meth:`transform` a sample."""
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            weight = None if self.weight is None else torch.empty_like(self.weight, device="meta")
+            weight = None if self.weight is None else torch.empty(self.weight.shape, device="meta")
             self.transform(weight, torch.empty(1, *self.pre_shape, device="meta"))
         return int(counter.get_total_flops())
 
