@@ -27,10 +27,10 @@ def corinfomax_iteration(rule, r, u, η, β, y):
     """One iteration of the network dynamics, sample by sample and term by term."""
     ε, g, λ = rule.epsilon, rule.leak, rule.forgetting_factor
     γ = (1 - λ) / λ
-    L = len(rule.connections)
-    W = {k: c.weight for k, c in enumerate(rule.connections, 1)}
-    V = {k: c.feedback_weight for k, c in enumerate(rule.connections, 1)}
-    B = {k: b.weight for k, b in enumerate(rule.laterals, 1)}
+    L = rule.network.L
+    W = {c.post: c.weight for c in rule.network.connections}
+    V = {c.post: c.feedback_weight.t() for c in rule.network.connections}
+    B = {k: lateral.weight for k, lateral in rule.network.laterals.items()}
     for k in range(1, L + 1):
         for n in range(len(r[0])):
             if k < L:
@@ -85,7 +85,7 @@ def test_corinfomax_dynamics(carry, third):
         ends[name] = (r, u)
         for mine, plain in zip(phases[name].activity, r, strict=True):
             assert torch.allclose(mine, plain, rtol=1e-12, atol=1e-14)
-        assert phases[name].nudge == β
+        assert phases[name].beta == β
 
 
 @pytest.mark.parametrize("three_phase", [False, True])
@@ -98,17 +98,17 @@ def test_corinfomax_learning_is_the_mean_over_samples_of_outer_products(three_ph
     if three_phase:
         minus, s = phases["antinudged"], 1.0
     found = updates(rule, phases)
-    for k, c in enumerate(rule.connections, 1):
+    for k, c in enumerate(rule.network.connections, 1):
         ΔW = torch.zeros_like(c.weight)
-        ΔV = torch.zeros_like(c.feedback_weight)
+        ΔV = torch.zeros_like(c.feedback_weight)  # in W's layout, the transpose of the paper's
         for n in range(len(x)):
             for phase, sign in ((plus, 1), (minus, -1)):
                 pre, post = phase.activity[k - 1][n], phase.activity[k][n]
                 ΔW += sign / s / len(x) * torch.outer(post - c.weight @ pre, pre)
-                ΔV += sign / s / len(x) * torch.outer(pre - c.feedback_weight @ post, post)
-        assert torch.allclose(found[f"connections.{k - 1}.weight"], ΔW, atol=1e-13)
+                ΔV += sign / s / len(x) * torch.outer(pre - c.feedback_weight.t() @ post, post).t()
+        assert torch.allclose(found[f"network.wiring.{k}.weight"], ΔW, atol=1e-13)
         if k > 1:
-            assert torch.allclose(found[f"connections.{k - 1}._feedback_weight"], ΔV, atol=1e-13)
+            assert torch.allclose(found[f"network.wiring.{k}._feedback_weight"], ΔV, atol=1e-13)
 
 
 @pytest.mark.parametrize("ε", [0, 0.3])
@@ -152,14 +152,14 @@ def test_lateral_weights_grow_where_no_activity_goes_unless_regularized(regulari
     phases = rule.settle(x, y)
     for p in phases.values():
         p.activity[1][:, 0] = 0  # unit 1 of layer 1 stays silent
-    B = rule.laterals[0].weight
+    B = rule.network.laterals[1].weight
     B[0, 1:] = B[1:, 0] = 0
     before = float(B[0, 0])
     for _ in range(batches):
         rule.update_state(phases, None)
     assert float(B[0, 0]) == pytest.approx(λ / ε if regularized else before * λ**-batches, rel=1e-6)
     if regularized:  # and all of B reaches its own
-        for k, lateral in enumerate(rule.laterals, start=1):
+        for k, lateral in rule.network.laterals.items():
             r = phases["nudged"].activity[k]
             R = mean_outer_product(r, r) + ε * torch.eye(r.shape[1], dtype=r.dtype)
             assert torch.allclose(lateral.weight, λ * torch.linalg.inv(R), atol=1e-6)
@@ -196,9 +196,9 @@ def test_published_schedule_jumps_and_the_continuous_one_does_not():
 
 def test_alignment_angle():
     W = torch.randn(3, 5, dtype=torch.float64)
-    assert alignment_angle(W, W.t()) == pytest.approx(0, abs=1e-5)
-    assert alignment_angle(W, -2 * W.t()) == pytest.approx(180, abs=1e-5)
-    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0], [1.0]])
+    assert alignment_angle(W, W.clone()) == pytest.approx(0, abs=1e-5)
+    assert alignment_angle(W, -2 * W) == pytest.approx(180, abs=1e-5)
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])
     assert alignment_angle(a, b) == pytest.approx(45, abs=1e-4)
 
 
@@ -236,8 +236,8 @@ def test_logged_information_is_that_of_both_definitions_for_every_pair(every):
     """Sample by sample, after two batches, for both directions, both phases and every pair."""
     track = {"track_correlations": True, "track_correlations_every_n_steps": every}
     rule = build(CorInfoMax, [7, 5, 4, 3], **track, forgetting_factor=0.9 ** (1 / every), epsilon=0.2)
-    W = [c.weight.detach() for c in rule.connections]
-    V = [None, *(c.feedback_weight.detach() for c in rule.connections[1:])]
+    W = [c.weight.detach() for c in rule.network.connections]
+    V = [None, *(c.feedback_weight.detach().t() for c in rule.network.connections[1:])]
     estimates = {}
 
     def estimate(key, rows):
@@ -329,13 +329,15 @@ def test_similarity_matching_lateral_learning_term_by_term():
     found = updates(rule, phases)
     for k in (1, 2):
         expected = sum(torch.outer(r, r) for r in phases["nudged"].activity[k]) / len(x) / (2 * 0.5)
-        assert torch.allclose(found[f"laterals.{k - 1}.weight"], expected, atol=1e-14)
+        assert torch.allclose(found[f"network.lateral.{k}.weight"], expected, atol=1e-14)
 
 
-@pytest.mark.parametrize(("size", "neuron_by_neuron"), [(3, True), (4, False), (5, False)])
-def test_silence_lies_neuron_by_neuron_where_the_layer_is_narrower_than_the_batch(size, neuron_by_neuron):
-    r = silence(torch.rand(4, 7, dtype=torch.float64), size)
-    assert torch.equal(r, torch.zeros(4, size, dtype=torch.float64))
+@pytest.mark.parametrize(
+    ("shape", "neuron_by_neuron"), [((3,), True), ((4,), False), ((5,), False), ((3, 2, 2), False)], ids=str
+)
+def test_silence_lies_neuron_by_neuron_where_a_flat_layer_is_narrower_than_the_batch(shape, neuron_by_neuron):
+    r = silence(torch.rand(4, 7, dtype=torch.float64), shape)
+    assert torch.equal(r, torch.zeros(4, *shape, dtype=torch.float64))
     for a in (r, r.clone(), torch.empty_like(r)):
         assert a.is_contiguous() != neuron_by_neuron
         assert (a.stride(0) == 1) == neuron_by_neuron
