@@ -1,10 +1,8 @@
 """The layers of a rule, and how they are wired: the only place where shapes live."""
 
-import operator
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +50,16 @@ class Network(nn.Module):
             f"{specification.layers[-1].name} is the output and has the shape {_times(output)}: end with a dense layer"
             " of as many units as there are classes.",
         )
-        # a ModuleDict registers them by name; for the type checker it is a dictionary of what is in it
-        self.wiring = cast(dict[str, Connection], nn.ModuleDict(found))
-        self.lateral = cast(dict[str, Lateral], nn.ModuleDict())
-
-    @property
-    def connections(self) -> list[Connection]:
+        self.wiring = nn.ModuleDict(found)
+        """The connections by name, for their parameters: ``k``, and ``k_from_j`` of a skip."""
+        self.lateral = nn.ModuleDict()
+        # looking a module up takes about as long as a small product, so plain lists hold them too
+        self.connections: list[Connection] = list(found.values())
         """All connections, in the order of their postsynaptic layers, the one from the layer before it first."""
-        return list(self.wiring.values())
+        self.laterals: dict[int, Lateral] = {}
+        """The lateral weights by layer."""
+        self._into = [[c for c in self.connections if c.post == k] for k in range(self.L + 1)]
+        self._out_of = [[c for c in self.connections if c.pre == k] for k in range(self.L + 1)]
 
     @property
     def chain(self) -> list[Connection]:
@@ -70,11 +70,6 @@ class Network(nn.Module):
     def weighted(self) -> list[Connection]:
         """The connections that have weights."""
         return [c for c in self.connections if c.weight is not None]
-
-    @property
-    def laterals(self) -> dict[int, Lateral]:
-        """The lateral weights by layer."""
-        return {int(k): lateral for k, lateral in self.lateral.items()}
 
     @property
     def L(self) -> int:
@@ -89,15 +84,15 @@ class Network(nn.Module):
     def add_laterals(self, laterals: Mapping[int, Lateral]) -> None:
         """Gives layers lateral weights, by their numbers."""
         for k, lateral in laterals.items():
-            cast(nn.ModuleDict, self.lateral)[str(k)] = lateral
+            self.lateral[str(k)] = self.laterals[k] = lateral
 
     def into(self, k: int) -> list[Connection]:
         """Returns the connections into layer k, the one from the layer before it first."""
-        return [c for c in self.connections if c.post == k]
+        return self._into[k]
 
     def out_of(self, k: int) -> list[Connection]:
         """Returns the connections out of layer k."""
-        return [c for c in self.connections if c.pre == k]
+        return self._out_of[k]
 
     # --------------------------------------------------------------------------------------------------- what flows
 
@@ -119,7 +114,11 @@ class Network(nn.Module):
 
     def drive(self, k: int, r: Sequence[Tensor]) -> Tensor:
         """Returns what layer k receives from below (n × shape_k), biases included."""
-        return reduce(operator.add, (c.feedforward(r[c.pre]) for c in self.into(k)))
+        first, *others = self._into[k]
+        received = first.feedforward(r[first.pre])
+        for c in others:
+            received = received + c.feedforward(r[c.pre])
+        return received
 
     def feedback(self, k: int, s: Sequence[Tensor], at: Sequence[Tensor]) -> Tensor:
         """Returns what layer k receives from above (n × shape_k) through V, where layers 0 … L hold s; 0 at the output.
@@ -129,8 +128,13 @@ class Network(nn.Module):
             s: by layer; those above k count.
             at: by layer, the activity whose winners max pooling passes through.
         """
-        parts = [c.feedback(s[c.post], at[c.pre]) for c in self.out_of(k)]
-        return reduce(operator.add, parts) if parts else torch.zeros_like(at[k])
+        if not self._out_of[k]:
+            return torch.zeros_like(at[k])
+        first, *others = self._out_of[k]
+        received = first.feedback(s[first.post], at[k])
+        for c in others:
+            received = received + c.feedback(s[c.post], at[k])
+        return received
 
     def clamp(self, x: Tensor, top: int | None = None) -> "Clamped":
         """Returns the network with its input held at x (n × shape_0), for as long as no weight changes.
@@ -229,13 +233,15 @@ class Clamped:
     Attributes:
         x: the input r_0 (n × shape_0).
         constant: by layer, what it receives from below whatever the others do, to be broadcast over samples and
-            positions: biases, and the drive of the input; None where there is nothing. Entry 0 is None.
+            positions: biases, and the drive of the input; 0 where there is nothing.
+        driven: the layers that receive more than their constant, from layers that move.
     """
 
     def __init__(self, network: Network, x: Tensor, top: int) -> None:
         self.x = x
         self._network, self._top = network, top
-        self.constant: list[Tensor | None] = [None] * (top + 1)
+        nothing = x.new_zeros(())
+        self.constant = [nothing] * (top + 1)
         self._into: list[list[Wires]] = [[] for _ in range(top + 1)]
         self._out_of: list[list[Wires]] = [[] for _ in range(top + 1)]
         self._with_winners: list[Wires] = []
@@ -244,15 +250,17 @@ class Clamped:
                 continue
             before = self.constant[c.post]
             if c.pre == 0:
-                fixed: Tensor | None = c.feedforward(x)
+                fixed = c.feedforward(x)
             else:
-                fixed = None if c.bias is None else c.bias_of_positions()
+                fixed = nothing if c.bias is None else c.bias_of_positions()
                 wires = c.wires()
                 self._into[c.post].append(wires)
                 self._out_of[c.pre].append(wires)
                 if c.has_winners:
                     self._with_winners.append(wires)
-            self.constant[c.post] = before if fixed is None else fixed if before is None else before + fixed
+            self.constant[c.post] = before if fixed is nothing else fixed if before is nothing else before + fixed
+        self._has_constant = [constant is not nothing for constant in self.constant]
+        self.driven = [k for k in range(1, top + 1) if self._into[k]]
         self._laterals: dict[int, LateralWires] = {k: lateral.wires() for k, lateral in network.laterals.items()}
 
     def rest(self) -> list[Tensor]:
@@ -266,17 +274,11 @@ class Clamped:
 
     def drive(self, k: int, r: Sequence[Tensor]) -> Tensor:
         """Returns what layer k receives from below (n × shape_k), biases included."""
-        constant = self.constant_of(k)
         if not self._into[k]:
-            return constant
-        voltage = constant.expand(len(self.x), *self._network.shapes[k]).clone()
+            return self.constant[k]
+        voltage = self.constant[k].expand(len(self.x), *self._network.shapes[k]).clone()
         self.add_drive_(k, voltage, r)
         return voltage
-
-    def constant_of(self, k: int) -> Tensor:
-        """Returns what layer k receives from below whatever the others do; 0 where that is nothing."""
-        constant = self.constant[k]
-        return self.x.new_zeros(()) if constant is None else constant
 
     def add_drive_(self, k: int, voltage: Tensor, r: Sequence[Tensor], scale: float = 1.0) -> None:
         """Adds scale times what layer k receives from below, without its constant, to the voltage (n × shape_k)."""
@@ -285,9 +287,8 @@ class Clamped:
 
     def add_constant_(self, k: int, voltage: Tensor, scale: float = 1.0) -> None:
         """Adds scale times the constant of layer k to the voltage (n × shape_k)."""
-        constant = self.constant[k]
-        if constant is not None:
-            voltage.add_(constant, alpha=scale)
+        if self._has_constant[k]:
+            voltage.add_(self.constant[k], alpha=scale)
 
     def add_feedback_(
         self, k: int, voltage: Tensor, s: Sequence[Tensor], at: Sequence[Tensor], scale: float = 1.0
@@ -298,10 +299,10 @@ class Clamped:
 
     def set_feedback_(self, k: int, voltage: Tensor, s: Sequence[Tensor], at: Sequence[Tensor]) -> None:
         """Sets the voltage (n × shape_k) to what layer k receives from above."""
-        first, *others = self._out_of[k]
-        first.set_feedback_(voltage, s[first.post], at[k])
-        for wires in others:
-            wires.add_feedback_(voltage, s[wires.post], at[k])
+        wires = self._out_of[k]
+        wires[0].set_feedback_(voltage, s[wires[0].post], at[k])
+        for i in range(1, len(wires)):
+            wires[i].add_feedback_(voltage, s[wires[i].post], at[k])
 
     def add_lateral_(self, k: int, voltage: Tensor, r: Sequence[Tensor], scale: float) -> None:
         """Adds scale times what layer k receives from itself to the voltage (n × shape_k)."""

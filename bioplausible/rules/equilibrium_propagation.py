@@ -212,7 +212,7 @@ class EquilibriumPropagation(LearningRule):
         """
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         new = [r[0], *(torch.empty_like(a) for a in r[1:])]
-        order = self.order
+        order, f = self.order, [activation.function for activation in self.f]
         if self.hold_output and target is not None:
             r[-1].lerp_(target, beta)
             new[-1].copy_(r[-1])
@@ -223,14 +223,14 @@ class EquilibriumPropagation(LearningRule):
         for t in range(steps):
             for layers in order:
                 for k in layers:  # the terms of r_k + η ( b_k + W_k r_{k−1} + W_{k+1}ᵀ r_{k+1} − r_k ), one by one
-                    torch.lerp(r[k], network.constant_of(k), η, out=new[k])
+                    torch.lerp(r[k], network.constant[k], η, out=new[k])
                     network.add_drive_(k, new[k], r, η)
                 for k in layers:
                     network.add_feedback_(k, new[k], r, r, η)
                     network.add_lateral_(k, new[k], r, -η)
                     if k == self.top and target is not None:
                         self.nudge_(new[k], r[k], target, η * beta)
-                    self.f[k].function(new[k], out=new[k])
+                    f[k](new[k], out=new[k])
                 for k in layers:
                     r[k], new[k] = new[k], r[k]
             if self.watch is not None:

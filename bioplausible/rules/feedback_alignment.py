@@ -71,6 +71,7 @@ class FeedbackAlignment(FeedforwardRule):
             lr_scheduler,
             lr_scheduler_interval,
         )
+        self.feedback = feedback
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""
@@ -78,5 +79,6 @@ class FeedbackAlignment(FeedforwardRule):
 
     def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
         """Draws what each batch draws anew, then settles and learns."""
-        self.network.redraw_feedback(generator(mix(self.seed, 1), self.step))
+        if self.feedback == "batchwise_random_sign":
+            self.network.redraw_feedback(generator(mix(self.seed, 1), self.step))
         return super().learn(x, target, optimizer)

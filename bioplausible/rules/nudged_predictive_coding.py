@@ -111,23 +111,19 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
             for k in range(1, L):
                 f(v[k], out=f_v[k])
                 f_prime(f_v[k], out=slope[k])
-            self.find_errors_(network, e, v, f_v)
+            self.find_errors_(network, network.driven, e, v, f_v)
             for k in range(1, L):
                 network.set_feedback_(k, back[k], e, f_v)
-                v[k].sub_(e[k], alpha=2 * η).addcmul_(slope[k], back[k], value=2 * η)
-            v[L].lerp_(target, 2 * η * beta).sub_(e[L], alpha=2 * η)
+                self.subtract_error_(network, k, v, e, 2 * η)
+                v[k].addcmul_(slope[k], back[k], value=2 * η)
+            v[L].lerp_(target, 2 * η * beta)
+            self.subtract_error_(network, L, v, e, 2 * η)
             if self.watch is not None:
                 self.watch(t + 1, v, η)
         for k in range(1, L):
             f(v[k], out=f_v[k])
-        self.find_errors_(network, e, v, f_v)
+        self.find_errors_(network, range(1, L + 1), e, v, f_v)
         return Phase(v, beta, previous, self.step_sizes[-1], {"error": e[1:]})
-
-    def find_errors_(self, network: Clamped, e: list[Tensor], v: list[Tensor], f_v: list[Tensor]) -> None:
-        """Sets e_k = v_k − W_k f(v_{k−1}) − b_k."""
-        for k in range(1, len(v)):
-            torch.sub(v[k], network.constant_of(k), out=e[k])
-            network.add_drive_(k, e[k], f_v, -1)
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with (2/β) Σ_n e_k f(v_{k−1}) and b_k with (2/β) Σ_n e_k."""

@@ -125,6 +125,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         """
         v = self.copy_of(network, start)
         hidden = range(1, len(v) - 1)
+        layers = range(1, len(v)) if self.stale_errors else network.driven
         f, f_prime = self.f
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         self.clamp_output_(v, target)
@@ -137,27 +138,25 @@ class PredictiveCoding(PredictiveCodingNetwork):
             for k in hidden:
                 f(v[k], out=f_v[k])
                 f_prime(f_v[k], out=slope[k])
-            self.find_errors_(network, e, v, f_v, target)
+            self.find_errors_(network, layers, e, v, f_v)
+            self.compare_output_(e, v, target)
             for k in hidden:
                 network.set_feedback_(k, back[k], e, f_v)
-                v[k].sub_(e[k], alpha=η).addcmul_(slope[k], back[k], value=η)
+                self.subtract_error_(network, k, v, e, η)
+                v[k].addcmul_(slope[k], back[k], value=η)
             if self.watch is not None:
                 self.watch(t + 1, v, η)
         if not self.stale_errors:
             for k in hidden:
                 f(v[k], out=f_v[k])
-            self.find_errors_(network, e, v, f_v, target)
+            self.find_errors_(network, range(1, len(v)), e, v, f_v)
+            self.compare_output_(e, v, target)
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
 
-    def find_errors_(
-        self, network: Clamped, e: list[Tensor], v: list[Tensor], f_v: list[Tensor], target: Tensor
-    ) -> None:
-        """Sets e_k = v_k − W_k f(v_{k−1}) − b_k, and with cross entropy e_L = y − softmax(W_L f(v_{L−1}) + b_L)."""
-        for k in range(1, len(v)):
-            torch.sub(v[k], network.constant_of(k), out=e[k])
-            network.add_drive_(k, e[k], f_v, -1)
+    def compare_output_(self, e: list[Tensor], v: list[Tensor], target: Tensor) -> None:
+        """Sets e_L = y − softmax(W_L f(v_{L−1}) + b_L) with cross entropy, and v_L to the prediction."""
         if self.loss == "cross_entropy":
-            v[-1].sub_(e[-1])  # the output's prediction, which is its value
+            v[-1].sub_(e[-1])
             torch.sub(target, v[-1].softmax(1), out=e[-1])
 
     def clamp_output_(self, v: list[Tensor], target: Tensor) -> None:

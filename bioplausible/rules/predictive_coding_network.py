@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
@@ -92,6 +93,21 @@ class PredictiveCodingNetwork(LearningRule):
     def copy_of(self, network: Clamped, start: Phase) -> list[Tensor]:
         """Returns the values of a phase as tensors of their own, stored as the iterations are quickest."""
         return [network.x, *(a.copy_(b) for a, b in zip(network.rest()[1:], start.activity[1:], strict=True))]
+
+    def find_errors_(
+        self, network: Clamped, layers: Iterable[int], e: list[Tensor], v: list[Tensor], f_v: list[Tensor]
+    ) -> None:
+        """Sets e_k = v_k − W_k f(v_{k−1}) − b_k of some layers."""
+        for k in layers:
+            torch.sub(v[k], network.constant[k], out=e[k])
+            network.add_drive_(k, e[k], f_v, -1)
+
+    def subtract_error_(self, network: Clamped, k: int, v: list[Tensor], e: list[Tensor], rate: float) -> None:
+        """Subtracts rate · e_k from v_k, in one go where the prediction never changes: this error goes nowhere else."""
+        if k in network.driven:
+            v[k].sub_(e[k], alpha=rate)
+        else:
+            v[k].lerp_(network.constant[k], rate)
 
     def rates(self, v: Sequence[Tensor]) -> list[Tensor]:
         """Returns f(v_0) := x, f(v_1) … f(v_L)."""
