@@ -151,6 +151,10 @@ class Connection(nn.Module, ABC):
         """Whether V is W."""
         return self._feedback_weight is None
 
+    def tie_feedback(self) -> None:
+        """Lets V be W."""
+        self._feedback_weight = None
+
     @torch.no_grad()
     def redraw_feedback(self, generator: torch.Generator) -> None:
         """Draws the magnitudes of ``batchwise_random_sign`` anew, the same on every device; else does nothing."""
@@ -238,7 +242,7 @@ class Connection(nn.Module, ABC):
     def project(self, D: Tensor, signal: Tensor) -> Tensor:
         """Returns Dᵀ ⊛ s (n × pre_shape), where every position before pooling carries the signal s (n × channels)."""
         if self.projection_shape(signal.shape[1]) is None:
-            return (signal @ D).unflatten(1, self.pre_shape)
+            return (signal @ D).view(-1, *self.pre_shape)
         positions = self.unpooled_shape[1:]
         spread = signal.view(*signal.shape, *[1] * len(positions)).expand(-1, -1, *positions)
         return self.transform_adjoint(D, spread)
@@ -321,8 +325,8 @@ class Wires:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._W = connection.weight
-        self._V = None if connection.weight is None else connection.feedback_weight
+        self._W: Tensor | None = connection.weight
+        self._V: Tensor | None = None if connection.weight is None else connection.feedback_weight
         self._winners: Tensor | None = None
         self.pre, self.post = connection.pre, connection.post
 

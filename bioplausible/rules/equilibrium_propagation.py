@@ -156,6 +156,8 @@ class EquilibriumPropagation(LearningRule):
             "readout reads the last hidden layer alone: give the network one, and the output no skip.",
         )
         require(not (readout and hold_output), "hold_output needs an output that settles: leave out readout.")
+        if readout:
+            self.network.chain[-1].tie_feedback()  # it sends back no activity, only the error
         for connection in self.network.connections:
             connection.winners_of = "feedforward" if connection.is_tied else "feedback"
         self.f = [state_activation(activation_function)] * L + [state_activation(output_activation)]

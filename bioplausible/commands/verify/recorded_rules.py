@@ -258,11 +258,6 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
         """The rule's β divided by the recording's; a held output moves by β itself."""
         return 1.0 if self.meta["rule"].startswith("coupled") else self.nudge
 
-    def weights(self) -> dict[str, Tensor]:
-        """Returns W, b and V; a readout sends nothing back within the dynamics."""
-        found = super().weights()
-        return {key: w for key, w in found.items() if not (key == f"Wfb{self.top}" and self.rule.readout)}  # type: ignore[attr-defined]
-
     @property
     def top(self) -> int:
         """Number of the last connection, from 0."""
@@ -288,7 +283,7 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
                 found[f"first{i}"], found[f"second{i}"] = found[f"{first}{i}"], found[f"{second}{i}"]
         angles = list(self.rule.alignment_angles().values())
         if angles:
-            found["angles_deg"] = torch.stack(angles[: -1 if self.rule.readout else None])  # type: ignore[attr-defined]
+            found["angles_deg"] = torch.stack(angles)
         if self.rule.readout:  # type: ignore[attr-defined]
             found["logits_free"] = self.logits
         return found
