@@ -94,7 +94,7 @@ def _sigmoid_of_four(u: Tensor, out: Tensor | None = None) -> Tensor:
 
 def _sigmoid_potential(r: Tensor) -> Tensor:
     """Returns ∫ f⁻¹ with f⁻¹(r) = (logit r + 2)/4."""
-    return (torch.special.xlogy(r, r) + torch.special.xlogy(1 - r, 1 - r)) / 4 + r / 2
+    return (torch.xlogy(r, r) + torch.xlogy(1 - r, 1 - r)) / 4 + r / 2
 
 
 _STATE_ACTIVATIONS: dict[str, StateActivation] = {

@@ -1,11 +1,12 @@
 """Images wired by a kernel that all positions share, or by one for each position."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from bioplausible.errors.checks import require
 from bioplausible.network.connection import Connection
@@ -105,8 +106,8 @@ class Convolution(_Kernel):
     def correlation(self, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z ⋆ r⟩ (channels × channels_pre × kernel × kernel)."""
         shape = self.projection_shape(post.shape[1])
-        total = torch.nn.grad.conv2d_weight(pre, shape, post, stride=self.stride, padding=self.padding)
-        return total.div_(len(pre))
+        of_weight: Any = conv2d_weight  # untyped
+        return cast(Tensor, of_weight(pre, shape, post, stride=self.stride, padding=self.padding).div_(len(pre)))
 
     def projection_shape(self, channels: int) -> tuple[int, ...]:
         """Returns (channels × channels_pre × kernel × kernel)."""
@@ -143,7 +144,7 @@ class Local(_Kernel):
         """Returns W * r (n × channels × rows × columns)."""
         assert weight is not None
         drive = torch.bmm(self._patches(pre), weight.transpose(1, 2))
-        return drive.permute(1, 2, 0).unflatten(2, (self._rows, self._columns))
+        return drive.permute(1, 2, 0).reshape(len(pre), -1, self._rows, self._columns)
 
     def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
         """Returns Wᵀ ⊛ z (n × pre_shape)."""

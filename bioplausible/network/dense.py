@@ -36,7 +36,7 @@ class Dense(Connection):
 
     def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
         """Returns Wᵀ z (n × pre_shape)."""
-        return (post @ weight).unflatten(1, self.pre_shape)
+        return (post @ weight).view(-1, *self.pre_shape)
 
     def correlation(self, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z r⟩ (units × d_pre)."""

@@ -34,7 +34,8 @@ class Lateral(nn.Module):
 
     def forward(self, activity: Tensor) -> Tensor:
         """Returns the matrix times the activity (n × C × …) of every position."""
-        return (rows(activity) @ self.matrix().t()).unflatten(0, (len(activity), *activity.shape[2:])).movedim(-1, 1)
+        n, channels, *positions = activity.shape
+        return (rows(activity) @ self.matrix().t()).view(n, *positions, channels).movedim(-1, 1)
 
 
 class LateralWires:

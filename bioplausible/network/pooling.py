@@ -55,7 +55,7 @@ class Pooling:
             width: columns before pooling.
         """
         if winners is not None:
-            return F.max_unpool2d(s, winners, self.size, output_size=(height, width))
+            return F.max_unpool2d(s, winners, [self.size, self.size], output_size=[height, width])
         size = self.size
         spread = (s / size**2)[:, :, :, None, :, None].expand(-1, -1, -1, size, -1, size).flatten(4, 5).flatten(2, 3)
         rest = [0, width - spread.shape[3], 0, height - spread.shape[2]]

@@ -45,7 +45,7 @@ def settle_in_pieces(
         UserError: the pieces' phases differ in more than their samples.
     """
     most = samples_at_once(x, neurons)
-    pieces = [settle(*piece) for piece in zip(x.split(most), target.split(most), strict=True)]
+    pieces = [settle(*piece) for piece in zip(torch.split(x, most), torch.split(target, most), strict=True)]
     if len(pieces) == 1:
         return pieces[0]
     kinds = [[(name, p.beta, p.step_size) for name, p in phases.items()] for phases in pieces]
@@ -60,7 +60,7 @@ def settle_in_pieces(
 
 def evaluate_in_pieces(network: Callable[[Tensor], Tensor], x: Tensor, neurons: int) -> Tensor:
     """Returns the network's output (n × d_L) for the input x (n × …), computed as by :func:`settle_in_pieces`."""
-    pieces = [network(piece) for piece in x.split(samples_at_once(x, neurons))]
+    pieces = [network(piece) for piece in torch.split(x, samples_at_once(x, neurons))]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
