@@ -1,7 +1,7 @@
 """What a learning rule is, and the training step that all of them share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, cast
 
@@ -180,6 +180,25 @@ class LearningRule(LightningModule, ABC):
         """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights."""
         own = [c for c in self.network.chain if c.weight is not None and not c.is_tied]
         return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in own}
+
+    def iterate(
+        self, state: list[Tensor], step_sizes: Sequence[float], before_last: list[Tensor] | None = None
+    ) -> Iterator[float]:
+        """Yields the step size η_t of each iteration of a relaxation, and shows the watcher the states.
+
+        Args:
+            state: r_0 … r_L, whose entries the iterations change or replace.
+            step_sizes: η_t of every iteration.
+            before_last: an empty list, which gets a copy of r_1 … r_L as they are before the last iteration.
+        """
+        if self.watch is not None:
+            self.watch(0, state, 0.0)
+        for t, η in enumerate(step_sizes, start=1):
+            if t == len(step_sizes) and before_last is not None:
+                before_last.extend([a.clone() for a in state[1:]])
+            yield η
+            if self.watch is not None:
+                self.watch(t, state, η)
 
     # -------------------------------------------------------------------------------------------------- the shared step
 

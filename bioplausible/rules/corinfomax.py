@@ -221,12 +221,7 @@ class CorInfoMax(LearningRule):
         L = len(r) - 1
         previous: list[Tensor] = []
         network.find_winners(r)
-        if self.watch is not None:
-            self.watch(0, r, 0.0)
-
-        for t, η in enumerate(step_sizes):
-            if t == len(step_sizes) - 1:
-                previous = [a.clone() for a in r[1:]]
+        for η in self.iterate(r, step_sizes, before_last=previous):
             for k in range(1, L + 1):
                 torch.mul(r[k], g, out=Δu[k])
                 network.add_constant_(k, Δu[k], 1 / ε)
@@ -241,8 +236,6 @@ class CorInfoMax(LearningRule):
                     if target is not None:
                         Δu[k].sub_(r[k], alpha=beta).add_(target, alpha=beta)
                 neurons[k - 1].fire_(u[k], r[k], Δu[k], η)
-            if self.watch is not None:
-                self.watch(t + 1, r, η)
         carried = {"u": u[1:], "dual": [q for layer in neurons for q in layer.carried]}
         return Phase(r, beta, previous, step_sizes[-1], carried)
 

@@ -220,9 +220,7 @@ class EquilibriumPropagation(LearningRule):
             new[-1].copy_(r[-1])
             order = [[k for k in layers if k != self.top] for layers in order]
         network.find_winners(r)
-        if self.watch is not None:
-            self.watch(0, r, 0.0)
-        for t in range(steps):
+        for _ in self.iterate(r, [η] * steps):
             for layers in order:
                 for k in layers:  # the terms of r_k + η ( b_k + W_k r_{k−1} + W_{k+1}ᵀ r_{k+1} − r_k ), one by one
                     torch.lerp(r[k], network.constant[k], η, out=new[k])
@@ -235,8 +233,6 @@ class EquilibriumPropagation(LearningRule):
                     f[k](new[k], out=new[k])
                 for k in layers:
                     r[k], new[k] = new[k], r[k]
-            if self.watch is not None:
-                self.watch(t + 1, r, η)
         internal = {} if target is None or not self.readout else {"target": [target]}
         return Phase(r, beta, new[1:], η, internal)
 

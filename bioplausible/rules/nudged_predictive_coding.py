@@ -103,11 +103,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         f, f_prime = self.f
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         previous: list[Tensor] = []
-        if self.watch is not None:
-            self.watch(0, v, 0.0)
-        for t, η in enumerate(self.step_sizes):
-            if t == len(self.step_sizes) - 1:
-                previous = [a.clone() for a in v[1:]]
+        for η in self.iterate(v, self.step_sizes, before_last=previous):
             for k in range(1, L):
                 f(v[k], out=f_v[k])
                 f_prime(f_v[k], out=slope[k])
@@ -118,8 +114,6 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
                 v[k].addcmul_(slope[k], back[k], value=2 * η)
             v[L].lerp_(target, 2 * η * beta)
             self.subtract_error_(network, L, v, e, 2 * η)
-            if self.watch is not None:
-                self.watch(t + 1, v, η)
         for k in range(1, L):
             f(v[k], out=f_v[k])
         self.find_errors_(network, range(1, L + 1), e, v, f_v)

@@ -130,11 +130,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         self.clamp_output_(v, target)
         previous: list[Tensor] = []
-        if self.watch is not None:
-            self.watch(0, v, 0.0)
-        for t, η in enumerate(self.step_sizes):
-            if t == len(self.step_sizes) - 1:
-                previous = [a.clone() for a in v[1:]]
+        for η in self.iterate(v, self.step_sizes, before_last=previous):
             for k in hidden:
                 f(v[k], out=f_v[k])
                 f_prime(f_v[k], out=slope[k])
@@ -144,8 +140,6 @@ class PredictiveCoding(PredictiveCodingNetwork):
                 network.set_feedback_(k, back[k], e, f_v)
                 self.subtract_error_(network, k, v, e, η)
                 v[k].addcmul_(slope[k], back[k], value=η)
-            if self.watch is not None:
-                self.watch(t + 1, v, η)
         if not self.stale_errors:
             for k in hidden:
                 f(v[k], out=f_v[k])
@@ -181,18 +175,12 @@ class PredictiveCoding(PredictiveCodingNetwork):
         network.find_winners(f_μ)
         v[-1].copy_(target if self.loss == "squared_error" else μ[-1] + target - μ[-1].softmax(1))
         previous: list[Tensor] = []
-        if self.watch is not None:
-            self.watch(0, v, 0.0)
-        for t, η in enumerate(self.step_sizes):
-            if t == len(self.step_sizes) - 1:
-                previous = [a.clone() for a in v[1:]]
+        for η in self.iterate(v, self.step_sizes, before_last=previous):
             for k in range(1, len(v)):
                 torch.sub(v[k], μ[k], out=e[k])
             for k in hidden:
                 network.set_feedback_(k, back[k], e, f_μ)
                 v[k].sub_(e[k], alpha=η).addcmul_(slope[k], back[k], value=η)
-            if self.watch is not None:
-                self.watch(t + 1, v, η)
         if not self.stale_errors:
             for k in hidden:
                 torch.sub(v[k], μ[k], out=e[k])
