@@ -21,7 +21,14 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from bioplausible import CIFAR10DataModule, rules
+from bioplausible import (
+    CIFAR10DataModule,
+    CorInfoMax,
+    EquilibriumPropagation,
+    FeedbackAlignment,
+    PredictiveCoding,
+    rules,
+)
 from bioplausible.rules import LearningRule
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +89,36 @@ def all_rules() -> list[type[LearningRule]]:
         # Mapping[…] is an instance of type to Python 3.10, but type() knows better
         if issubclass(type(cls), type) and issubclass(cls, LearningRule) and not inspect.isabstract(cls)
     ]
+
+
+VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
+    **{cls.__name__: (cls, {}) for cls in all_rules()},
+    "equilibrium propagation, three phases": (EquilibriumPropagation, {"three_phase": True}),
+    "equilibrium propagation, learned feedback": (EquilibriumPropagation, {"feedback": "learned"}),
+    "equilibrium propagation, same update of learned feedback": (
+        EquilibriumPropagation,
+        {"feedback": "learned", "feedback_update": "same", "three_phase": True},
+    ),
+    "equilibrium propagation, readout": (
+        EquilibriumPropagation,
+        {"loss": "cross_entropy", "readout": True, "feedback": "learned"},
+    ),
+    "equilibrium propagation, asynchronous, output held": (
+        EquilibriumPropagation,
+        {"update_order": "asynchronous", "hold_output": True, "relax_free_again": True, "output_activation": "linear"},
+    ),
+    "CorInfoMax, three phases": (CorInfoMax, {"three_phase": True, "regularize_lateral": True, "epsilon": 0.1}),
+    "predictive coding, fixed predictions": (PredictiveCoding, {"fixed_predictions": True}),
+    "predictive coding, cross entropy": (
+        PredictiveCoding,
+        {"loss": "cross_entropy", "target_range": (0, 1), "stale_errors": True},
+    ),
+    **{
+        f"feedback alignment, {kind}": (FeedbackAlignment, {"feedback": kind})
+        for kind in ("uniform_sign", "fixed_random_sign", "batchwise_random_sign")
+    },
+}
+"""Every rule with its defaults, and those of their options that change what is computed."""
 
 
 def build(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:

@@ -1,5 +1,8 @@
 """Properties that hold for every rule the package exports, and for generated networks and inputs."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,69 +12,134 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bioplausible import CorInfoMax
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
-from bioplausible.rules import Phase
-from tests.helpers import SIZES, all_rules, batch, build, updates
+from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build, updates
 
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
+ALL_NETWORKS = pytest.mark.parametrize("network", NETWORKS)
 
 
-def test_all_eight_rules_are_there():
-    assert len(all_rules()) >= 8
+def test_all_nine_rules_are_there():
+    assert len(all_rules()) >= 9
 
 
-@RULES
-@pytest.mark.parametrize("sizes", [[5, 3], [5, 4, 3], [7, 6, 5, 4], [6, 5, 5, 4, 4, 3]], ids=len)
-@torch.no_grad()
-def test_any_depth(cls, sizes):
-    rule = build(cls, sizes)
-    x, _, y = batch(sizes)
+def require_a_whole_update_and_output(rule, x, y):
+    """Each parameter is in one group and has one finite update; activities and probabilities have their shapes."""
     phases = rule.settle(x, y)
     found = updates(rule, phases)
     assert found.keys() == dict(rule.named_parameters()).keys()
     for name, parameter in rule.named_parameters():
         assert found[name].shape == parameter.shape
         assert found[name].isfinite().all()
+    grouped = [id(p) for group in rule.parameter_groups() for p in group["params"]]
+    assert sorted(grouped) == sorted(map(id, rule.parameters()))
+    assert [a.shape[1:] for a in rule.activity(x)] == [torch.Size(shape) for shape in rule.network.shapes]
     assert rule(x).shape == y.shape
     probabilities = rule.class_probabilities(rule(x))
     assert torch.allclose(probabilities.sum(1), torch.ones(len(x), dtype=torch.float64))
 
 
 @RULES
+@pytest.mark.parametrize("sizes", [[5, 3], [5, 4, 3], [7, 6, 5, 4], [6, 5, 5, 4, 4, 3]], ids=len)
 @torch.no_grad()
-def test_updates_are_local(cls):
-    """With the settled activities held, what a synapse learns depends on its two sides and its own weights alone."""
-    rule = build(cls)
-    x, _, y = batch()
+def test_any_depth(cls, sizes):
+    x, _, y = batch(sizes)
+    require_a_whole_update_and_output(build(cls, sizes), x, y)
+
+
+@ALL_VARIANTS
+@ALL_NETWORKS
+@torch.no_grad()
+def test_any_wiring(variant, network):
+    cls, options = VARIANTS[variant]
+    x, _, y = batch(network)
+    require_a_whole_update_and_output(build(cls, network, **options), x, y)
+
+
+def sides(rule) -> dict[str, tuple[set[int], set[str]]]:
+    """Returns by parameter the layers and the other parameters that its update may depend on, from the equations.
+
+    A synapse sees the two layers that it joins and, for the winners of max pooling, its own connection's weights. A
+    bias sees its own layer. CorInfoMax's synapses see the prediction error of a neuron, to which all connections into
+    it (of W), or out of it (of V), contribute.
+    """
+    found: dict[str, tuple[set[int], set[str]]] = {}
+    network, names = rule.network, {id(p): name for name, p in rule.named_parameters()}
+
+    def of(connections):
+        return {names[id(p)] for c in connections for p in c.parameters()}
+
+    for c in network.connections:
+        above, below = network.out_of(c.pre), network.into(c.post)
+        W, V, b = ({names[id(t)]} if id(t) in names else set() for t in (c.weight, c._feedback_weight, c.bias))
+        layers, V_layers, others, V_others = {c.pre, c.post}, {c.pre, c.post}, of([c]), of([c])
+        if isinstance(rule, CorInfoMax):
+            layers, V_layers = {c.post, *(d.pre for d in below)}, {c.pre, *(d.post for d in above)}
+            others, V_others = of(below), of(above)
+        found |= dict.fromkeys(W, (layers, others)) | dict.fromkeys(V, (V_layers, V_others))
+        reads_out = getattr(rule, "readout", False) and c.post == network.L  # the output is no state, only its drive
+        found |= {name: ({c.pre, c.post} if reads_out else {c.post}, of([c])) for name in b}
+    return found | {names[id(m.weight)]: ({k}, set()) for k, m in network.laterals.items() if id(m.weight) in names}
+
+
+def learned_laterals(rule, phases) -> dict[int, torch.Tensor]:
+    """Returns what B would be after a batch, by layer."""
+    learned = copy.deepcopy(rule)
+    learned.update_state(phases, None)
+    return {k: lateral.weight for k, lateral in learned.network.laterals.items()}
+
+
+@ALL_VARIANTS
+@ALL_NETWORKS
+@torch.no_grad()
+def test_every_update_is_local(variant, network):
+    """With the settled states held, what a parameter learns depends on its two sides and its own connection alone."""
+    cls, options = VARIANTS[variant]
+    rule = build(cls, network, **options)
+    for c in rule.network.connections:
+        if c.bias is not None:
+            c.bias.add_(0.3)  # no layer of rectified units is silent
+    x, _, y = batch(network)
     phases = rule.settle(x, y)
-    before = updates(rule, phases)
+    before, allowed = updates(rule, phases), sides(rule)
+    assert before.keys() == allowed.keys()
 
     def disturbed(layer):
+        """Returns the phases with another state of one layer, errors and membrane potentials included."""
         copies = {}
         for name, p in phases.items():
             activity = [a + (k == layer) * 0.1 * torch.rand_like(a) for k, a in enumerate(p.activity)]
             internal = {
-                key: [a + (k == layer) * 0.1 for k, a in enumerate(value, 1)] if key == "delta" else value
+                key: [a + (k == layer) * 0.1 * torch.rand_like(a) for k, a in enumerate(value, 1)]
+                if key in ("delta", "error", "u")
+                else value
                 for key, value in p.internal.items()
             }
-            copies[name] = Phase(activity, p.nudge, p.previous, p.step_size, internal)
+            copies[name] = replace(p, activity=activity, internal=internal)
         return copies
 
-    L = len(SIZES) - 1
-    for layer in range(L + 1):
-        after = updates(rule, disturbed(layer))
-        for k in range(1, L + 1):
-            touched = layer in (k - 1, k)
-            changed = not torch.equal(before[f"connections.{k - 1}.weight"], after[f"connections.{k - 1}.weight"])
-            assert not changed or touched, f"W_{k} depends on layer {layer}"
-    for k in range(1, L + 1):
-        saved = {name: p.clone() for name, p in rule.named_parameters()}
-        for name, p in rule.named_parameters():
-            if not name.startswith(f"connections.{k - 1}."):
-                p.add_(0.1)
-        after = updates(rule, phases)
-        assert torch.equal(before[f"connections.{k - 1}.weight"], after[f"connections.{k - 1}.weight"])
-        for name, p in rule.named_parameters():
-            p.copy_(saved[name])
+    seen = {name: set() for name in before}
+    for layer in range(rule.network.L + 1):
+        for name, update in updates(rule, disturbed(layer)).items():
+            if not torch.equal(before[name], update):
+                seen[name].add(layer)
+    for name, layers in seen.items():
+        assert layers <= allowed[name][0], f"{name} depends on layer {layers - allowed[name][0]}"
+        for c in rule.network.connections:
+            if rule.get_parameter(name) is c.weight:  # and it does learn from both of its sides
+                assert {c.pre, c.post} <= layers or (getattr(rule, "readout", False) and c.post == rule.network.L), name
+        assert layers, f"{name} depends on nothing"
+    if isinstance(rule, CorInfoMax):
+        after = learned_laterals(rule, phases)
+        for layer in range(rule.network.L + 1):
+            for k, B in learned_laterals(rule, disturbed(layer)).items():
+                assert torch.equal(after[k], B) == (k != layer), f"B_{k} and layer {layer}"
+    for name, p in rule.named_parameters():
+        saved = p.clone()
+        p.add_(0.1 * torch.rand_like(p))
+        for other, update in updates(rule, phases).items():
+            assert torch.equal(before[other], update) or name in allowed[other][1], f"{other} depends on {name}"
+        p.copy_(saved)
 
 
 class NoSynchronisation(TorchDispatchMode):
@@ -82,13 +150,16 @@ class NoSynchronisation(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@RULES
+@ALL_VARIANTS
+@pytest.mark.parametrize("network", ["dense", "average pool", "max pool", "local", "strided skip"])
 @torch.no_grad()
-def test_no_host_synchronisation_while_settling_and_learning(cls):
-    rule = build(cls)
-    x, _, y = batch()
+def test_no_host_synchronisation_while_settling_and_learning(variant, network):
+    cls, options = VARIANTS[variant]
+    rule = build(cls, network, **options)
+    x, _, y = batch(network)
     with NoSynchronisation():
-        updates(rule, rule.settle(x, y))
+        phases = rule.settle(x, y)
+        updates(rule, phases)
         rule(x)
 
 
@@ -111,7 +182,7 @@ def test_corinfomax_activities_stay_in_the_unit_cube_and_B_symmetric(sizes, n, l
     phases = rule.settle(x, y)
     assert all(r.min() >= 0 and r.max() <= 1 for p in phases.values() for r in p.activity)
     rule.update_state(phases, None)
-    for lateral in rule.laterals:
+    for lateral in rule.network.laterals.values():
         assert torch.allclose(lateral.weight, lateral.weight.t(), atol=1e-12)
 
 
@@ -133,11 +204,13 @@ def test_regularized_lateral_weights_stay_positive_definite_and_below_one_over_e
         assert eigenvalues[-1] <= (1 + 1e-12) / ε
 
 
-@RULES
+@ALL_VARIANTS
+@ALL_NETWORKS
 @torch.no_grad()
-def test_float32_agrees_with_float64(cls):
-    rule = build(cls)
-    x, _, y = batch()
+def test_float32_agrees_with_float64(variant, network):
+    cls, options = VARIANTS[variant]
+    rule = build(cls, network, **options)
+    x, _, y = batch(network)
     double = updates(rule, rule.settle(x, y))
     single = updates(rule.float(), rule.settle(x.float(), y.float()))
     for name, update in double.items():
