@@ -1,6 +1,6 @@
 """Biologically plausible learning rules as PyTorch Lightning modules."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from bioplausible.data import (
     CIFAR10DataModule,
