@@ -17,7 +17,7 @@ MOST_NEURONS = 10**7
 """Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""
 
 IMAGE_KEYS = ("kernel", "stride", "padding", "pool")
-KEYS = {"dense": (), "conv": IMAGE_KEYS, "local": IMAGE_KEYS, "class_path": ("init_args",)}
+KEYS = {"dense": (), "conv": IMAGE_KEYS, "local": IMAGE_KEYS, "class_path": ("init_args", "pool")}
 """What an entry may say beside its kind, but for ``skip``, which every layer may have."""
 
 
@@ -128,8 +128,10 @@ def _layer(number: int, entry: Any) -> Layer:
         f"{name} has the key {', '.join(map(str, unknown))}: {kind} takes {', '.join((*KEYS[kind], 'skip'))}.",
     )
     skips = tuple(_skip(name, number, given) for given in _as_list(entry.get("skip")))
+    pool = _pool(name, entry.get("pool"))
     if kind == "class_path":
-        return Layer(number, text, _own_class(name, entry["class_path"], entry.get("init_args") or {}), skips)
+        arguments = {**(entry.get("init_args") or {}), **({"pool": pool} if pool is not None else {})}
+        return Layer(number, text, _own_class(name, entry["class_path"], arguments), skips)
     count = entry[kind]
     require(_is_count(count), f"{name} has {count!r} of units: give a whole number between 1 and {MOST_NEURONS}.")
     if kind == "dense":
@@ -143,7 +145,6 @@ def _layer(number: int, entry: Any) -> Layer:
             f"{name} has the {key} {value!r}: give a whole number of pixels, at least {least}.",
         )
     wiring = Convolution if kind == "conv" else Local
-    pool = _pool(name, entry.get("pool"))
     return Layer(number, text, lambda shape, **options: wiring(shape, count, pool=pool, **geometry, **options), skips)
 
 
