@@ -65,8 +65,9 @@ class EquilibriumPropagation(LearningRule):
         evaluation_step_size: η outside training; None: the same.
         update_order: whether all layers move at once (``synchronous``), or layers 1, 3, 5 … and then 2, 4 …
             (``asynchronous``, Scellier et al. 2023).
-        persistent_states: whether a free phase of training starts where the last batch's last phase ended, where that
-            had as many samples (Scellier et al. 2023), instead of from r = 0.
+        persistent_states: whether a free phase of training starts where the last batch's second phase ended, the one of
+            larger β that was contrasted, where that batch had as many samples (Scellier et al. 2023), instead of from
+            r = 0.
         hold_output: whether the nudged phases hold the output at r_L° − β (r_L° − y), with r° the free state, instead
             of pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
         activation_function: f of the hidden layers (:func:`bioplausible.functional.state_activation`).
@@ -233,7 +234,9 @@ class EquilibriumPropagation(LearningRule):
                     f[k](new[k], out=new[k])
                 for k in layers:
                     r[k], new[k] = new[k], r[k]
-        internal = {} if target is None or not self.readout else {"target": [target]}
+        internal: dict[str, list[Tensor]] = {}
+        if self.readout:  # scores with the weights of now: learning changes them
+            internal = {"scores": [self.network.drive(self.network.L, r)]} if target is None else {"target": [target]}
         return Phase(r, beta, new[1:], η, internal)
 
     def nudge_(self, voltage: Tensor, r: Tensor, target: Tensor, rate: float) -> None:
@@ -271,12 +274,17 @@ class EquilibriumPropagation(LearningRule):
         same_size = bool(self._persisted) and len(self._persisted[0]) == len(x)
         self._carried = [a.to(x) for a in self._persisted] if same_size else []
         phases = super().learn(x, target, optimizer)
-        self._carried, self._persisted = [], phases["nudged"].activity[1:]
+        second = max(self.contrasted(phases), key=lambda phase: phase.beta)
+        self._carried, self._persisted = [], second.activity[1:]
         return phases
 
     def answer(self, phase: Phase) -> Tensor:
-        """Returns r_L (n × d_L), or the readout's scores W_L r_{L−1} + b_L."""
-        return self.network.drive(self.network.L, phase.activity) if self.readout else phase.output
+        """Returns r_L (n × d_L), or the readout's scores W_L r_{L−1} + b_L, a free phase's from before learning."""
+        if not self.readout:
+            return phase.output
+        if "scores" in phase.internal:
+            return phase.internal["scores"][0]
+        return self.network.drive(self.network.L, phase.activity)
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
         """Returns the energy Φ of each sample (n) at a phase's end; None with V of its own, for then there is none."""
@@ -301,11 +309,14 @@ class EquilibriumPropagation(LearningRule):
 
     # -------------------------------------------------------------------------------------------------------- learning
 
+    def contrasted(self, phases: Phases) -> tuple[Phase, Phase]:
+        """Returns the nudged phase (+) and the one that it is contrasted with (−)."""
+        return phases["nudged"], phases.get("antinudged") or phases.get("free_again") or phases["free"]
+
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k."""
-        free, plus = phases["free"].activity, phases["nudged"].activity
-        contrasted = phases.get("antinudged") or phases.get("free_again") or phases["free"]
-        minus, s = contrasted.activity, phases["nudged"].beta - contrasted.beta
+        nudged, other = self.contrasted(phases)
+        free, plus, minus, s = phases["free"].activity, nudged.activity, other.activity, nudged.beta - other.beta
         for c in self.network.connections:
             if c.post > self.top:
                 continue
