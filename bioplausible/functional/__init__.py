@@ -20,8 +20,8 @@ from bioplausible.functional.correlation import (
     update_inverse_correlation_,
 )
 from bioplausible.functional.energies import hopfield_energy, prediction_error_energy
-from bioplausible.functional.layout import rows, silence
-from bioplausible.functional.settling import residual
+from bioplausible.functional.layout import blank, rows, silence
+from bioplausible.functional.settling import mean_square_changes, residual
 from bioplausible.functional.step_sizes import StepSizeRule, step_sizes
 
 __all__ = [
@@ -32,10 +32,12 @@ __all__ = [
     "StepSizeRule",
     "activation",
     "alignment_angle",
+    "blank",
     "clip",
     "correlative_information",
     "hopfield_energy",
     "mean_outer_product",
+    "mean_square_changes",
     "prediction_error_energy",
     "published_correlative_information",
     "published_error_term",

@@ -222,9 +222,10 @@ class Connection(nn.Module, ABC):
         return post.mean(0) if post.ndim == 2 else post.flatten(2).sum(2).mean(0)
 
     def bias_of_positions(self) -> Tensor:
-        """Returns b (channels × 1 …), to be added to the drive of every position."""
+        """Returns b (1 × channels × 1 …), to be added to the drive of every sample and position."""
         assert self.bias is not None
-        return self.bias.view(-1, *[1] * (len(self.post_shape) - 1))
+        # with as many dimensions as the drive: torch.compile refuses lerp towards an image of fewer (torch 2.14)
+        return self.bias.view(1, -1, *[1] * (len(self.post_shape) - 1))
 
     # ------------------------------------------------------------------------------------- projections from elsewhere
 

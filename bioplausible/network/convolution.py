@@ -89,6 +89,10 @@ class Convolution(_Kernel):
         positions(pre_shape, kernel, stride, padding)
         shape = (channels, pre_shape[0], kernel, kernel)
         super().__init__(pre_shape, channels, shape, kernel, stride, padding, **options)
+        # convolutions by such kernels give images whose channels lie last, which all that follows is quickest with
+        for weight in (self.weight, self._feedback_weight):
+            if weight is not None and weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         # rows and columns at the end that no patch reaches
         self._unreached = [(side + 2 * padding - kernel) % stride for side in self.pre_shape[1:]]
 

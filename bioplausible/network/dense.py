@@ -56,32 +56,47 @@ class Dense(Connection):
 
 
 class DenseWires(Wires):
-    """A dense connection from images for the iterations of a relaxation."""
+    """A dense connection from images, whose channels lie last, for the iterations of a relaxation."""
 
     __slots__ = ()
     _W: Tensor
     _V: Tensor
 
+    def __init__(self, connection: Dense) -> None:
+        super().__init__(connection)
+        # once a relaxation instead of flattening the images in each iteration
+        self._W, self._V = (self._channels_last(w, connection.pre_shape) for w in (self._W, self._V))
+
+    @staticmethod
+    def _channels_last(weight: Tensor, shape: Sequence[int]) -> Tensor:
+        return weight.view(-1, *shape).permute(0, 2, 3, 1).flatten(1)
+
+    @staticmethod
+    def _flat(images: Tensor) -> Tensor:
+        return images.permute(0, 2, 3, 1).reshape(len(images), -1)
+
     def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
         """Adds scale · W r to the voltage (n × units), in place; the bias is left out."""
-        voltage.addmm_(pre.flatten(1), self._W.t(), alpha=scale)
+        voltage.addmm_(self._flat(pre), self._W.t(), alpha=scale)
 
     def set_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor) -> None:
         """Sets the voltage (n × pre_shape) to Vᵀ z, in place."""
-        torch.mm(post, self._V, out=voltage.view(len(voltage), -1))
+        torch.mm(post, self._V, out=voltage.permute(0, 2, 3, 1).view(len(voltage), -1))
 
     def add_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor, scale: float = 1.0) -> None:
         """Adds scale · Vᵀ z to the voltage (n × pre_shape), in place."""
-        voltage.view(len(voltage), -1).addmm_(post, self._V, alpha=scale)
+        voltage.permute(0, 2, 3, 1).view(len(voltage), -1).addmm_(post, self._V, alpha=scale)
 
     def find_winners(self, at: Tensor) -> None:
         """Does nothing: there is no pooling."""
 
 
-class FlatWires(DenseWires):
+class FlatWires(Wires):
     """A dense connection between flat layers, which may lie neuron by neuron (:func:`functional.silence`)."""
 
     __slots__ = ("_W_t",)
+    _W: Tensor
+    _V: Tensor
 
     def __init__(self, connection: Dense) -> None:
         super().__init__(connection)
@@ -98,3 +113,6 @@ class FlatWires(DenseWires):
     def add_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor, scale: float = 1.0) -> None:
         """Adds scale · Vᵀ z to the voltage (n × d_pre), in place."""
         voltage.addmm_(post, self._V, alpha=scale)
+
+    def find_winners(self, at: Tensor) -> None:
+        """Does nothing: there is no pooling."""

@@ -45,19 +45,18 @@ class LateralWires:
         matrix: what multiplies the activity (C × C).
     """
 
-    __slots__ = ("_matrix", "_matrix_t")
+    __slots__ = ("_matrix_t",)
 
     def __init__(self, matrix: Tensor) -> None:
-        self._matrix, self._matrix_t = matrix, matrix.t()
+        self._matrix_t = matrix.t()
 
     def add_lateral_(self, voltage: Tensor, activity: Tensor, scale: float) -> None:
         """Adds scale · matrix · r to the voltage (n × C × …) of every position, in place."""
         if activity.ndim == 2:
             voltage.addmm_(activity, self._matrix_t, alpha=scale)
-        else:
-            n, channels = activity.shape[:2]
-            matrices = self._matrix.expand(n, channels, channels)
-            voltage.view(n, channels, -1).baddbmm_(matrices, activity.view(n, channels, -1), alpha=scale)
+        else:  # a view, where channels lie last
+            of_positions = voltage.permute(0, 2, 3, 1).view(-1, len(self._matrix_t))
+            of_positions.addmm_(rows(activity), self._matrix_t, alpha=scale)
 
 
 class InverseCorrelation(Lateral):

@@ -8,7 +8,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from bioplausible.errors.checks import LARGEST, require
-from bioplausible.functional import StepSizeRule, clip, step_sizes
+from bioplausible.functional import StepSizeRule, blank, clip, step_sizes
 from bioplausible.network import Clamped, InverseCorrelation
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.correlative_information import CorrelativeInformation
@@ -191,7 +191,7 @@ class CorInfoMax(LearningRule):
 
     def at_rest(self, network: Clamped) -> Phase:
         """Returns the state r = u = 0."""
-        rest = [network.x, *(network.x.new_zeros(len(network.x), *shape) for shape in self.network.shapes[1:])]
+        rest = [network.x, *(blank(network.x, shape) for shape in self.network.shapes[1:])]
         return Phase(rest, internal={"u": rest[1:]})
 
     @torch.no_grad()
@@ -276,12 +276,18 @@ class CorInfoMax(LearningRule):
             for weights in optimizer.param_groups:
                 for weight in weights["params"]:
                     weight.mul_(1 - weights["lr"] * self.epsilon)
-        for k, lateral in self.network.laterals.items():
-            cast(InverseCorrelation, lateral).learn_(phases["nudged"].activity[k], self.forgetting_factor)
+        nudged, laterals = phases["nudged"], self.network.laterals
+        for k, lateral in laterals.items():
+            cast(InverseCorrelation, lateral).learn_(nudged.activity[k], self.forgetting_factor)
+        learned = [lateral.weight for lateral in laterals.values()]
         n = self.track_correlations_every_n_steps
         if self.step % n == 0:
             for name, correlations in self.correlations.items():
                 correlations.learn_(phases[name].activity, self.network, self.forgetting_factor**n)
+                learned += correlations.buffers()
+        # each is linear in a mean over samples, from the same matrix on every process: so is its own mean
+        for matrix, mean in zip(learned, nudged.batch_means(learned), strict=True):
+            matrix.copy_(mean)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
@@ -310,7 +316,5 @@ class CorInfoMax(LearningRule):
             return super().dynamics() | {
                 f"information/{name}_{key}": value
                 for name, correlations in self.correlations.items()
-                for key, value in correlations.information(
-                    self.phases[name].activity, self.network, self.epsilon
-                ).items()
+                for key, value in correlations.information(self.phases[name], self.network, self.epsilon).items()
             }
