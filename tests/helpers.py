@@ -277,7 +277,15 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def _main(args: list[str], folder: str, environment: dict[str, str], number: int, **moment: float | None) -> None:
+def _main(
+    args: list[str],
+    folder: str,
+    environment: dict[str, str],
+    number: int,
+    exchange: str = LearningRule.exchange,
+    **moment: float | None,
+) -> None:
+    LearningRule.exchange = exchange
     os.chdir(folder)
     os.environ.update(environment)
     sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -359,7 +367,12 @@ def free_port() -> str:
 
 
 def command_line_together(
-    args: list[str], folder, processes: int = 2, signal_before_step: int | None = None, to: int = 1
+    args: list[str],
+    folder,
+    processes: int = 2,
+    signal_before_step: int | None = None,
+    to: int = 1,
+    exchange: str = LearningRule.exchange,
 ) -> list[int]:
     """Runs ``fit`` in several processes that train together, and returns their exit statuses.
 
@@ -369,6 +382,7 @@ def command_line_together(
         processes: how many.
         signal_before_step: step before which SIGTERM is sent …
         to: … to this process.
+        exchange: what they exchange in a training step.
     """
     port = free_port()
     args = [*args, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", str(processes)]
@@ -376,11 +390,38 @@ def command_line_together(
     for rank in range(processes):
         environment = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
         moment = {"before_step": signal_before_step if rank == to else None}
-        started.append(
-            CONTEXT.Process(target=_main, args=(args, str(folder), environment, signal.SIGTERM), kwargs=moment)
-        )
+        command = (args, str(folder), environment, signal.SIGTERM, exchange)
+        started.append(CONTEXT.Process(target=_main, args=command, kwargs=moment))
         started[-1].start()
     return [_status(process) for process in started]
+
+
+def _work(rank: int, processes: int, port: str, folder: str, function, args) -> None:
+    os.chdir(folder)
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=port)
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=processes)
+    torch.save(function(*args), f"{rank}.pt")
+
+
+def work_together(function, *args, folder, processes: int = 2) -> list:
+    """Returns what a function returns in each of several processes that train together.
+
+    Args:
+        function: one of a test module.
+        args: its arguments.
+        folder: an empty one, where the processes run.
+        processes: how many.
+    """
+    port = free_port()
+    started = [
+        CONTEXT.Process(target=_work, args=(rank, processes, port, str(folder), function, args))
+        for rank in range(processes)
+    ]
+    for process in started:
+        process.start()
+    assert [_status(process) for process in started] == [0] * processes
+    return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(processes)]
 
 
 def _status(process) -> int:

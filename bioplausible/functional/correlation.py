@@ -62,13 +62,19 @@ def published_correlative_information(R: Tensor, error: Tensor, epsilon: float) 
         error: its prediction error e (n × d).
         epsilon: ε.
     """
-    return regularized_logdet(R, epsilon) - published_error_term(error, epsilon)
+    return regularized_logdet(R, epsilon) - published_error_term(error.square().mean(), *error.shape, epsilon)
 
 
-def published_error_term(error: Tensor, epsilon: float) -> Tensor:
-    """Returns what the published code subtracts, ⟨‖e‖²⟩/ε − (d/n) log ε, for the prediction error e (n × d)."""
-    n, d = error.shape
-    return error.square().sum() / (n * epsilon) - d / n * math.log(epsilon)
+def published_error_term(mean_square: Tensor, n: int, d: int, epsilon: float) -> Tensor:
+    """Returns what the published code subtracts, ⟨‖e‖²⟩/ε − (d/n) log ε.
+
+    Args:
+        mean_square: of the prediction error e (n × d), over samples and units.
+        n: samples.
+        d: units.
+        epsilon: ε.
+    """
+    return mean_square * (d / epsilon) - d / n * math.log(epsilon)
 
 
 def correlative_information(R: Tensor, R_error: Tensor, epsilon: float) -> Tensor:

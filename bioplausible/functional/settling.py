@@ -4,6 +4,16 @@ import torch
 from torch import Tensor
 
 
+def mean_square_changes(current: list[Tensor], previous: list[Tensor]) -> list[Tensor]:
+    """Returns ⟨(r_k(T) − r_k(T−1))²⟩ of each layer, the mean over its samples and units.
+
+    Args:
+        current: activities r_k(T), each (n × d_k).
+        previous: activities r_k(T − 1), each (n × d_k).
+    """
+    return [(now - before).square().mean() for now, before in zip(current, previous, strict=True)]
+
+
 def residual(current: list[Tensor], previous: list[Tensor], step_size: float) -> Tensor:
     """Returns the speed at which the last iteration still moved: max_k RMS(r_k(T) − r_k(T−1)) / η_T.
 
@@ -15,5 +25,4 @@ def residual(current: list[Tensor], previous: list[Tensor], step_size: float) ->
         previous: activities r_k(T − 1), each (n × d_k).
         step_size: η_T > 0.
     """
-    speeds = [(now - before).square().mean().sqrt() for now, before in zip(current, previous, strict=True)]
-    return torch.stack(speeds).amax() / step_size
+    return torch.stack(mean_square_changes(current, previous)).sqrt().amax() / step_size

@@ -1,5 +1,6 @@
 """Failures found while they happen, and named."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 from bioplausible.network import InverseCorrelation
 from bioplausible.rules import LearningRule
+from bioplausible.training.data_parallel import gather
 
 
 class Guard(Callback):
@@ -75,8 +77,7 @@ class Guard(Callback):
         if not due or not isinstance(pl_module, LearningRule):
             return
         self.look(pl_module, trainer.global_step)
-        output = pl_module.prediction_phase(pl_module.phases).output
-        self._look_for_collapse(output, pl_module.classes, trainer.global_step)
+        self._look_for_collapse(pl_module.output, pl_module.classes, trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lets no checkpoint be written of a run that has failed."""
@@ -85,7 +86,7 @@ class Guard(Callback):
 
     @torch.no_grad()
     def look(self, rule: LearningRule, step: int) -> None:
-        """Looks at a rule's last batch, weights and lateral matrices.
+        """Looks at a rule's last batch, weights and lateral matrices; all processes must look, and find the same.
 
         Args:
             rule: the rule.
@@ -94,18 +95,24 @@ class Guard(Callback):
         Raises:
             UserError: something has failed (unless ``warn_only``).
         """
-        for what, tensor, cure in self._tensors(rule):
-            largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+        seen = [(what, tensor, cure) for what, tensor, cure in self._tensors(rule) if tensor.numel()]
+        mine = torch.stack([tensor.abs().max().float() for _, tensor, _ in seen])
+        of_all = gather(mine).amax(0).tolist()  # a process may have but its share of the states
+        for (what, _, cure), largest in zip(seen, of_all, strict=True):
             if not largest <= self.limit:
                 problem = f"has a magnitude of {largest:.3g}" if largest > self.limit else "is not finite"
                 self._fail("magnitude", f"{what} {problem} at step {step}: {cure}.")
         for name, phase in rule.phases.items():
-            if phase.previous and not float(phase.residual()) <= self.residual_limit:
-                layer = self._fastest_layer(phase.activity[1:], phase.previous)
+            if not phase.previous:
+                continue
+            speeds = phase.speeds()
+            residual = float(speeds.amax())
+            if not residual <= self.residual_limit:
+                layer = 1 + int(speeds.nan_to_num(nan=float("inf")).argmax())
                 self._fail(
                     "residual",
                     f"The {name} phase has not settled at step {step}: layer {layer} still moves, with a residual of"
-                    f" {float(phase.residual()):.3g} (limit {self.residual_limit:g}): lower step_size.",
+                    f" {residual:.3g} (limit {self.residual_limit:g}): lower step_size.",
                 )
         for name, module in rule.named_modules():
             if not isinstance(module, InverseCorrelation) or not bool(module.weight.isfinite().all()):
@@ -141,11 +148,6 @@ class Guard(Callback):
         for name, buffer in rule.named_buffers():
             yield f"The matrix {name}{_of_layer(name)}", buffer, "raise forgetting_factor"
 
-    @staticmethod
-    def _fastest_layer(now: list[Tensor], before: list[Tensor]) -> int:
-        speeds = [float((a - b).square().mean()) for a, b in zip(now, before, strict=True)]
-        return 1 + max(range(len(speeds)), key=lambda k: speeds[k] if speeds[k] == speeds[k] else float("inf"))
-
     def _fail(self, kind: str, sentence: str) -> None:
         if not self.warn_only:
             raise UserError(sentence)
@@ -155,9 +157,11 @@ class Guard(Callback):
 
 
 def _of_layer(name: str) -> str:
-    """Returns `` of layer 2`` for what has its place in a list of layers, as ``connections.1.weight``."""
-    numbers = [part for part in name.split(".") if part.isdigit()]
-    return f" of layer {int(numbers[0]) + 1}" if numbers else ""
+    """Returns `` of layer 2`` for what a network has by layer, as ``network.wiring.2.weight``; skips say from where."""
+    found = re.search(r"\b(?:wiring|lateral)\.(\d+)(?:_from_(\d+))?(?:\.|$)", name)
+    if found is None:
+        return ""
+    return f" of layer {found[1]}" + ("" if found[2] is None else f" from layer {found[2]}")
 
 
 def _positive_definite(B: Tensor) -> bool:

@@ -19,11 +19,12 @@ from bioplausible.network import Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
-from bioplausible.training.data_parallel import join
+from bioplausible.training.data_parallel import batch_size, join, processes
+from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
 from bioplausible.training.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
 from bioplausible.training.phase import Phase, Phases
-from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces, whole_batch
+from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces
 from bioplausible.training.preconditions import Preconditions, require_finite
 
 
@@ -33,10 +34,10 @@ class LearningRule(LightningModule, ABC):
     A training step is the same for every rule::
 
         phases = settle(x, target)                 # free, nudged, … the rule's own affair
-                                                   # with several processes: joined to the whole batch
         p.grad = −update   for p, update in local_updates(phases)
         optimizer step; update_state(phases, optimizer); schedulers; metrics
 
+    Several processes exchange phases or updates (:mod:`bioplausible.training.exchange`), and learn what one would.
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
     ``on_before_optimizer_step`` shows a callback each rule's update. A rule builds its network (:meth:`build_network`)
     and fills in :meth:`forward`, :meth:`settle` and :meth:`local_updates`; the rest has defaults.
@@ -59,6 +60,8 @@ class LearningRule(LightningModule, ABC):
     """
 
     network: Network
+    exchange: Choice = "smaller"
+    """What several processes exchange in a training step: ``phases``, ``updates``, or what takes fewer bytes."""
 
     def __init__(
         self,
@@ -89,10 +92,16 @@ class LearningRule(LightningModule, ABC):
         While training, for each part of the batch that settles on its own.
         """
         self.phases: Phases = {}
-        """Where the relaxations of the last training batch ended; for callbacks to read."""
+        """Where the relaxations of the last training batch ended; for callbacks to read.
+
+        With several processes that exchange updates, those of this process's share of the batch
+        (:attr:`Phase.share_of`): what is a mean over samples, callbacks take through :meth:`Phase.batch_means`.
+        """
         # every process sees the whole training batch, but only its share of an evaluation
         self.classes = torch.empty(0, dtype=torch.int64)
         """The last training batch's classes (n), of all processes; for callbacks to read."""
+        self.output = torch.empty(0)
+        """The last training batch's outputs (n × d_L), of all processes; for callbacks to read."""
         self.train_means = EpochMeans(persistent=True, sync_on_compute=False)
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
@@ -132,10 +141,17 @@ class LearningRule(LightningModule, ABC):
         """Yields each parameter with its local update, the direction in which it moves, learning rate excluded.
 
         An update must be a tensor of its own: its sign is turned in place, for the optimizer.
+
+        With several processes the phases may hold a share of the batch, and the shares' updates are averaged. So an
+        update is a mean over samples, and where a rule sums over the batch, that mean times :attr:`Phase.batch_size`.
         """
 
     def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
-        """Updates what no optimizer moves (lateral matrices …), after the optimizer's step."""
+        """Updates what no optimizer moves (lateral matrices …), after the optimizer's step.
+
+        With several processes the phases may hold a share of the batch: every mean over samples must go through
+        :meth:`Phase.batch_means`.
+        """
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns the optimizer's parameter groups, one per layer where rates may differ."""
@@ -207,10 +223,14 @@ class LearningRule(LightningModule, ABC):
         x, y = self.network.as_input(batch[0]), batch[1]
         with torch.no_grad(), self._full_precision():
             optimizer = cast(torch.optim.Optimizer, self.optimizers())
-            target = self.one_hot(y, x.dtype)
-            self.phases = self.learn(x, target, optimizer)
-            self.classes, target = join([y, target])
-            self._score(self.train_means, self.answer(self.prediction_phase(self.phases)), self.classes, target)
+            self.phases = self.learn(x, self.one_hot(y, x.dtype), optimizer)
+            answering = self.prediction_phase(self.phases)
+            self.output = self.answer(answering)
+            if answering.share_of is None:
+                (self.classes,) = join([y])
+            else:
+                self.classes, self.output = join([y, self.output])
+            self._score(self.train_means, self.output, self.classes, self.one_hot(self.classes, x.dtype))
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
         every = cast(Any, self.trainer).log_every_n_steps  # 0: never
@@ -219,15 +239,20 @@ class LearningRule(LightningModule, ABC):
 
     @torch.no_grad()
     def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
-        """Settles, moves every weight by its local update, and returns the phases, those of the whole batch.
+        """Settles, moves every weight by its local update, and returns the phases that it learned from.
 
         Args:
             x: input (n × shape_0) of this process's share of the batch.
             target: its one-hot target y (n × d_L).
             optimizer: one over :meth:`parameter_groups`.
         """
-        phases = whole_batch(settle_in_pieces(self.settle, x, target, sum(self.network.sizes[1:])))
-        for parameter, update in self.local_updates(phases):
+        samples = batch_size(x)
+        if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
+            x, target = join([x, target])
+        phases = settle_in_pieces(self.settle, x, target, sum(self.network.sizes[1:]))
+        if len(x) < samples:
+            phases = exchanged(self, phases, samples, self.exchange)
+        for parameter, update in averaged(self.local_updates(phases), phases):
             parameter.grad = update.neg_()
         step_optimizer(optimizer)
         self.update_state(phases, optimizer)
@@ -282,6 +307,8 @@ class LearningRule(LightningModule, ABC):
         return F.one_hot(y, self.network.sizes[-1]).to(dtype)
 
     def _outputs(self, images: Tensor) -> Tensor:
+        if not len(images):  # a process's share of a batch of few
+            return images.new_empty(0, self.network.sizes[-1])
         return evaluate_in_pieces(self, self.network.as_input(images), sum(self.network.sizes[1:]))
 
     def _write(self, scalars: Mapping[str, Tensor]) -> None:

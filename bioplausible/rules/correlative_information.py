@@ -1,12 +1,14 @@
 """Correlation estimates of a phase of CorInfoMax and the information that they give; nothing learns from them."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from bioplausible.functional import published_error_term, regularized_logdet, rows, update_correlation_
 from bioplausible.network import Network
+from bioplausible.training.phase import Phase
 
 
 class CorrelativeInformation(nn.Module):
@@ -44,7 +46,7 @@ class CorrelativeInformation(nn.Module):
         for name, _, error in prediction_errors(activity, network):
             update_correlation_(self.get_buffer(name), rows(error), forgetting_factor)
 
-    def information(self, activity: list[Tensor], network: Network, epsilon: float) -> dict[str, Tensor]:
+    def information(self, phase: Phase, network: Network, epsilon: float) -> dict[str, Tensor]:
         """Returns the information in nats by ``forward_layer_k`` and ``backward_layer_k``, by two definitions.
 
         Under these names is the paper's (:func:`bioplausible.functional.correlative_information`); with ``published_``
@@ -52,17 +54,20 @@ class CorrelativeInformation(nn.Module):
         are those of the states given.
 
         Args:
-            activity: r_0 … r_L of a batch, each (n × shape_k).
+            phase: where a batch settled, or a share of it.
             network: whose W and V predict.
             epsilon: ε.
         """
         # each layer's is part of up to four informations
-        of_state = {k: regularized_logdet(self.of_state(k), epsilon) for k in range(1, len(activity))}
+        of_state = {k: regularized_logdet(self.of_state(k), epsilon) for k in range(1, len(phase.activity))}
+        errors = list(prediction_errors(phase.activity, network))
+        squares = phase.batch_means([error.square().mean() for _, _, error in errors])
         information = {}
-        for name, predicted, error in prediction_errors(activity, network):
+        for (name, predicted, error), square in zip(errors, squares, strict=True):
             key, of_error = name.replace("_error_", "_layer_"), regularized_logdet(self.get_buffer(name), epsilon)
+            n, d = phase.batch_size * prod(error.shape[2:]), error.shape[1]
             information[key] = (of_state[predicted] - of_error) / 2
-            information[f"published_{key}"] = of_state[predicted] - published_error_term(rows(error), epsilon)
+            information[f"published_{key}"] = of_state[predicted] - published_error_term(square, n, d, epsilon)
         return information
 
 

@@ -122,8 +122,8 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with (2/β) Σ_n e_k f(v_{k−1}) and b_k with (2/β) Σ_n e_k."""
         inference = phases["inference"]
-        n = len(inference.output)
-        return self.hebbian(inference, [e * (2 * n / inference.beta) for e in inference.internal["error"]])
+        scale = 2 * inference.batch_size / inference.beta
+        return self.hebbian(inference, [e * scale for e in inference.internal["error"]])
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n): ‖v_L − y‖²."""

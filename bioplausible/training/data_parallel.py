@@ -1,9 +1,4 @@
-"""Data parallel training: each process settles a share of the batch, and every one learns from the whole of it.
-
-What a rule learns is a function of the phases that the whole batch reached: products of activities, lateral matrices
-and sums over the batch. So the processes exchange their phases, which are small, and each computes the same update,
-instead of exchanging updates, for which every rule would have to say how they add up.
-"""
+"""Data parallel training: each process settles a share of the batch, and every one learns from the whole of it."""
 
 from collections.abc import Sequence
 from math import prod
@@ -30,6 +25,54 @@ def share(batch: Tensor) -> Tensor:
     return batch[rank() :: processes()]
 
 
+def gather(mine: Tensor) -> Tensor:
+    """Returns every process's tensor (P × …), the same bits on every process, from tensors of the same shape."""
+    if processes() == 1:
+        return mine[None]
+    gathered = mine.new_empty(processes(), *mine.shape)
+    dist.all_gather(list(gathered), mine)
+    return gathered
+
+
+def batch_size(share: Tensor) -> int:
+    """Returns the number of samples of the whole batch.
+
+    Args:
+        share: any tensor (n_p × …) of this process's samples.
+
+    Raises:
+        UserError: the processes' shares are not those that :func:`share` gives.
+    """
+    P = processes()
+    if P == 1:
+        return len(share)
+    numbers: list[int] = gather(torch.tensor(len(share), device=share.device)).tolist()
+    whole = sum(numbers)
+    if numbers != [len(range(p, whole, P)) for p in range(P)]:
+        raise UserError(
+            f"The {P} processes got {numbers} samples of a batch: give process p every {P}th sample from p on, as"
+            " bioplausible.training.data_parallel.share does, and construct the Trainer with"
+            " use_distributed_sampler=False."
+        )
+    return whole
+
+
+def average(means: Sequence[Tensor], samples: int, whole: int) -> list[Tensor]:
+    """Returns means over the whole batch, the same bits on every process, from those over each process's samples.
+
+    Args:
+        means: over this process's samples.
+        samples: how many these are, at least one.
+        whole: samples of the batch.
+    """
+    # numbers of samples are exact where their quotient is rounded: weights that add up to 1 + 6e-8 would let a matrix
+    # that is averaged each step grow
+    total = torch.cat([mean.reshape(-1) for mean in means]).mul_(samples)
+    dist.all_reduce(total)
+    parts = total.div_(whole).split_with_sizes([mean.numel() for mean in means])
+    return [part.view(mean.shape).to(mean.dtype) for part, mean in zip(parts, means, strict=True)]
+
+
 def join(shares: Sequence[Tensor]) -> list[Tensor]:
     """Returns the whole batch's tensors from those of this process's share, the samples in the batch's order.
 
@@ -45,25 +88,13 @@ def join(shares: Sequence[Tensor]) -> list[Tensor]:
     P = processes()
     if P == 1:
         return list(shares)
-    n, device = len(shares[0]), shares[0].device
-    counts = torch.empty(P, dtype=torch.int64, device=device)
-    dist.all_gather(list(counts.view(P, 1)), torch.tensor([n], device=device))
-    numbers = counts.tolist()
-    whole = sum(numbers)
-    if numbers != [len(range(p, whole, P)) for p in range(P)]:
-        raise UserError(
-            f"The {P} processes got {numbers} samples of a batch: give process p every {P}th sample from p on, as"
-            " bioplausible.training.data_parallel.share does, and construct the Trainer with"
-            " use_distributed_sampler=False."
-        )
+    n, whole, device = len(shares[0]), batch_size(shares[0]), shares[0].device
     # as bytes, so that activities and classes travel together
     parts = [t.reshape(-1).view(torch.uint8).view(n, prod(t.shape[1:]) * t.element_size()) for t in shares]
     widths = [part.shape[1] for part in parts]
-    padded = torch.zeros(numbers[0], sum(widths), dtype=torch.uint8, device=device)
+    padded = torch.zeros(-(-whole // P), sum(widths), dtype=torch.uint8, device=device)
     torch.cat(parts, 1, out=padded[:n])
-    gathered = padded.new_empty(P, *padded.shape)
-    dist.all_gather(list(gathered), padded)
-    rows = gathered.transpose(0, 1).flatten(0, 1)[:whole]  # sample i of process p is sample i P + p of the batch
+    rows = gather(padded).transpose(0, 1).flatten(0, 1)[:whole]  # sample i of process p is sample i P + p of the batch
     return [
         part.clone(memory_format=torch.contiguous_format).view(t.dtype).reshape(whole, *t.shape[1:])
         for part, t in zip(rows.split_with_sizes(widths, 1), shares, strict=True)
