@@ -4,6 +4,7 @@ import logging
 import tempfile
 import time
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bioplausible.commands.environment import environment
 from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
+from bioplausible.errors.renamed import old_name
 from bioplausible.lightning_internals import (
     CHATTY_LOGGERS,
     NEEDLESS_WARNINGS,
@@ -127,9 +129,18 @@ class CommandLine(LightningCLI):
         """Parses the arguments; unlike the base class it doesn't warn that they are not ``sys.argv``.
 
         Raises:
-            UserError: NumPy takes no such seed.
+            UserError: NumPy takes no such seed, or the checkpoint's configuration is an earlier version's.
         """
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            renamed = old_name(str(error))
+            if renamed and self.ahead and repr(renamed[0]) in str(self.ahead.config):
+                raise UserError(
+                    f"The checkpoint {self.ahead.path} is of an earlier version, in which {renamed[1]} was called"
+                    f" {renamed[0]}: use it with that version, or train anew."
+                ) from error
+            raise
         seed = self.config[self.config.subcommand].seed_everything
         if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
             raise UserError(f"seed_everything is {seed}: it must lie between 0 and {LARGEST_SEED}.")

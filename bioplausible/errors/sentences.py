@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from bioplausible.errors import NO_MEMORY, UserError
+from bioplausible.errors.renamed import old_name
 
 
 def sentence(error: BaseException) -> str | None:
@@ -33,6 +34,8 @@ def sentence(error: BaseException) -> str | None:
     if not isinstance(error, ArgumentError):
         return None
     text = str(error)
+    if renamed := old_name(text):
+        return "{0} is now called {1}: write {1} instead.".format(*renamed)
     if unknown := re.search(r"dot import path string: (\S+)", text):
         return f"There is no class {unknown[1]}: give a name such as CorInfoMax, or a path such as my_module.MyRule."
     for cause in chain:

@@ -124,6 +124,7 @@ class ReadAhead:
         path: the file.
 
     Attributes:
+        path: the file.
         config: the configuration of the run that wrote it; empty where it holds none.
         global_step: training steps taken.
 
@@ -132,6 +133,7 @@ class ReadAhead:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
         self._state = _file_state(path)  # before the file is read: one that is replaced meanwhile counts as changed
         content = read_checkpoint(path)
         self.config: Mapping[str, Any] = yaml.safe_load(content.get(RUN_CONFIG, "{}"))
