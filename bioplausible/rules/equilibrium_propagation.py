@@ -333,8 +333,8 @@ class EquilibriumPropagation(LearningRule):
                 yield c.weight, c.contrast(*both)
             elif self.feedback_update == "same":
                 update = (c.contrast(*both) + c.contrast(*both, by="feedback")) / 2
-                yield c.weight, update
-                yield c.feedback_weight, update.clone()
+                yield c.weight, update.clone()  # the sign of what is yielded is turned in place
+                yield c.feedback_weight, update
             else:
                 yield c.weight, c.correlate(difference, free[j])
                 yield c.feedback_weight, c.contrast((free[k] / s, plus[j]), (free[k] / s, minus[j]), by="feedback")

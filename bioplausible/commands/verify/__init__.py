@@ -13,9 +13,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from bioplausible.commands.arguments import CommandArguments
-from bioplausible.commands.verify.recorded_rules import RecordedRule
+from bioplausible.commands.verify.recorded_rule import RecordedRule, rule_class
 from bioplausible.commands.verify.recording import SMALL, Recording
 from bioplausible.errors import UserError
+
+__all__ = ["Difference", "Recording", "largest_error", "replay", "rule_class", "run"]
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,41 @@ class Difference:
 
 
 class _Compare(Callback):
-    """Compares the rule with the recording after each training step."""
+    """Compares the rule with the recording at the start and after each training step."""
 
     def __init__(self, recording: Recording, rule: RecordedRule) -> None:
         self.recording, self.rule = recording, rule
         self.differences: list[Difference] = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        derived = self.rule.at_start()
+        for key, recorded in self.recording.at_start().items():
+            if key in derived:
+                self._compare("init", key, derived[key], recorded)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.rule.before_step(batch_idx, self.recording.after_step(batch_idx))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        self.rule.before_update()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         with torch.no_grad():
             weights = {name: w * self.rule.units(name) for name, w in self.rule.weights().items()}
-            replayed = {**weights, **self.rule.observations()}
+            replayed, terms = {**weights, **self.rule.observations()}, self.rule.terms()
         for key, recorded in self.recording.after_step(batch_idx).items():
             if key not in replayed:
-                raise UserError(f"{self.recording.path} records {key}, which {type(pl_module).__name__} does not have.")
-            error, index = largest_error(replayed[key].detach().numpy(), recorded, self.recording.small)
-            self.differences.append(Difference(_group(key), error, f"step{batch_idx}/{key}{index}"))
+                raise UserError(
+                    f"{self.recording.path} can't be replayed: it records step{batch_idx}/{key}, which"
+                    f" {type(pl_module).__name__} does not have."
+                )
+            self._compare(f"step{batch_idx}", key, replayed[key], recorded, terms.get(key, 0.0))
+
+    def _compare(self, when: str, key: str, replayed: torch.Tensor, recorded: Any, terms: float = 0.0) -> None:
+        error, index = largest_error(replayed.detach().numpy(), recorded, self.recording.small, terms)
+        self.differences.append(Difference(_group(key), error, f"{when}/{key}{index}"))
 
 
 def replay(path: Path) -> list[Difference]:
@@ -82,8 +99,6 @@ def replay(path: Path) -> list[Difference]:
         callbacks=[compare],
     )
     batches = list(zip(recording.x, recording.y, strict=True))
-    if not recording.after_step(0):
-        raise UserError(f"{path} records nothing after the first step: there is nothing to compare.")
     trainer.fit(rule.rule, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]  # a list is a dataset
     return compare.differences
 
@@ -121,12 +136,21 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def largest_error(replayed: Any, recorded: Any, small: float = SMALL) -> tuple[float, list[int]]:
-    """Returns the largest relative error |a − b| / max(|b|, small · max|b|) of an array, and its index."""
+def largest_error(replayed: Any, recorded: Any, small: float = SMALL, terms: float = 0.0) -> tuple[float, list[int]]:
+    """Returns the largest relative error |a − b| / max(|b|, small · max|b|, 10⁻⁶ · terms) of an array, and its index.
+
+    Args:
+        replayed: a.
+        recorded: b.
+        small: share of the largest entry below which entries count as if they had it.
+        terms: size of the terms of which the entries are small differences: five units in their last place are 10⁻¹⁵.
+    """
     if replayed.shape != recorded.shape:
         return math.inf, []
+    if not recorded.size:
+        return 0.0, []
     magnitude = np.abs(recorded)
-    scale = np.maximum(magnitude, max(small * magnitude.max(), np.finfo(float).tiny))
+    scale = np.maximum(magnitude, max(small * magnitude.max(), 1e-6 * terms, np.finfo(float).tiny))
     error = np.nan_to_num(np.abs(replayed - recorded) / scale, nan=math.inf)
     index = np.unravel_index(error.argmax(), error.shape)
     return float(error[index]), [int(i) for i in index]

@@ -1,20 +1,26 @@
 """A recorded trajectory, read from its file."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bioplausible.commands.verify.recorded_rules import RecordedRule, recorded_rule
-from bioplausible.errors import UserError
+from bioplausible.commands.verify.meta import Meta
+from bioplausible.commands.verify.recorded_rule import RecordedRule
+from bioplausible.commands.verify.recorded_rules import recorded_rule
+from bioplausible.errors import REFUSALS, UserError
+from bioplausible.errors.checks import require
 
 SMALL = 1e-3
 """Entries below this share of their array's largest count as if they had it: rounding is relative to the largest.
 
 With Adam all do: its 1e-8, which the published code puts elsewhere, shifts small and large weights alike.
 """
+
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 class Recording:
@@ -24,7 +30,7 @@ class Recording:
         path: the ``.npz`` file.
 
     Raises:
-        UserError: it is no recording.
+        UserError: it is no recording, or holds what belongs to no step.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,13 +38,31 @@ class Recording:
         try:
             with np.load(path, allow_pickle=False) as file:
                 self.arrays: dict[str, Any] = {key: file[key] for key in file.files}
-            self.meta: dict[str, Any] = json.loads(str(self.arrays.pop("meta")))
-            self.x, self.y = torch.from_numpy(self.arrays.pop("x")), torch.from_numpy(self.arrays.pop("y"))
+            self.meta: dict[str, Any] = dict(json.loads(str(self.arrays.pop("meta"))))
+            self.x = torch.from_numpy(self.arrays.pop("x")).double()
+            self.y = torch.from_numpy(self.arrays.pop("y"))
         except Exception as error:  # zip, NumPy and JSON each raise their own
+            said = " ".join(str(error).split())
             raise UserError(
-                f"{path} is no recorded trajectory ({type(error).__name__}: {error}): it must be an .npz file with"
+                f"{path} is no recorded trajectory ({type(error).__name__}: {said}): it must be an .npz file with"
                 " meta, x, y, init/… and step0/…, as tests/golden/README.md describes."
             ) from error
+        steps = len(self.y) if self.y.ndim == 2 else 0
+        self._require(
+            self.y.numel() > 0 and steps > 0 and self.x.shape[:2] == self.y.shape,
+            f"x is {_times(self.x.shape)} and y {_times(self.y.shape)}, where both start with the steps and the samples"
+            " of a batch",
+        )
+        self._require(self.y.dtype in INTEGERS, f"y is {self.y.dtype}, where it should be whole numbers, the classes")
+        self.y = self.y.long()
+        strays = [
+            key
+            for key in self.arrays
+            if not key.startswith("init/")
+            and not ((found := re.match(r"step(\d+)/", key)) is not None and int(found[1]) < steps)
+        ]
+        self._require(not strays, f"it holds {', '.join(strays)}, which is neither init/… nor of one of {steps} steps")
+        self._require(bool(self.after_step(0)), "it records nothing after the first step: there is nothing to compare")
 
     @property
     def adam(self) -> bool:
@@ -59,32 +83,59 @@ class Recording:
         """Returns the rule with the recorded hyperparameters and initial weights, in float64.
 
         Raises:
-            UserError: the recording does not say what it was made of, or starts from other weights than the rule has.
+            UserError: the recording does not say what it was made of, says what is not known of its rule, or starts
+                from other weights than the rule has.
         """
-        if "rule" not in self.meta or not {"layer_sizes", "architecture"} & self.meta.keys():
-            missing = "rule" if "rule" not in self.meta else "layer_sizes"
-            raise UserError(f"{self.path} does not say its {missing}: add it to meta.")
-        if self.meta.get("optimizer", "sgd") not in ("sgd", "adam"):
-            raise UserError(f"{self.path} was recorded with {self.meta['optimizer']}: verify knows sgd and adam.")
-        recorded = recorded_rule(self.meta, batch_size=self.x.shape[1])
-        weights = recorded.weights()
-        initial = {
-            key.removeprefix("init/"): value
-            for key, value in self.arrays.items()
-            if key.startswith("init/") and key.removeprefix("init/") not in recorded.unused
-        }
-        if initial.keys() != weights.keys():
-            raise UserError(f"{self.path} starts from {sorted(initial)}, the rule has {sorted(weights)}.")
+        self._require("rule" in self.meta, "its meta does not say its rule: add it")
+        try:
+            recorded = recorded_rule(Meta(self.meta), len(self.x), self.x.shape[1])
+        except UserError as error:
+            raise self._refused(str(error)) from error
+        except REFUSALS as error:  # a number where a list belongs, a list that is too short …
+            said = " ".join(str(error).split())
+            raise self._refused(f"its meta is not that of its rule ({type(error).__name__}: {said})") from error
+        self._require(
+            self.x.shape[2:] == torch.Size(recorded.rule.network.shapes[0]),
+            f"x has samples of {_times(self.x.shape[2:])}, its network takes {_times(recorded.rule.network.shapes[0])}",
+        )
+        classes = recorded.rule.network.sizes[-1]
+        self._require(
+            int(self.y.min()) >= 0 and int(self.y.max()) < classes, f"y is not of the classes 0 … {classes - 1}"
+        )
+        self._start(recorded)
+        return recorded
+
+    def _start(self, recorded: RecordedRule) -> None:
+        """Sets the weights to the recorded initial ones."""
+        weights, given = recorded.weights(), self.at_start()
+        expected = weights.keys() | recorded.at_start().keys()
+        missing, unknown = weights.keys() - given.keys(), given.keys() - expected - recorded.unused
+        self._require(not missing, f"it lacks init/{', init/'.join(sorted(missing))}, with which the rule starts")
+        self._require(not unknown, f"it has init/{', init/'.join(sorted(unknown))}, which the rule does not have")
         with torch.no_grad():
             for name, weight in weights.items():
-                if weight.shape != initial[name].shape:
-                    raise UserError(
-                        f"{self.path} has init/{name} of shape {initial[name].shape}, the rule {tuple(weight.shape)}."
-                    )
-                weight.copy_(torch.from_numpy(initial[name]) / recorded.units(name))
-        return recorded
+                self._require(
+                    weight.shape == given[name].shape,
+                    f"its init/{name} is {_times(given[name].shape)}, the rule's {_times(weight.shape)}",
+                )
+                weight.copy_(torch.from_numpy(given[name]) / recorded.units(name))
+
+    def at_start(self) -> dict[str, Any]:
+        """Returns what was recorded before the first step, by its key there."""
+        return {key.removeprefix("init/"): value for key, value in self.arrays.items() if key.startswith("init/")}
 
     def after_step(self, step: int) -> dict[str, Any]:
         """Returns what was recorded after a step, by its key without the step."""
         prefix = f"step{step}/"
         return {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}
+
+    def _require(self, condition: bool, reason: str) -> None:
+        require(condition, str(self._refused(reason)))
+
+    def _refused(self, reason: str) -> UserError:
+        return UserError(f"{self.path} can't be replayed: {reason.rstrip('.')}.")
+
+
+def _times(shape: Any) -> str:
+    """Returns ``3 × 4``; ``a number`` where there is no axis."""
+    return " × ".join(map(str, shape)) or "a number"
