@@ -7,10 +7,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from bioplausible.errors import UserError
-from bioplausible.functional import correlative_information, mean_outer_product, published_correlative_information
+from bioplausible.functional import correlative_information, mean_outer_product, published_correlative_information, rows
+from bioplausible.network import InverseCorrelation
 from bioplausible.observers.figures import count_iterations, log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import CorInfoMax, LearningRule
+from bioplausible.rules.correlative_information import prediction_errors
 
 
 class Information(Observer):
@@ -23,6 +25,8 @@ class Information(Observer):
     * ``information/B_layer_k_smallest`` and ``…_largest``, eigenvalues of B_k, and their histogram;
     * ``information/B_layer_k_distance`` = ‖B_k − R_k⁻¹‖ / ‖R_k⁻¹‖ (Frobenius), with R_k the nudged phase's estimate, to
       which ``regularize_lateral`` adds εI.
+
+    On images B and R are channel × channel, and an information is that of one position, the mean over all of them.
 
     Args:
         every_n_steps: steps between two looks; one takes 0.9 s at 500 units.
@@ -43,7 +47,8 @@ class Information(Observer):
         """Logs eigenvalues and distances, and draws the figure."""
         assert isinstance(rule, CorInfoMax)
         scalars: dict[str, float] = {}
-        for k, lateral in enumerate(rule.laterals, start=1):
+        for k, lateral in rule.network.laterals.items():
+            assert isinstance(lateral, InverseCorrelation)
             eigenvalues = torch.linalg.eigvalsh(lateral.weight)
             R = rule.correlations["nudged"].of_state(k)
             inverse = torch.linalg.inv(R + lateral.epsilon * torch.eye(len(R), dtype=R.dtype, device=R.device))
@@ -80,21 +85,17 @@ def information_of(rule: CorInfoMax, activity: list[Tensor], phase: str) -> dict
 
     Args:
         rule: the rule.
-        activity: r_0 … r_L, each (n × d_k).
+        activity: r_0 … r_L, each (n × shape_k).
         phase: ``free`` or ``nudged``, whose estimates are the published definition's R.
     """
     found: dict[str, float] = {}
     estimates, ε = rule.correlations[phase], rule.epsilon
-    for k in range(1, len(activity)):
-        pre, post, connection = activity[k - 1], activity[k], rule.connections[k - 1]
-        ways = [("forward", k, post, post - connection.feedforward(pre))]
-        if k > 1:
-            ways.append(("backward", k - 1, pre, pre - connection.feedback(post)))
-        for way, predicted, r, e in ways:
-            paper = correlative_information(mean_outer_product(r, r), mean_outer_product(e, e), ε)
-            found[f"{way} {k}"] = float(paper)
-            published = published_correlative_information(estimates.of_state(predicted), e, ε)
-            found[f"published {way} {k}"] = float(published)
+    for name, predicted, error in prediction_errors(activity, rule.network):
+        key = name.replace("_error_", " ")
+        r, e = rows(activity[predicted]), rows(error)  # each position counts as a sample
+        found[key] = float(correlative_information(mean_outer_product(r, r), mean_outer_product(e, e), ε))
+        published = published_correlative_information(estimates.of_state(predicted), e, ε)
+        found[f"published {key}"] = float(published)
     return found
 
 
@@ -102,8 +103,8 @@ def _draw(axis: Axes, title: str, curve: list[dict[str, float]], published: bool
     for key in curve[0]:
         if key.startswith("published") == published:
             way, k = key.removeprefix("published ").split()
-            pair = f"{int(k) - 1} → {k}" if way == "forward" else f"{k} → {int(k) - 1}"
-            axis.plot([point[key] for point in curve], marker=".", label=f"{way}, layers {pair}")
+            predicted = f"layer {k} from below" if way == "forward" else f"layer {int(k) - 1} from above"
+            axis.plot([point[key] for point in curve], marker=".", label=f"{way}: {predicted}")
     axis.set(title=title, ylabel="correlative information (nats)")
     count_iterations(axis)
     axis.legend()

@@ -36,7 +36,7 @@ class Observer(Callback, ABC):
         Args:
             trainer: the Trainer.
             rule: the rule.
-            x: the batch's input (n × d_0).
+            x: the batch's input (n × shape_0).
             y: its classes (n).
         """
 
@@ -59,4 +59,4 @@ class Observer(Callback, ABC):
         self._looked_at = trainer.global_step
         x, y = join(self._batch)
         with torch.no_grad():
-            self.look(trainer, pl_module, x.flatten(1), y)
+            self.look(trainer, pl_module, pl_module.network.as_input(x), y)

@@ -1,5 +1,6 @@
 """What the units respond to."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from torchvision.utils import make_grid, save_image
 
 from bioplausible.data.batches import Images
 from bioplausible.errors import UserError
+from bioplausible.network import Convolution, Dense, Local
 from bioplausible.observers.figures import log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import join
+from bioplausible.training.pieces import samples_at_once
 
 SILENT = 1e-3
 """Activity below which a unit counts as silent."""
@@ -32,11 +35,15 @@ class Representations(Observer):
 
     Logs, of ``samples`` training images, ``representation/layer_k_silent`` (share of activities of a magnitude below
     0.001), ``…_dead`` (share of units silent for every image) and ``…_saturated`` (share of units that are not silent
-    and have the same activity for every image); histograms of activities, weights and updates; the rows of W_1 as
-    images (``receptive_fields``, the first 64 units, each scaled to its own largest weight; grey is 0); the confusion
-    matrix of each validation as a plain image (``validation_confusion``: a row for each true class, a column for each
-    predicted one; 0.7 ms, where the epochs of the digits take 140 ms), and of the last one as a figure with axes, which
-    takes a third of a second; and, if asked for, a t-SNE map of every hidden layer at the end.
+    and have the same activity for every image); histograms of activities, weights and updates; what the first 64 units
+    of layer 1 see (``receptive_fields``, each scaled to its own largest weight; grey is 0); the confusion matrix of
+    each validation as a plain image (``validation_confusion``: a row for each true class, a column for each predicted
+    one; 0.7 ms, where the epochs of the digits take 140 ms), and of the last one as a figure with axes, which takes a
+    third of a second; and, if asked for, a t-SNE map of every hidden layer at the end, an image as all of its units.
+
+    On images a unit is a channel at a position: a channel that is silent at half of its positions for every image makes
+    half of its units dead. Borders that are the same in all images make units dead or saturated of which the channels
+    are neither.
 
     Args:
         every_n_steps: steps between two looks; one takes about a third of a second.
@@ -65,7 +72,8 @@ class Representations(Observer):
         """Logs scalars, histograms and receptive fields."""
         images, _ = self._images(trainer, rule)
         scalars: dict[str, float] = {}
-        activity = rule.activity(images)
+        pieces = torch.split(images, samples_at_once(images, sum(rule.network.sizes[1:])))
+        activity = [torch.cat(layer) for layer in zip(*map(rule.activity, pieces), strict=True)]
         for k, r in enumerate(activity[1:], start=1):
             silent = r.abs() < SILENT
             dead = silent.all(0)
@@ -115,7 +123,7 @@ class Representations(Observer):
         if not validated:
             return
         predicted, true = map(torch.cat, zip(*(join(batch) for batch in validated), strict=True))
-        classes = pl_module.layer_sizes[-1]
+        classes = pl_module.network.sizes[-1]
         self._confusion = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
         pixels = max(2, 100 // classes)  # a cell's height and width
         cells = self._confusion.repeat_interleave(pixels, 0).repeat_interleave(pixels, 1)
@@ -151,8 +159,8 @@ class Representations(Observer):
         figure, axes = new_figure(len(hidden), width=5.5, height=5)
         for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
             perplexity = min(30.0, (len(r) - 1) / 3)
-            places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.float().cpu().numpy())
-            colours = colormaps["viridis"](labels.cpu().numpy() / max(1, pl_module.layer_sizes[-1] - 1))
+            places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.flatten(1).float().cpu().numpy())
+            colours = colormaps["viridis"](labels.cpu().numpy() / max(1, pl_module.network.sizes[-1] - 1))
             for c in sorted(set(labels.tolist())):  # as numbers, which tell more classes apart than colours do
                 of_class = (labels == c).cpu().numpy()
                 axis.scatter(
@@ -169,23 +177,40 @@ class Representations(Observer):
         else:
             samples = [dataset[i] for i in range(count)]
             x, y = torch.stack([image for image, _ in samples]), torch.tensor([int(label) for _, label in samples])
-        return x.flatten(1).to(next(rule.parameters())), y
+        return rule.network.as_input(x).to(next(rule.parameters())), y
 
 
-def receptive_fields(rule: LearningRule, image_shape: tuple[int, int, int] | None, units: int = 64) -> Tensor | None:
-    """Returns the rows of W_1 as a grid of images (3 × height × width) in [0, 1]; None where they are no images.
+def receptive_fields(rule: LearningRule, image_shape: Sequence[int] | None, units: int = 64) -> Tensor | None:
+    """Returns what the units of layer 1 see as a grid of images (3 × height × width) in [0, 1].
+
+    Of a dense layer the rows of W_1, of a convolution its kernels, of a locally connected layer the kernels of the
+    position in the middle.
 
     Args:
         rule: the rule.
-        image_shape: (channels, height, width) of the input.
-        units: how many rows.
+        image_shape: (channels, height, width) of the input, where the network itself has flat input; None: not known.
+        units: how many, the first ones.
+
+    Returns:
+        None where they are no images: neither grey nor of three colours, or of a wiring of one's own.
     """
-    connections = getattr(rule, "connections", None)
-    if image_shape is None or not connections or image_shape[0] not in (1, 3):
+    first = rule.network.into(1)[0]
+    channels, *sides = first.pre_shape if len(first.pre_shape) == 3 else image_shape or (0,)
+    if channels not in (1, 3):
         return None
-    rows = connections[0].weight.detach()[:units].float().cpu()
-    rows = rows / (2 * rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)) + 0.5
-    grid: Tensor = make_grid(rows.unflatten(1, image_shape), nrow=8, padding=1, pad_value=1.0)
+    if isinstance(first, Dense):
+        fields = first.weight[:units]
+    elif isinstance(first, Convolution):
+        fields, sides = first.weight[:units], [first.kernel] * 2
+    elif isinstance(first, Local):
+        rows, columns = first.unpooled_shape[1:]
+        fields, sides = first.weight[rows // 2 * columns + columns // 2, :units], [first.kernel] * 2
+    else:
+        return None
+    images = fields.detach().float().cpu().reshape(len(fields), channels, *sides)
+    largest = images.abs().amax((1, 2, 3), keepdim=True)
+    images = images / (2 * largest.clamp(min=torch.finfo(images.dtype).tiny)) + 0.5
+    grid: Tensor = make_grid(images, nrow=8, padding=1, pad_value=1.0)
     return grid
 
 

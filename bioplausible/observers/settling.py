@@ -1,7 +1,6 @@
 """How activities settle."""
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from pytorch_lightning import Trainer
@@ -18,7 +17,8 @@ class Trajectory:
     """How one phase went.
 
     Attributes:
-        residuals: of each iteration 1 … T and layer 1 … L, RMS(r_k(t) − r_k(t−1)) / η_t, (T × L).
+        residuals: of each iteration 1 … T and layer 1 … L, RMS(r_k(t) − r_k(t−1)) / η_t, (T × L); the root mean square
+            is over the samples and all units of a layer, at every position where it is an image.
         energies: mean energy of the samples at t = 0 … T, or none where the rule descends no energy.
         unsettled: of each layer, the share of the samples whose residual exceeds the tolerance at the end.
         samples_unsettled: the share of the samples of which that holds in some layer.
@@ -33,47 +33,52 @@ class Trajectory:
 def trajectories(rule: LearningRule, x: Tensor, target: Tensor, tolerance: float) -> dict[str, Trajectory]:
     """Lets a rule settle once more, watched, and returns how each phase that iterates went, by its name.
 
+    It settles twice: how strongly the target pulls in a phase, which the energy needs, is known at its end alone, and
+    to keep the states of all iterations until then would take as many times the memory.
+
     Args:
         rule: the rule; nothing of it changes.
-        x: input (n × d_0).
+        x: input (n × shape_0).
         target: one-hot target (n × d_L).
         tolerance: residual below which a sample counts as settled.
     """
-    seen: list[list[tuple[list[Tensor], float]]] = []
+    iterated = [(name, phase) for name, phase in rule.settle(x, target).items() if phase.previous]
+    found: dict[str, Trajectory] = {}
+    before: list[Tensor] = []
+    started = 0
 
     def watch(t: int, activity: list[Tensor], step_size: float) -> None:
-        if t == 0:
-            seen.append([])
-        seen[-1].append(([r.clone() for r in activity], step_size))
+        nonlocal before, started
+        started += t == 0
+        if started > len(iterated):  # a phase of which the rule does not say that it iterates
+            return
+        name, phase = iterated[started - 1]
+        trajectory = found.setdefault(name, Trajectory())
+        energy = rule.energy(Phase(activity, phase.beta, internal=phase.internal), target)
+        if energy is not None:
+            trajectory.energies.append(float(energy.mean()))
+        if t > 0:
+            _note_speeds(trajectory, activity[1:], before, step_size, tolerance)
+        before = [r.clone() for r in activity[1:]]
 
     rule.watch = watch
     try:
-        phases = rule.settle(x, target)
+        rule.settle(x, target)
     finally:
         rule.watch = None
-    iterated = {name: phase for name, phase in phases.items() if phase.previous}
-    return {
-        name: _trajectory(rule, phase, states, target, tolerance)
-        for (name, phase), states in zip(iterated.items(), seen, strict=False)  # a rule may not let itself be watched
-    }
+    return found
 
 
-def _trajectory(
-    rule: LearningRule, phase: Phase, states: list[tuple[list[Tensor], float]], target: Tensor, tolerance: float
-) -> Trajectory:
-    result = Trajectory()
-    for activity, _ in states:
-        energy = rule.energy(Phase(activity, phase.nudge, internal=phase.internal), target)
-        if energy is not None:
-            result.energies.append(float(energy.mean()))
-    speeds: list[Tensor] = []
-    for (before, _), (now, step_size) in pairwise(states):
-        speeds = [(a - b).square().mean(1).sqrt() / step_size for a, b in zip(now[1:], before[1:], strict=True)]
-        result.residuals.append([float(speed.square().mean().sqrt()) for speed in speeds])
+def _note_speeds(
+    trajectory: Trajectory, now: list[Tensor], before: list[Tensor], step_size: float, tolerance: float
+) -> None:
+    """Adds an iteration's residuals to a trajectory, and notes what had not settled after it."""
+    # of each layer and sample: RMS over all its units, on images those of all channels and positions
+    speeds = [(a - b).flatten(1).square().mean(1).sqrt() / step_size for a, b in zip(now, before, strict=True)]
+    trajectory.residuals.append([float(speed.square().mean().sqrt()) for speed in speeds])
     moving = torch.stack(speeds) > tolerance
-    result.unsettled = moving.float().mean(1).tolist()
-    result.samples_unsettled = float(moving.any(0).float().mean())
-    return result
+    trajectory.unsettled = moving.float().mean(1).tolist()
+    trajectory.samples_unsettled = float(moving.any(0).float().mean())
 
 
 class Settling(Observer):

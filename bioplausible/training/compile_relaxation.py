@@ -6,16 +6,19 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from bioplausible.errors import UserError
+from bioplausible.network import Clamped
 from bioplausible.training.phase import Phase
 
 
 class CompileRelaxation(Callback):
-    """Compiles the rule's relaxation with ``torch.compile``: the same results within rounding, in fewer kernels.
+    """Compiles the rule's relaxations with ``torch.compile``: the same results within rounding, in fewer kernels.
 
-    Compiling takes up to a minute for each kind of phase. Where no compiler works, one line says so and the relaxation
-    runs as it is. What it saves is in `tests/benchmarks/README.md`.
+    These are its methods ``relax`` and ``relax_…``. Compiling takes up to a minute for each kind of phase; while a
+    callback watches the iterations they run uncompiled. Where no compiler works, one line says so and relaxations run
+    as they are. What it saves is in `tests/benchmarks/README.md`.
 
     Raises:
         UserError: the rule has no relaxation, as backpropagation has none.
@@ -25,10 +28,11 @@ class CompileRelaxation(Callback):
         self._tried: LightningModule | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Replaces the rule's ``relax`` by its compiled form, once."""
-        relax = getattr(pl_module, "relax", None)
-        if relax is None:
-            raise UserError(f"{type(pl_module).__name__} has no relaxation to compile: leave out CompileRelaxation.")
+        """Replaces the rule's relaxations by their compiled forms, once."""
+        methods = type(pl_module)
+        names = [n for n in dir(methods) if f"{n}_".startswith("relax_") and callable(getattr(methods, n))]
+        if not names:
+            raise UserError(f"{methods.__name__} has no relaxation to compile: leave out CompileRelaxation.")
         if self._tried is pl_module:  # for another stage
             return
         self._tried = pl_module
@@ -38,11 +42,23 @@ class CompileRelaxation(Callback):
             reason = str(error).strip().splitlines()[0]
             print(f"torch.compile does not work here, so relaxations run uncompiled ({reason})")
             return
-        compiled: Callable[..., Phase] = torch.compile(relax)
+        for name in names:
+            setattr(pl_module, name, _compiled(pl_module, getattr(pl_module, name)))
 
-        def relax_compiled(start: Phase, *args: Any, **options: Any) -> Phase:
-            # states stored neuron by neuron would break the compiled graph in each iteration
-            start = replace(start, activity=[a.contiguous() for a in start.activity])
-            return compiled(start, *args, **options)
 
-        pl_module.relax = relax_compiled  # type: ignore[assignment]
+def _compiled(rule: Any, relax: Callable[..., Phase]) -> Callable[..., Phase]:
+    compiled: Callable[..., Phase] = torch.compile(relax)
+
+    def relax_compiled(network: Clamped, start: Phase, *args: Any, **options: Any) -> Phase:
+        if rule.watch is not None:  # what watches would be compiled too, anew each time
+            return relax(network, start, *args, **options)
+        # states stored neuron by neuron would break the compiled graph in each iteration
+        start = replace(start, activity=[_stored_by_sample(a) for a in start.activity])
+        return compiled(network, start, *args, **options)
+
+    return relax_compiled
+
+
+def _stored_by_sample(a: Tensor) -> Tensor:
+    """Returns a state (n × …) as :func:`bioplausible.functional.silence` stores it where this is compiled."""
+    return a.contiguous(memory_format=torch.channels_last if a.ndim == 4 else torch.contiguous_format)
