@@ -255,12 +255,11 @@ class EquilibriumPropagation(LearningRule):
 
     def start(self, network: Clamped) -> Phase:
         """Returns where a free phase of training starts: at rest, or where the last batch ended."""
-        n = len(network.x)
-        if not self._carried:
-            return Phase(network.rest())
-        start = Phase([network.x, *(a[:n] for a in self._carried)])
-        self._carried = [a[n:] for a in self._carried]
-        return start
+        r, n = network.rest(), len(network.x)
+        if self._carried:  # copied, for a checkpoint's states lie otherwise in memory
+            r = [r[0], *(a.copy_(b[:n]) for a, b in zip(r[1:], self._carried, strict=True))]
+            self._carried = [a[n:] for a in self._carried]
+        return Phase(r)
 
     def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
         """Settles and learns; keeps the states where they persist.

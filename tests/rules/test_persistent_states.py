@@ -1,0 +1,39 @@
+"""States of equilibrium propagation that persist from batch to batch."""
+
+import pytest
+import torch
+
+from bioplausible import EquilibriumPropagation
+from tests.helpers import NETWORKS, batch, build
+
+
+def learned_in_two_batches(network, between):
+    torch.manual_seed(0)
+    rule = build(EquilibriumPropagation, network, persistent_states=True, random_beta_sign=False)
+    optimizer = rule.optimizer(rule.parameter_groups())
+    x, _, target = batch(network, n=8)
+    rule.learn(x, target, optimizer)
+    between(rule)
+    rule.learn(x, target, optimizer)
+    return rule.state_dict()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_rule_out_of_a_checkpoint_goes_on_to_the_bit(network):
+    """A file keeps no layout in memory: images whose channels lie last, or outputs that lie neuron by neuron."""
+
+    def save_and_load(rule):
+        checkpoint = {"hyper_parameters": dict(rule.hparams), "state_dict": rule.state_dict()}
+        rule.on_save_checkpoint(checkpoint)
+        rule._persisted = []
+        rule.on_load_checkpoint(checkpoint)
+
+    went_on = learned_in_two_batches(network, lambda rule: None)
+    resumed = learned_in_two_batches(network, save_and_load)
+    assert all(torch.equal(resumed[name], weight) for name, weight in went_on.items())
+
+
+def test_without_the_states_of_the_last_batch_it_learns_otherwise():
+    went_on = learned_in_two_batches("dense", lambda rule: None)
+    forgot = learned_in_two_batches("dense", lambda rule: rule._persisted.clear())
+    assert not torch.equal(forgot["network.wiring.3.weight"], went_on["network.wiring.3.weight"])
