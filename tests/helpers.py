@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 EXAMPLES = ROOT / "tests/examples"
 GOLDEN = ROOT / "tests/golden"
+GOLDEN_NETWORKS = ROOT / "tests/golden-networks"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 # ------------------------------------------------------------------------------------------------------------- networks
