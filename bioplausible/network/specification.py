@@ -81,9 +81,10 @@ class Specification:
             UserError: both or neither are given, or an entry is none.
         """
         if (layer_sizes is None) == (network is None):
-            both = "are both given" if network is not None else "are both missing"
             raise UserError(
-                f"layer_sizes and network {both}: give one of them, for example layer_sizes [784, 500, 10]."
+                "layer_sizes and network are both missing: give one of them, for example layer_sizes [784, 500, 10]."
+                if network is None
+                else "layer_sizes and network are both given: set one of them to null."
             )
         if layer_sizes is not None:
             require(

@@ -15,6 +15,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.functional import alignment_angle
+from bioplausible.lightning_internals import trainer_option
 from bioplausible.network import Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
@@ -233,7 +234,7 @@ class LearningRule(LightningModule, ABC):
             self._score(self.train_means, self.output, self.classes, self.one_hot(self.classes, x.dtype))
         if self.lr_scheduler_interval == "step":
             self._step_scheduler()
-        every = cast(Any, self.trainer).log_every_n_steps  # 0: never
+        every = trainer_option(self.trainer, "log_every_n_steps")  # 0: never
         if every and self.global_step % every == 0:
             self._write(self.dynamics())
 
@@ -367,7 +368,7 @@ class LearningRule(LightningModule, ABC):
     @property
     def step(self) -> int:
         """Number of training steps taken; 0 outside a Trainer."""
-        return self.global_step if self._trainer is not None else 0
+        return self.global_step
 
     def _full_precision(self) -> AbstractContextManager[Any]:
         """Keeps the network dynamics out of Trainer's autocast, for errors are small differences of large values."""
