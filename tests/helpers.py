@@ -4,6 +4,7 @@ import copy
 import gzip
 import hashlib
 import inspect
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -355,12 +356,16 @@ def command_line(
     return _status(process)
 
 
+PORTS = itertools.count()
+
+
 def free_port() -> str:
-    """Returns the number of a free port, from where the system gives none to others: another one a test process."""
-    for port in range(20_000 + os.getpid() % 8_000, 32_000):
+    """Returns the number of a free port, from where the system gives none to others: another one each time."""
+    for i in itertools.islice(PORTS, 30):
+        port = 20_000 + os.getpid() % 400 * 30 + i % 30  # no two test processes side by side have one in common
         with socket.socket() as candidate:
             try:
-                candidate.bind(("localhost", port))
+                candidate.bind(("", port))
             except OSError:
                 continue
             return str(port)

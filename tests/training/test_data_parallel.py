@@ -14,6 +14,7 @@ from bioplausible import CorInfoMax, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.errors import UserError
 from bioplausible.training.data_parallel import join
+from bioplausible.training.preconditions import Preconditions
 from tests.helpers import (
     CONFIGS,
     CONTEXT,
@@ -64,25 +65,39 @@ def close(a, b, tolerance, where="checkpoint"):
         assert a == b, where
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-9), ("32-true", 1e-5)])
+def network(name):
+    """Returns the options that replace a recipe's network, which has two layers."""
+    if name == "recipe":
+        return []
+    layers = "[[1, 8, 8], {conv: 4, kernel: 3, padding: 1, pool: max}, 10]"
+    return ["--model.init_args.layer_sizes", "null", "--model.init_args.network", layers]
+
+
+@pytest.mark.parametrize(
+    ("layers", "precision", "tolerance"),
+    [("recipe", "64-true", 1e-9), ("recipe", "32-true", 1e-5), ("convolution", "64-true", 1e-9)],
+)
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_two_processes_learn_what_one_learns(recipe, precision, tolerance, tmp_path):
+def test_two_processes_learn_what_one_learns(recipe, layers, precision, tolerance, tmp_path):
     run = RUN.parents[1] / recipe.stem / "version_0"
-    args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision]
+    args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision, *network(layers)]
     if "corinfomax" in recipe.stem:
         args += ["--model.init_args.track_correlations", "true"]
         args += ["--model.init_args.track_correlations_every_n_steps", "2"]
     if recipe.stem == "nudged_predictive_coding" and tolerance > 1e-6:
-        # errors of the recipe's λ = 0.001 have but four digits left in float32
-        args += ["--model.init_args.nudge", "0.1"]
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
+        # errors of the recipe's β = 0.001 have but four digits left in float32
+        args += ["--model.init_args.beta", "0.1"]
+    (tmp_path / "one").mkdir()
     assert command_line(args, tmp_path / "one") == 0
-    assert command_line_together(args, tmp_path / "two") == [0, 0]
-    (one, logged), (two, logged_too) = (result(tmp_path / name, run) for name in ("one", "two"))
+    one, logged = result(tmp_path / "one", run)
     assert one["global_step"] == 6
-    close(one, two, tolerance)
-    close(logged, logged_too, max(tolerance, 1e-6))  # logged in float32
+    for exchange in ("phases", "updates"):
+        folder = tmp_path / exchange
+        folder.mkdir()
+        assert command_line_together(args, folder, exchange=exchange) == [0, 0]
+        two, logged_too = result(folder, run)
+        close(one, two, tolerance)
+        close(logged, logged_too, max(tolerance, 1e-6))  # logged in float32
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +121,8 @@ def test_resume_with_another_number_of_processes(first, then, whole, tmp_path):
     close(whole, result(tmp_path)[0], 1e-9)
 
 
-def test_observers_look_at_the_whole_batch(tmp_path):
+@pytest.mark.parametrize("exchange", ["phases", "updates"])
+def test_observers_look_at_the_whole_batch(exchange, tmp_path):
     """Of backpropagation's own update the cosine with backpropagation's gradient is 1, in a batch of one sample too."""
     looks = "[{class_path: %s, init_args: {every_n_steps: 1}}, {class_path: Guard, init_args: {every_n_steps: 1}}%s]"
     rest = "".join(
@@ -117,7 +133,7 @@ def test_observers_look_at_the_whole_batch(tmp_path):
         (tmp_path / name).mkdir()
     args += ["--trainer.callbacks", looks % ("Alignment", rest)]
     assert command_line(args, tmp_path / "one") == 0
-    assert command_line_together(args, tmp_path / "two") == [0, 0]
+    assert command_line_together(args, tmp_path / "two", exchange=exchange) == [0, 0]
     run = RUN.parents[1] / "backpropagation/version_0"
     one, two = (result(tmp_path / name, run)[1] for name in ("one", "two"))
     assert [value for _, value in two["alignment/layer_1_cosine"]] == pytest.approx([1.0] * 6)
@@ -191,10 +207,9 @@ def test_shares_join_to_the_batch(numbers):
 
 @pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy])
 def test_a_strategy_that_splits_the_network_is_refused(strategy):
-    rule = CorInfoMax([64, 10])
-    rule.trainer = SimpleNamespace(world_size=2, strategy=strategy.__new__(strategy))
+    trainer = SimpleNamespace(world_size=2, strategy=strategy.__new__(strategy))
     with pytest.raises(UserError, match=r"use --trainer\.strategy ddp"):
-        rule.setup("fit")
+        Preconditions().setup(trainer, CorInfoMax([64, 10]), "fit")
 
 
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])

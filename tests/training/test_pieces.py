@@ -4,49 +4,93 @@ import pytest
 import torch
 
 from bioplausible import UserError
-from bioplausible.training.phase import SAMPLES_AT_ONCE, Phase, evaluate_in_pieces, settle_in_pieces
-from tests.helpers import all_rules, batch, build, updates
+from bioplausible.training import pieces
+from bioplausible.training.phase import Phase
+from bioplausible.training.pieces import FEWEST, evaluate_in_pieces, samples_at_once, settle_in_pieces
+from tests.helpers import NETWORKS, all_rules, batch, build, updates
+
+NETWORK = pytest.mark.parametrize("network", ["dense", "max pool", "strided skip"])
 
 
+@pytest.fixture
+def _small(monkeypatch):
+    """The fewest samples at a time."""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
+
+
+def tensors(phase):
+    return {
+        **{f"activity {k}": r for k, r in enumerate(phase.activity)},
+        **{f"previous {k}": r for k, r in enumerate(phase.previous)},
+        **{f"{name} {k}": t for name, internal in phase.internal.items() for k, t in enumerate(internal)},
+    }
+
+
+@NETWORK
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+@pytest.mark.usefixtures("_small")
 @torch.no_grad()
-def test_a_large_batch_settles_in_pieces_as_it_does_at_once(cls):
-    torch.manual_seed(0)
-    rule = build(cls)
-    n = 2 * SAMPLES_AT_ONCE + 3
-    x, _, target = batch(n=n)
+def test_a_large_batch_settles_in_pieces_as_it_does_at_once(cls, network):
+    rule = build(cls, network)
+    n = 2 * FEWEST + 3
+    x, _, target = batch(network, n=n)
     sizes = []
 
     def settle(*piece):
         sizes.append([len(t) for t in piece])
         return rule.settle(*piece)
 
-    pieces, whole = settle_in_pieces(settle, x, target), rule.settle(x, target)
-    assert sizes == [[size] * 2 for size in (SAMPLES_AT_ONCE, SAMPLES_AT_ONCE, 3)]
-    assert list(pieces) == list(whole)
+    in_pieces, whole = settle_in_pieces(settle, x, target, 15), rule.settle(x, target)
+    assert sizes == [[FEWEST] * 2, [FEWEST] * 2, [3] * 2]
+    assert list(in_pieces) == list(whole)
     for name, phase in whole.items():
-        of = [(pieces[name].activity, phase.activity), (pieces[name].previous, phase.previous)]
-        assert pieces[name].internal.keys() == phase.internal.keys()
-        of += [(pieces[name].internal[key], tensors) for key, tensors in phase.internal.items()]
-        for in_pieces, at_once in of:
-            assert len(in_pieces) == len(at_once)
-            for a, b in zip(in_pieces, at_once, strict=True):
-                assert len(a) == n
-                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-        assert (pieces[name].nudge, pieces[name].step_size) == (phase.nudge, phase.step_size)
-    of_whole = updates(rule, whole)
-    for name, update in updates(rule, pieces).items():
-        torch.testing.assert_close(update, of_whole[name], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(evaluate_in_pieces(rule, x), rule(x), rtol=1e-12, atol=1e-12)
+        assert all(len(t) == n for t in tensors(in_pieces[name]).values())
+        torch.testing.assert_close(tensors(in_pieces[name]), tensors(phase), rtol=1e-12, atol=1e-12)
+        assert (in_pieces[name].beta, in_pieces[name].step_size) == (phase.beta, phase.step_size)
+    torch.testing.assert_close(updates(rule, in_pieces), updates(rule, whole), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(evaluate_in_pieces(rule, x, 15), rule(x), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("change", ["nudge", "tensors"])
+def test_a_piece_stays_in_the_cache():
+    """512 KB of one state: 510 neurons in float32 are 2,040 bytes a sample; on a GPU all settle at once."""
+    assert samples_at_once(torch.empty(4096, 784), 510) == 512 * 1024 // 2040 == 257
+    assert samples_at_once(torch.empty(4096, 784, dtype=torch.float64), 510) == 128
+    assert samples_at_once(torch.empty(4096, 784), 10**6) == FEWEST == 32
+    assert samples_at_once(torch.empty(4096, 784, device="meta"), 510) == 4096
+    assert samples_at_once(torch.empty(0, 784, device="meta"), 510) == 1
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_rule_counts_the_neurons_of_all_layers(network, monkeypatch):
+    """Those that settle: all but the input's."""
+    rule = build(all_rules()[0], network)
+    x, _, target = batch(network)
+    shapes = [r.shape[1:] for r in rule.activity(x)[1:]]
+    seen = []
+
+    def seen_in(name):
+        whole = getattr(pieces, name)
+
+        def called(*args):
+            seen.append(args[-1])
+            return whole(*args)
+
+        monkeypatch.setattr(f"bioplausible.rules.base.{name}", called)
+
+    seen_in("settle_in_pieces")
+    seen_in("evaluate_in_pieces")
+    rule.learn(x, target, rule.optimizer(rule.parameter_groups()))
+    rule.predict_step((x, target.argmax(1)), 0)
+    assert seen == [sum(shape.numel() for shape in shapes)] * 2
+
+
+@pytest.mark.parametrize("change", ["beta", "tensors"])
+@pytest.mark.usefixtures("_small")
 def test_a_rule_whose_pieces_differ_is_told_so(change):
-    n = SAMPLES_AT_ONCE + 1
-
     def settle(x, target):
         more = {"u": [x.clone()]} if change == "tensors" and len(x) == 1 else {}
-        return {"free": Phase([x, target], nudge=len(x) if change == "nudge" else 0.0, internal=more)}
+        return {"free": Phase([x, target], beta=len(x) if change == "beta" else 0.0, internal=more)}
 
+    n = FEWEST + 1
     with pytest.raises(UserError, match="settle must return the same phases"):
-        settle_in_pieces(settle, torch.zeros(n, 3), torch.zeros(n, 2))
+        settle_in_pieces(settle, torch.zeros(n, 3), torch.zeros(n, 2), 5)
