@@ -8,13 +8,14 @@ from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral
 from bioplausible.network.network import Clamped, Network
 from bioplausible.network.pooling import Pooling
 from bioplausible.network.skip import Identity
-from bioplausible.network.specification import Specification
+from bioplausible.network.specification import Entry, Specification
 
 __all__ = [
     "Clamped",
     "Connection",
     "Convolution",
     "Dense",
+    "Entry",
     "Feedback",
     "Identity",
     "Inhibition",

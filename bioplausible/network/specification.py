@@ -16,6 +16,9 @@ from bioplausible.network.pooling import Pooling
 MOST_NEURONS = 10**7
 """Of a layer: no machine holds the weights of two such layers, yet their number does not overflow."""
 
+Entry = dict[str, Any] | Any
+"""An entry of the list, in signatures: with ``Any`` alone the command line would build what has a ``class_path``."""
+
 IMAGE_KEYS = ("kernel", "stride", "padding", "pool")
 KEYS = {"dense": (), "conv": IMAGE_KEYS, "local": IMAGE_KEYS, "class_path": ("init_args", "pool")}
 """What an entry may say beside its kind, but for ``skip``, which every layer may have."""
@@ -80,12 +83,14 @@ class Specification:
         Raises:
             UserError: both or neither are given, or an entry is none.
         """
-        if (layer_sizes is None) == (network is None):
-            raise UserError(
-                "layer_sizes and network are both missing: give one of them, for example layer_sizes [784, 500, 10]."
-                if network is None
-                else "layer_sizes and network are both given: set one of them to null."
-            )
+        require(
+            layer_sizes is not None or network is not None,
+            "layer_sizes and network are both missing: give one of them, for example layer_sizes [784, 500, 10].",
+        )
+        require(
+            layer_sizes is None or network is None,
+            "layer_sizes and network are both given: set one of them to null, to leave it to the other.",
+        )
         if layer_sizes is not None:
             require(
                 len(layer_sizes) >= 2 and all(_is_count(d) for d in layer_sizes),

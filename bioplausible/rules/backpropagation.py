@@ -1,7 +1,7 @@
 """Backpropagation (Rumelhart, Hinton & Williams 1986): the baseline of every table."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bioplausible.functional import ActivationName, activation
-from bioplausible.network import Feedback, Initialization
+from bioplausible.network import Entry, Feedback, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase, Phases
@@ -43,7 +43,7 @@ class FeedforwardRule(LearningRule):
     def __init__(
         self,
         layer_sizes: list[int] | None,
-        network: list[Any] | None,
+        network: list[Entry] | None,
         loss: Loss,
         activation_function: ActivationName,
         output_activation: ActivationName,
@@ -138,7 +138,7 @@ class Backpropagation(FeedforwardRule):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(
             layer_sizes,

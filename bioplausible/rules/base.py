@@ -16,7 +16,7 @@ from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.functional import alignment_angle
 from bioplausible.lightning_internals import trainer_option
-from bioplausible.network import Network, Specification
+from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
@@ -67,7 +67,7 @@ class LearningRule(LightningModule, ABC):
     def __init__(
         self,
         layer_sizes: list[int] | None = None,
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import LARGEST, require
 from bioplausible.functional import StepSizeRule, blank, clip, step_sizes
-from bioplausible.network import Clamped, InverseCorrelation
+from bioplausible.network import Clamped, Entry, InverseCorrelation
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.neurons import ClippedNeurons, Neurons
@@ -115,7 +115,7 @@ class CorInfoMax(LearningRule):
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
         evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps

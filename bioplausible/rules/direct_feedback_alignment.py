@@ -1,13 +1,13 @@
 """Direct feedback alignment (Nøkland 2016)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.functional import ActivationName
-from bioplausible.network import Connection, Initialization
+from bioplausible.network import Connection, Entry, Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss
 from bioplausible.training.phase import Phase
 
@@ -50,7 +50,7 @@ class DirectFeedbackAlignment(FeedforwardRule):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(
             layer_sizes,

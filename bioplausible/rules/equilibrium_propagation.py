@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
-from bioplausible.network import Clamped, Initialization
+from bioplausible.network import Clamped, Entry, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import group, per_layer, require_beta, require_choice, require_steps
 from bioplausible.training.data_parallel import processes
@@ -115,7 +115,7 @@ class EquilibriumPropagation(LearningRule):
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
         self.free_steps = free_steps

@@ -1,13 +1,13 @@
 """Feedback alignment (Lillicrap, Cownden, Tweed & Akerman 2016) and sign symmetry (Liao, Leibo & Poggio 2016)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.functional import ActivationName
-from bioplausible.network import Initialization
+from bioplausible.network import Entry, Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase
@@ -56,7 +56,7 @@ class FeedbackAlignment(FeedforwardRule):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         require_choice("feedback", feedback, ("fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"))
         super().__init__(

@@ -1,14 +1,14 @@
 """Predictive coding with a nudged output, PC-Nudge (Millidge, Song, Salvatori, Lukasiewicz & Bogacz 2023)."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.functional import ActivationName, StepSizeRule
-from bioplausible.network import Clamped, Initialization
+from bioplausible.network import Clamped, Entry, Initialization
 from bioplausible.rules.options import require_beta
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
@@ -61,7 +61,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "step",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(
             layer_sizes,

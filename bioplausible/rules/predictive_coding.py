@@ -1,7 +1,7 @@
 """Predictive coding (Whittington & Bogacz 2017)."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule, prediction_error_energy
-from bioplausible.network import Clamped, Initialization
+from bioplausible.network import Clamped, Entry, Initialization
 from bioplausible.rules.options import require_choice
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
@@ -72,7 +72,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Any] | None = None,
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(
             layer_sizes,

@@ -1,7 +1,7 @@
 """What predictive coding and its nudged form share."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
-from bioplausible.network import Clamped, Initialization
+from bioplausible.network import Clamped, Entry, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_steps
 from bioplausible.training.phase import Phase
@@ -40,7 +40,7 @@ class PredictiveCodingNetwork(LearningRule):
     def __init__(
         self,
         layer_sizes: list[int] | None,
-        network: list[Any] | None,
+        network: list[Entry] | None,
         activation_function: ActivationName,
         inference_steps: int,
         step_size: float,

@@ -36,8 +36,8 @@ def test_the_least_number_of_batches_gives_one_window():
 
 def test_a_rule_of_ones_own_is_measured_too(monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "tests" / "examples")
-    assert main(["benchmark", str(ROOT / "tests/examples/direct_feedback_alignment.yaml"), "--batches", "0"]) == 0
-    assert "examples/direct_feedback_alignment" in capsys.readouterr().out
+    assert main(["benchmark", str(ROOT / "tests/examples/brainprop.yaml"), "--batches", "0"]) == 0
+    assert "examples/brainprop" in capsys.readouterr().out
 
 
 def test_it_sweeps(capsys, monkeypatch):

@@ -1,19 +1,21 @@
 """A rule that a user wrote outside the package (tests/examples/) gets everything that the package's own rules get."""
 
+import ast
 import json
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+import torch
 
 from bioplausible.__main__ import main
-from tests.helpers import EXAMPLES, ROOT, command_line, differences, result, scalars
+from bioplausible.training.randomness import generator
+from tests.helpers import EXAMPLES, NETWORKS, ROOT, batch, build, command_line, differences, result, scalars, updates
 
-RUN = Path("lightning_logs/digits/direct_feedback_alignment/version_0")
+RUN = Path("lightning_logs/digits/brain_prop/version_0")
 FEW = ["--trainer.max_epochs", "2", "--data.init_args.subset_size", "230", "--trainer.enable_progress_bar", "false"]
-FIT = ["fit", "--config", str(EXAMPLES / "direct_feedback_alignment.yaml"), *FEW]
+FIT = ["fit", "--config", str(EXAMPLES / "brainprop.yaml"), *FEW]
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +26,9 @@ def _importable(monkeypatch):
 
 def test_the_readme_shows_the_example():
     readme = (ROOT / "README.md").read_text()
-    code = (EXAMPLES / "direct_feedback_alignment.py").read_text()
+    code = (EXAMPLES / "brainprop.py").read_text()
     assert code.partition("\n\n")[2] in readme
-    assert (EXAMPLES / "direct_feedback_alignment.yaml").read_text().partition("\n")[2] in readme
+    assert (EXAMPLES / "brainprop.yaml").read_text().partition("\n")[2] in readme
 
 
 def test_it_trains_logs_and_writes_checkpoints_and_predictions(capsys):
@@ -58,42 +60,95 @@ def test_it_resumes_to_the_same_bits(tmp_path):
         assert logged == ends[0][1]
 
 
+def test_it_reaches_90_percent_on_digits(capsys):
+    config = ["--config", str(EXAMPLES / "brainprop.yaml")]
+    assert main(["fit", *config, "--trainer.max_epochs", "12", "--trainer.enable_progress_bar", "false"]) == 0
+    assert float(capsys.readouterr().out.split("test accuracy")[1].split("%")[0]) >= 90
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "dense"])
+def test_it_runs_on_any_network(network):
+    """The updates of all choices together are backpropagation's of the loss, ½ ‖q − y‖²."""
+    from brainprop import BrainProp
+
+    rule = build(BrainProp, network)
+    x, _, target = batch(network)
+    chosen = []
+    for choice in range(4):
+        rule.choose = lambda q, choice=choice: rule.one_hot(torch.full((len(q),), choice), q.dtype)
+        chosen.append(updates(rule, rule.settle(x, target)))
+    loss = rule.sample_losses(rule(x), target).mean()
+    for name, g in zip(
+        chosen[0], torch.autograd.grad(loss, [rule.get_parameter(name) for name in chosen[0]]), strict=True
+    ):
+        torch.testing.assert_close(sum(found[name] for found in chosen), -g, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 def test_verify_replays_its_recordings(wrong, capsys):
     """The recording is made here with NumPy, sample by sample, from the paper's equations."""
-    draw, sizes, lr = np.random.default_rng(0), [5, 4, 3, 2], 0.1
+    draw, sizes, lr, temperature = np.random.default_rng(0), [5, 4, 3, 2], 0.1, 0.5
     W = [draw.normal(size=(post, pre)) for pre, post in pairwise(sizes)]
     b = [draw.normal(size=post) for post in sizes[1:]]
-    D = [draw.normal(size=(d, sizes[-1])) for d in sizes[1:-1]]
     x, y = draw.random((2, 6, 5)), draw.integers(0, 2, (2, 6))
 
     def state():
         return {
-            **{f"connections.{i}.weight": w.copy() for i, w in enumerate(W)},
-            **{f"connections.{i}.bias": v.copy() for i, v in enumerate(b)},
-            **{f"D_{k}": d.copy() for k, d in enumerate(D, start=1)},
+            **{f"network.wiring.{k}.weight": w.copy() for k, w in enumerate(W, start=1)},
+            **{f"network.wiring.{k}.bias": v.copy() for k, v in enumerate(b, start=1)},
         }
 
-    meta = {"rule": "direct_feedback_alignment.DirectFeedbackAlignment", "layer_sizes": sizes, "lr": lr, "steps": 2}
+    meta = {"rule": "brainprop.BrainProp", "layer_sizes": sizes, "lr": lr, "steps": 2, "temperature": temperature}
     arrays = {f"init/{name}": value for name, value in state().items()}
     for step in range(2):
         dW, db = [np.zeros_like(w) for w in W], [np.zeros_like(v) for v in b]
+        noise = -torch.empty(2).exponential_(generator=generator(0, step)).log().double().numpy()
         for image, label in zip(x[step], y[step], strict=True):
             r = [image]
             for i in range(3):
                 a = W[i] @ r[-1] + b[i]
-                r.append(np.tanh(a) if i < 2 else a)
-            error = softmax(r[-1]) - np.eye(2)[label]
-            deltas = [(1 - r[k] ** 2) * (D[k - 1] @ error) for k in (1, 2)] + [error]
-            for i, delta in enumerate(deltas):
-                dW[i] -= np.outer(delta, r[i]) / 6
-                db[i] -= delta / 6
+                r.append(np.maximum(a, 0) if i < 2 else a)
+            choice = int((r[3] + temperature * noise).argmax())
+            surprise = (choice == label) - r[3][choice]
+            g = np.eye(2)[choice]
+            for i in (2, 1, 0):
+                dW[i] += surprise * np.outer(g, r[i]) / 6
+                db[i] += surprise * g / 6
+                g = (r[i] > 0) * (W[i].T @ g)
         for i in range(3):
             W[i] += lr * dW[i]
             b[i] += lr * db[i]
         arrays.update({f"step{step}/{name}": value for name, value in state().items()})
     if wrong:
-        arrays["step1/connections.0.weight"][2, 1] *= 1 + 1e-6
+        arrays["step1/network.wiring.1.weight"][2, 1] *= 1 + 1e-6
     np.savez("mine.npz", meta=json.dumps(meta), x=x, y=y, **arrays)
     assert main(["verify", "mine.npz"]) == wrong
     assert ("DIFFERS" if wrong else "agrees") in capsys.readouterr().out
+
+
+class TestDepthwiseConvolution:
+    """A wiring that a user wrote outside the package."""
+
+    def test_it_is_short_and_documented(self):
+        code = (EXAMPLES / "depthwise_convolution.py").read_text()
+        (cls,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
+        assert cls.end_lineno - cls.lineno + 1 <= 15
+        assert code.partition("\n\n")[2] in (ROOT / "docs/networks.md").read_text()
+
+    @pytest.mark.parametrize(
+        "rule", ["EquilibriumPropagation", "PredictiveCoding", "CorInfoMax", "brainprop.BrainProp"]
+    )
+    def test_rules_train_with_it_from_the_command_line(self, rule, capsys):
+        network = (
+            "[[1, 8, 8], {conv: 6, kernel: 3, padding: 1}, {class_path: depthwise_convolution.DepthwiseConvolution,"
+        )
+        network += " init_args: {kernel: 3, stride: 2}}, 10]"
+        model = ["--model", rule, "--model.init_args.layer_sizes", "null", "--model.init_args.network", network]
+        data = ["--data", "DigitsDataModule", "--data.init_args.validation_split", "0.1"]
+        assert main(["fit", *model, *data, *FEW]) == 0
+        logged = scalars(next(Path("lightning_logs").rglob("version_0")))
+        (_, first), (_, last) = logged["train/loss"]
+        assert last < first
+        checkpoint = torch.load(next(Path().rglob("last.ckpt")), weights_only=True)
+        assert checkpoint["state_dict"]["network.wiring.2.weight"].shape == (6, 1, 3, 3)
+        assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
