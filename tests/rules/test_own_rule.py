@@ -126,29 +126,37 @@ def test_verify_replays_its_recordings(wrong, capsys):
     assert ("DIFFERS" if wrong else "agrees") in capsys.readouterr().out
 
 
-class TestDepthwiseConvolution:
-    """A wiring that a user wrote outside the package."""
+def test_a_wiring_of_ones_own_is_short_and_documented():
+    code = (EXAMPLES / "depthwise_convolution.py").read_text()
+    (cls,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
+    assert cls.end_lineno - cls.lineno + 1 <= 15
+    assert code.partition("\n\n")[2] in (ROOT / "docs/networks.md").read_text()
 
-    def test_it_is_short_and_documented(self):
-        code = (EXAMPLES / "depthwise_convolution.py").read_text()
-        (cls,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
-        assert cls.end_lineno - cls.lineno + 1 <= 15
-        assert code.partition("\n\n")[2] in (ROOT / "docs/networks.md").read_text()
 
-    @pytest.mark.parametrize(
-        "rule", ["EquilibriumPropagation", "PredictiveCoding", "CorInfoMax", "brainprop.BrainProp"]
-    )
-    def test_rules_train_with_it_from_the_command_line(self, rule, capsys):
-        network = (
-            "[[1, 8, 8], {conv: 6, kernel: 3, padding: 1}, {class_path: depthwise_convolution.DepthwiseConvolution,"
-        )
-        network += " init_args: {kernel: 3, stride: 2}}, 10]"
-        model = ["--model", rule, "--model.init_args.layer_sizes", "null", "--model.init_args.network", network]
-        data = ["--data", "DigitsDataModule", "--data.init_args.validation_split", "0.1"]
-        assert main(["fit", *model, *data, *FEW]) == 0
-        logged = scalars(next(Path("lightning_logs").rglob("version_0")))
-        (_, first), (_, last) = logged["train/loss"]
-        assert last < first
-        checkpoint = torch.load(next(Path().rglob("last.ckpt")), weights_only=True)
-        assert checkpoint["state_dict"]["network.wiring.2.weight"].shape == (6, 1, 3, 3)
-        assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
+@pytest.mark.parametrize("rule", ["EquilibriumPropagation", "PredictiveCoding", "CorInfoMax", "brainprop.BrainProp"])
+def test_rules_train_with_a_wiring_of_ones_own_from_the_command_line(rule):
+    Path("mine.yaml").write_text(f"""
+model:
+  class_path: {rule}
+  init_args:
+    network:
+      - [1, 8, 8]
+      - {{conv: 6, kernel: 3, padding: 1}}
+      - {{class_path: depthwise_convolution.DepthwiseConvolution, init_args: {{stride: 2}}, pool: average, skip: [
+          {{from: 0, stride: 4}}]}}
+      - 10
+data:
+  class_path: DigitsDataModule
+  init_args:
+    validation_split: 0.1
+""")
+    assert main(["fit", "--config", "mine.yaml", *FEW]) == 0
+    (run,) = Path("lightning_logs").rglob("version_0")
+    (_, first), (_, last) = scalars(run)["train/loss"]
+    assert last < first
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    learned = checkpoint["state_dict"]["network.wiring.2.weight"]
+    assert learned.shape == (6, 1, 3, 3)
+    assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
+    started = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]["network"][2]
+    assert started["class_path"] == "depthwise_convolution.DepthwiseConvolution"
