@@ -1,6 +1,7 @@
 """Callbacks that look: they show what is there, find failures, and change nothing that is learned."""
 
 import math
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,57 +22,75 @@ from bioplausible import (
     UserError,
 )
 from bioplausible.__main__ import main
-from bioplausible.functional import correlative_information, mean_outer_product
+from bioplausible.network import Connection
 from bioplausible.observers import Guard
 from bioplausible.observers.alignment import backpropagation_gradients, cosine
 from bioplausible.observers.information import information_of
 from bioplausible.observers.representations import receptive_fields
 from bioplausible.observers.settling import trajectories
-from tests.helpers import CONFIGS, DEBIAN, SIZES, all_rules, batch, build, scalars, updates
+from tests.helpers import CONFIGS, DEBIAN, NETWORKS, VARIANTS, all_rules, batch, build, scalars, updates
 
 FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
-RECIPES = sorted((CONFIGS / "digits").glob("*.yaml"))
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+IMAGES = "[[1, 8, 8], {conv: 4, kernel: 3, padding: 1, pool: max, skip: {from: 0, stride: 2}}, 10]"
 
 
-def run_of(recipe: Path) -> Path:
-    return Path("lightning_logs/digits") / recipe.stem / "version_0"
+def recipe_of(cls) -> tuple[str, list[str]]:
+    """Returns a rule's name in the log folder and the arguments for its recipe on the digits, or for its defaults."""
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower().replace("cor_info_max", "corinfomax")
+    recipe = CONFIGS / f"digits/{name}.yaml"
+    if recipe.is_file():
+        return name, ["--config", str(recipe)]
+    return name, ["--model", cls.__name__, "--model.layer_sizes", "[64, 200, 10]", "--data", "DigitsDataModule"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_observers_log_their_names_and_change_nothing(recipe, capsys):
-    fit = ["fit", "--config", str(recipe), *FEW, "--data.init_args.subset_size", "120"]
+def run_of(name: str) -> Path:
+    return Path("lightning_logs/digits") / name / "version_0"
+
+
+@RULES
+@pytest.mark.parametrize("images", [False, True], ids=["dense", "images"])
+def test_observers_log_their_names_and_change_nothing(cls, images, capsys):
+    rule, recipe = recipe_of(cls)
+    fit = ["fit", *recipe, *FEW, "--data.init_args.subset_size", "120"]
+    if images:
+        fit += ["--model.init_args.layer_sizes", "null", "--model.init_args.network", IMAGES]
     looks = "init_args: {every_n_steps: 2}"
     observers = ["Settling", "Alignment", "Guard", "Representations"]
     more = []
-    if "corinfomax" in recipe.stem:
+    if "corinfomax" in rule:
         more = ["--model.init_args.track_correlations", "true"]
         more += ["--model.init_args.track_correlations_every_n_steps", "1"]
         observers.append("Information")
     callbacks = "[" + ", ".join(f"{{class_path: {name}, {looks}}}" for name in observers) + "]"
+    if images:  # the recipes' step sizes are those of another network
+        callbacks = callbacks.replace("Guard, init_args: {", "Guard, init_args: {residual_limit: 1, ")
     assert main([*fit, *more]) == 0
-    weights = torch.load(run_of(recipe) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    weights = torch.load(run_of(rule) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert main([*fit, *more, "--trainer.callbacks", callbacks]) == 0
-    folder = run_of(recipe).with_name("version_1")
+    folder = run_of(rule).with_name("version_1")
     watched = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(weights[name], watched[name]) for name in weights)
 
     logged = scalars(folder)
     expected = {"alignment/layer_1_cosine", "alignment/layer_2_cosine"}
+    if images:
+        expected.add("alignment/layer_1_from_0_cosine")
     expected |= {f"representation/layer_1_{what}" for what in ("silent", "dead", "saturated")}
     figures = {"receptive_fields", "confusion_matrix"}
-    if recipe.stem not in ("backpropagation", "feedback_alignment"):
-        phase = "inference" if "predictive" in recipe.stem else "free"
+    if rule not in ("backpropagation", "feedback_alignment", "direct_feedback_alignment"):
+        phase = "inference" if "predictive" in rule else "free"
         expected |= {f"settling/{phase}_residual_layer_1", f"settling/{phase}_unsettled"}
         figures.add("settling")
-        if "corinfomax" not in recipe.stem:
+        if "corinfomax" not in rule:
             expected.add(f"settling/{phase}_energy")
     if more:
         expected |= {f"information/B_layer_2_{what}" for what in ("smallest", "largest", "distance")}
         figures.add("information")
     assert expected <= logged.keys()
-    if recipe.stem == "backpropagation":
-        assert all(value == pytest.approx(1, abs=1e-4) for _, value in logged["alignment/layer_1_cosine"])
+    if rule == "backpropagation":
+        for name in expected & {f"alignment/layer_{layer}_cosine" for layer in ("1", "1_from_0", "2")}:
+            assert all(value == pytest.approx(1, abs=1e-4) for _, value in logged[name])
     tags = EventAccumulator(str(folder), size_guidance={"tensors": 0, "images": 0})
     tags.Reload()
     assert "custom_scalars__config__" in tags.Tags()["tensors"]
@@ -81,15 +100,15 @@ def test_observers_log_their_names_and_change_nothing(recipe, capsys):
 
 @pytest.mark.parametrize(("regularized", "ε"), [("false", 0), ("true", 0.15)])
 def test_spectrum_and_distance_of_B_are_those_of_its_definition(regularized, ε):
-    recipe = CONFIGS / "digits/corinfomax.yaml"
+    rule, recipe = recipe_of(CorInfoMax)
     track = ["--model.init_args.track_correlations", "true", "--trainer.callbacks", "[Information]"]
     track += ["--model.init_args.regularize_lateral", regularized]
     track += ["--model.init_args.track_correlations_every_n_steps", "1"]
-    assert main(["fit", "--config", str(recipe), *FEW, *track, "--data.init_args.subset_size", "120"]) == 0
-    state = torch.load(run_of(recipe) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    logged = scalars(run_of(recipe))
+    assert main(["fit", *recipe, *FEW, *track, "--data.init_args.subset_size", "120"]) == 0
+    state = torch.load(run_of(rule) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    logged = scalars(run_of(rule))
     for k in (1, 2):
-        B, R = state[f"laterals.{k - 1}.weight"].double(), state[f"correlations.nudged.state_{k}"].double()
+        B, R = state[f"network.lateral.{k}.weight"].double(), state[f"correlations.nudged.state_{k}"].double()
         inverse = (R + ε * torch.eye(len(R))).inverse()
         distance = (B - inverse).norm() / inverse.norm()
         eigenvalues = torch.linalg.eigvalsh(B)
@@ -98,18 +117,21 @@ def test_spectrum_and_distance_of_B_are_those_of_its_definition(regularized, ε)
             assert found == pytest.approx(float(value), rel=1e-3, abs=1e-5), name
 
 
-def test_tsne_on_demand():
+@pytest.mark.parametrize("layers", [[], ["--model.init_args.layer_sizes", "null", "--model.init_args.network", IMAGES]])
+def test_tsne_on_demand(layers):
     callback = "{class_path: Representations, init_args: {tsne: true, samples: 60}}"
-    recipe = RECIPES[0]
-    assert main(["fit", "--config", str(recipe), *FEW, "--trainer.callbacks", callback]) == 0
-    assert (run_of(recipe) / "figures/tsne.png").stat().st_size > 1000
+    rule, recipe = recipe_of(Backpropagation)
+    assert main(["fit", *recipe, *layers, *FEW, "--trainer.callbacks", callback]) == 0
+    assert (run_of(rule) / "figures/tsne.png").stat().st_size > 1000
 
 
-@RULES
+@pytest.mark.parametrize("network", ["dense", "max pool", "strided skip"])
+@pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_watching_sees_every_iteration(cls):
-    rule = build(cls)
-    x, _, target = batch()
+def test_watching_sees_every_iteration(variant, network):
+    cls, options = VARIANTS[variant]
+    rule = build(cls, network, **options)
+    x, _, target = batch(network)
     phases = rule.settle(x, target)
     seen = trajectories(rule, x, target, tolerance=1e-3)
     assert rule.watch is None
@@ -123,88 +145,161 @@ def test_watching_sees_every_iteration(cls):
             assert trajectory.energies[-1] == pytest.approx(float(energy.mean()))
             assert len(trajectory.energies) == len(trajectory.residuals) + 1
         moves = [
-            (a - b).square().mean(1).sqrt() / phase.step_size
+            (a - b).square().flatten(1).mean(1).sqrt() / phase.step_size
             for a, b in zip(phase.activity[1:], phase.previous, strict=True)
         ]
         assert trajectory.samples_unsettled == pytest.approx(float((torch.stack(moves).amax(0) > 1e-3).double().mean()))
         assert trajectory.unsettled == pytest.approx((torch.stack(moves) > 1e-3).double().mean(1).tolist())
 
 
-def test_cosines_are_those_of_backpropagation():
-    x, y, target = batch()
-    rule = build(Backpropagation)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_cosines_are_those_of_backpropagation(network):
+    x, y, target = batch(network)
+    rule = build(Backpropagation, network, activation_function="tanh")
     found = updates(rule, rule.settle(x, target))
-    for k, gradient in enumerate(backpropagation_gradients(rule, x, y)):
-        assert cosine(-found[f"connections.{k}.weight"], gradient) == pytest.approx(1)
-    rule = build(FeedbackAlignment)
+    gradients = backpropagation_gradients(rule, x, y)
+    names = {name: f"network.wiring.{name.removeprefix('layer_')}.weight" for name in gradients}
+    assert set(names.values()) == {name for name, _ in rule.named_parameters() if name.endswith("weight")}
+    for name, gradient in gradients.items():
+        assert cosine(-found[names[name]], gradient) == pytest.approx(1)
+    rule = build(FeedbackAlignment, network, activation_function="tanh")
     found = updates(rule, rule.settle(x, target))
-    cosines = [
-        float(cosine(-found[f"connections.{k}.weight"], g)) for k, g in enumerate(backpropagation_gradients(rule, x, y))
-    ]
-    assert cosines[-1] == pytest.approx(1)
-    assert abs(cosines[0]) < 0.99
+    cosines = {name: float(cosine(-found[names[name]], g)) for name, g in backpropagation_gradients(rule, x, y).items()}
+    assert cosines[f"layer_{rule.network.L}"] == pytest.approx(1)
+    assert abs(cosines["layer_1"]) < 0.99
 
 
 def test_gradients_are_those_of_the_network_written_out():
     rule, (x, y, target) = build(EquilibriumPropagation), batch()
-    weights = [c.weight.detach().clone().requires_grad_() for c in rule.connections]
+    chain = rule.network.chain
+    weights = [c.weight.detach().clone().requires_grad_() for c in chain]
     r = x
-    for weight, connection in zip(weights, rule.connections, strict=True):
+    for weight, connection in zip(weights, chain, strict=True):
         r = torch.clamp(F.linear(r, weight, connection.bias.detach()), 0, 1)
     (r - target).square().sum(1).mean().backward()
-    for weight, gradient in zip(weights, backpropagation_gradients(rule, x, y), strict=True):
+    for weight, gradient in zip(weights, backpropagation_gradients(rule, x, y).values(), strict=True):
         assert torch.allclose(weight.grad, gradient)
     assert all(p.grad is None for p in rule.parameters())
 
 
-@torch.no_grad()
-def test_dead_and_saturated_units_are_counted(capsys):
-    recipe = CONFIGS / "digits/equilibrium_propagation.yaml"
+def test_gradients_are_those_of_a_network_on_images_written_out():
+    network = [
+        [1, 8, 8],
+        {"conv": 3, "kernel": 3, "padding": 1, "pool": "max"},
+        {"conv": 2, "kernel": 3, "skip": {"from": 1, "stride": 2}, "stride": 2, "padding": 1},
+        4,
+    ]
+    rule, (x, y, target) = build(EquilibriumPropagation, network), batch(network)
+    W = {name: c.weight.detach().clone().requires_grad_() for name, c in rule.network.wiring.items()}
+    r_1 = F.max_pool2d(F.conv2d(x, W["1"], padding=1), 2).clamp(0, 1)
+    r_2 = (F.conv2d(r_1, W["2"], padding=1, stride=2) + F.conv2d(r_1, W["2_from_1"], stride=2)).clamp(0, 1)
+    (F.linear(r_2.flatten(1), W["3"]).clamp(0, 1) - target).square().sum(1).mean().backward()
+    found = backpropagation_gradients(rule, x, y)
+    assert found.keys() == {"layer_1", "layer_2", "layer_2_from_1", "layer_3"}
+    for name, weight in W.items():
+        assert torch.allclose(weight.grad, found[f"layer_{name}"])
 
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layers", "silent", "saturated", "dead_units", "saturated_units"),
+    [
+        ([], (slice(0, 50),), (slice(50, 70),), 50 / 200, 20 / 200),
+        # a channel silent in the upper half, and another one that is always 1 in a row
+        (
+            ["--model.init_args.layer_sizes", "null", "--model.init_args.network", IMAGES],
+            (0, slice(0, 2)),
+            (1, 3),
+            8 / 64,
+            4 / 64,
+        ),
+    ],
+    ids=["dense", "images"],
+)
+def test_dead_and_saturated_units_are_counted(layers, silent, saturated, dead_units, saturated_units, monkeypatch):
     original = EquilibriumPropagation.activity
 
     def activity(self, x):
         r = original(self, x)
-        r[1][:, :50], r[1][:, 50:70] = 0, 1
+        r[1].uniform_(0.2, 0.8)
+        r[1][(slice(None), *silent)], r[1][(slice(None), *saturated)] = 0, 1
         return r
 
-    EquilibriumPropagation.activity = activity
-    try:
-        assert main(["fit", "--config", str(recipe), *FEW, "--trainer.callbacks", "[Representations]"]) == 0
-    finally:
-        EquilibriumPropagation.activity = original
-    logged = scalars(run_of(recipe))
-    assert logged["representation/layer_1_dead"][-1][1] >= 50 / 200
-    assert logged["representation/layer_1_saturated"][-1][1] >= 20 / 200
-    assert logged["representation/layer_1_silent"][-1][1] >= 50 / 200
+    monkeypatch.setattr(EquilibriumPropagation, "activity", activity)
+    rule, recipe = recipe_of(EquilibriumPropagation)
+    assert main(["fit", *recipe, *layers, *FEW, "--trainer.callbacks", "[Representations]"]) == 0
+    logged = scalars(run_of(rule))
+    assert logged["representation/layer_1_dead"][-1][1] == pytest.approx(dead_units)
+    assert logged["representation/layer_1_saturated"][-1][1] == pytest.approx(saturated_units)
+    assert logged["representation/layer_1_silent"][-1][1] == pytest.approx(dead_units)
 
 
 def test_receptive_fields_keep_the_colours_in_order():
-    rule = build(EquilibriumPropagation, [3 * 4 * 4, 5, 2])
-    with torch.no_grad():
-        rule.connections[0].weight.zero_()
-        rule.connections[0].weight[0].view(3, 4, 4)[0, 1, 2] = 3.0  # unit 0: red, second row, third column
-    grid = receptive_fields(rule, (3, 4, 4))
-    assert grid.shape[0] == 3
-    assert grid[:, 1 + 1, 1 + 2].tolist() == pytest.approx([1.0, 0.5, 0.5])
-    assert receptive_fields(rule, None) is None
+    """Unit 0 sees red in the second row, third column: through a dense layer, a convolution, and in the middle."""
+    for network, at in (
+        ([3 * 4 * 4, 5, 2], (0, 1 * 4 + 2)),
+        ([[3, 4, 4], 5, 2], (0, 1 * 4 + 2)),
+        ([[3, 6, 7], {"conv": 5, "kernel": 4}, 2], (0, 0, 1, 2)),
+        ([[3, 6, 7], {"local": 5, "kernel": 4}, 2], (1 * 4 + 2, 0, 1 * 4 + 2)),  # 3 × 4 positions
+    ):
+        rule = build(EquilibriumPropagation, network)
+        with torch.no_grad():
+            rule.network.into(1)[0].weight.zero_()[at] = 3.0
+        grid = receptive_fields(rule, (3, 4, 4))
+        assert grid.shape == (3, 1 + 5, 5 * (4 + 1) + 1)
+        assert grid[:, 1 + 1, 1 + 2].tolist() == pytest.approx([1.0, 0.5, 0.5])
+        grid[:, 1 + 1, 1 + 2] = 0.5
+        assert set(grid.unique().tolist()) == {0.5, 1.0}  # nothing else, but for the frames
+
+
+class Own(Connection):
+    def __init__(self, pre_shape, **options):
+        super().__init__(pre_shape, (2, *pre_shape), **options)
+
+    def transform(self, weight, pre):
+        return torch.einsum("pijk,nijk->np", weight, pre)
+
+
+@pytest.mark.parametrize(
+    ("network", "image_shape"),
+    [
+        ([16, 5, 2], None),
+        ([32, 5, 2], (2, 4, 4)),
+        ([[2, 4, 4], {"conv": 5, "kernel": 3}, 2], (2, 4, 4)),
+        ([[1, 4, 4], Own, 2], (1, 4, 4)),
+    ],
+)
+def test_receptive_fields_that_are_no_images_are_not_drawn(network, image_shape):
+    assert receptive_fields(build(EquilibriumPropagation, network), image_shape) is None
 
 
 @torch.no_grad()
-def test_information_within_a_relaxation_is_that_of_the_definitions():
-    rule, (x, _, target) = build(CorInfoMax, track_correlations=True), batch()
+@pytest.mark.parametrize("network", ["dense", "convolution"])
+def test_information_within_a_relaxation_is_that_of_the_definitions(network):
+    """On images each position is a sample."""
+    rule, (x, _, target) = build(CorInfoMax, network, track_correlations=True), batch(network)
     r = rule.settle(x, target)["nudged"].activity
     found = information_of(rule, r, "nudged")
     assert len(found) == 2 * (3 + 2)
+    into = {c.post: c for c in rule.network.connections}
     for k in (2, 3):
-        e = r[k] - rule.connections[k - 1].feedforward(r[k - 1])
-        R, R_e = mean_outer_product(r[k], r[k]), mean_outer_product(e, e)
-        assert found[f"forward {k}"] == pytest.approx(float(correlative_information(R, R_e, rule.epsilon)))
-        n, d = e.shape
-        published = d * math.log(1 + rule.epsilon) - (
-            float(e.square().sum()) / n / rule.epsilon - d / n * math.log(rule.epsilon)
-        )
-        assert found[f"published forward {k}"] == pytest.approx(published)  # R = I at the start
+        W, V = into[k].weight, into[k].feedback_weight
+        if W.ndim == 4:
+            forward, backward = r[k] - F.conv2d(r[k - 1], W), r[k - 1] - F.conv_transpose2d(r[k], V)
+        else:
+            forward = r[k] - r[k - 1].flatten(1) @ W.t()
+            backward = r[k - 1] - (r[k] @ V).view_as(r[k - 1])
+        for key, activity, error in ((f"forward {k}", r[k], forward), (f"backward {k}", r[k - 1], backward)):
+            z, e = (a if a.ndim == 2 else a.permute(0, 2, 3, 1).reshape(-1, a.shape[1]) for a in (activity, error))
+            n, d = e.shape
+            half_logdets = [
+                torch.logdet(a.t() @ a / n + rule.epsilon * torch.eye(d, dtype=a.dtype)) / 2 for a in (z, e)
+            ]
+            assert found[key] == pytest.approx(float(half_logdets[0] - half_logdets[1]))
+            published = d * math.log(1 + rule.epsilon) - (
+                float(e.square().sum()) / n / rule.epsilon - d / n * math.log(rule.epsilon)
+            )
+            assert found[f"published {key}"] == pytest.approx(published)  # R = I at the start
 
 
 def test_information_needs_its_rule(capsys):
@@ -216,17 +311,18 @@ def test_information_needs_its_rule(capsys):
 # ---------------------------------------------------------------------------------------------------------------- guard
 
 
-def looked(rule, **options):
+def looked(rule, network="dense", **options):
     """Lets a guard look at a rule that has just settled."""
-    x, _, target = batch()
+    x, _, target = batch(network)
     with torch.no_grad():
         rule.phases = rule.settle(x, target)
     Guard(**options).look(rule, step=7)
 
 
 @RULES
-def test_guard_is_content_with_a_sound_network(cls):
-    looked(build(cls))
+@pytest.mark.parametrize("network", ["dense", "max pool", "strided skip"])
+def test_guard_is_content_with_a_sound_network(cls, network):
+    looked(build(cls, network), network)
 
 
 @RULES
@@ -236,20 +332,30 @@ def test_guard_names_the_weight_or_state_that_is_not_finite_or_explodes(cls, val
     x, _, target = batch()
     with torch.no_grad():
         rule.phases = rule.settle(x, target)
-        dict(rule.named_parameters())["connections.1.weight"][0, 0] = value
-    with pytest.raises(UserError, match=r"The weight connections\.1\.weight of layer 2 .* at step 7"):
+        dict(rule.named_parameters())["network.wiring.2.weight"][0, 0] = value
+    with pytest.raises(UserError, match=r"The weight network\.wiring\.2\.weight of layer 2 .* at step 7"):
         Guard().look(rule, step=7)
     next(iter(rule.phases.values())).activity[2][0, 0] = value
     with pytest.raises(UserError, match=r"The activity of layer 2 in the \w+ phase .* at step 7"):
         Guard().look(rule, step=7)
 
 
-def test_guard_names_the_layer_whose_B_is_indefinite():
-    rule = build(CorInfoMax)
-    rule.laterals[1].weight[0, 0] = -1
-    rule.laterals[1].weight[0, 1:] = rule.laterals[1].weight[1:, 0] = 0
+def test_guard_names_the_skip_whose_weight_is_not_finite():
+    rule = build(EquilibriumPropagation, "strided skip")
+    with torch.no_grad():
+        rule.network.wiring["3_from_1"].weight[0, 0] = math.inf
+    with pytest.raises(UserError, match=r"The weight network\.wiring\.3_from_1\.weight of layer 3 from layer 1 "):
+        Guard().look(rule, step=7)
+
+
+@pytest.mark.parametrize("network", ["dense", "convolution"])
+def test_guard_names_the_layer_whose_B_is_indefinite(network):
+    rule = build(CorInfoMax, network)
+    B = rule.network.laterals[2].weight
+    B[0, 0] = -1
+    B[0, 1:] = B[1:, 0] = 0
     with pytest.raises(UserError, match=r"B of layer 2 is no longer positive definite at step 7 .*forgetting_factor"):
-        looked(rule)
+        looked(rule, network)
 
 
 def test_guard_stops_a_phase_that_does_not_settle_and_keeps_the_last_good_checkpoint(capsys):
@@ -281,7 +387,7 @@ def test_guard_names_the_fastest_layer():
 
 def test_guard_only_warns_of_a_B_that_is_not_finite():
     rule = build(CorInfoMax)
-    rule.laterals[0].weight[0, 0] = math.nan
+    rule.network.laterals[1].weight[0, 0] = math.nan
     with pytest.warns(UserWarning, match=r"The (matrix|activity).* is not finite"):
         looked(rule, warn_only=True)
 
@@ -385,13 +491,16 @@ def test_bad_intervals_are_refused(name, capsys):
     assert error.count("\n") == 1
 
 
-def test_observers_work_without_a_logger_or_a_data_module(tmp_path):
+@pytest.mark.parametrize("network", ["dense", "max pool", "local", "identity skip"])
+@pytest.mark.parametrize("variant", ["EquilibriumPropagation", "equilibrium propagation, readout"])
+def test_observers_work_without_a_logger_or_a_data_module(variant, network):
     from bioplausible.observers import Alignment, Representations, Settling
 
-    x, y, _ = batch(SIZES, n=40)
+    x, y, _ = batch(network, n=40)
+    cls, changes = VARIANTS[variant]
     batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=10)
     looks = [Settling(2), Alignment(2), Representations(2, samples=10), Guard(2)]
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     Trainer(max_epochs=1, precision="64-true", callbacks=looks, enable_model_summary=False, **options).fit(
-        build(EquilibriumPropagation), batches
+        build(cls, network, **changes), batches
     )
