@@ -25,10 +25,14 @@ def test_every_digits_recipe_learns_in_a_few_epochs(recipe, capsys):
     assert accuracy(capsys) >= 85
 
 
+CONVOLUTION = [[1, 8, 8], {"conv": 12, "kernel": 3, "stride": 2, "padding": 1}, 10]
+
+
+@pytest.mark.parametrize("network", [[64, 50, 10], CONVOLUTION], ids=["dense", "convolution"])
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
-def test_every_rule_trains_from_python_with_its_defaults(cls):
-    """As a plain object, with nothing but its layer sizes: no NaN, and the loss falls."""
-    rule = build(cls, [64, 50, 10]).float()
+def test_every_rule_trains_from_python_with_its_defaults(cls, network):
+    """As a plain object, with nothing but its layers: no NaN, and the loss falls."""
+    rule = build(cls, network).float()
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     losses = []
 
