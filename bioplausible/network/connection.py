@@ -105,13 +105,14 @@ class Connection(nn.Module, ABC):
 
     def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
         """Returns Wᵀ ⊛ z (n × pre_shape) of z (n × unpooled_shape)."""
-        return _vjp(lambda pre: self.transform(weight, pre), post.new_zeros(len(post), *self.pre_shape), post)
+        pre = post.new_zeros(len(post), *self.pre_shape)
+        return _vjp(lambda pre, weight: self.transform(weight, pre), pre, weight, post)
 
     def correlation(self, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z ⋆ r⟩, of W's shape: mean over samples, sum over positions, of z before pooling."""
         assert self.weight is not None
         like = torch.zeros_like(self.weight, dtype=pre.dtype)
-        return _vjp(lambda weight: self.transform(weight, pre), like, post) / len(pre)
+        return _vjp(self.transform, like, pre, post) / len(pre)
 
     def fans(self, weight_shape: Sequence[int]) -> tuple[int, int]:
         """Returns how many inputs a postsynaptic and how many outputs a presynaptic neuron has, for the initialization.
@@ -355,11 +356,18 @@ class Wires:
         return connection._back(self._V, post, self._winners)
 
 
-def _vjp(function: Callable[[Tensor], Tensor], at: Tensor, cotangent: Tensor) -> Tensor:
-    """Returns the vector–Jacobian product of a function, also within ``torch.inference_mode``."""
+def _vjp(function: Callable[[Any, Any], Tensor], at: Tensor, held: Tensor | None, cotangent: Tensor) -> Tensor:
+    """Returns a function's vector–Jacobian product by its first argument, also within ``torch.inference_mode``.
+
+    Args:
+        function: of two arguments.
+        at: the first.
+        held: the second.
+        cotangent: the vector, of the shape of what the function returns.
+    """
     if not torch.is_inference_mode_enabled():
-        pullback: Any = torch.func.vjp(function, at)[1]
+        pullback: Any = torch.func.vjp(lambda at: function(at, held), at)[1]
         return cast(Tensor, pullback(cotangent)[0])
     with torch.inference_mode(False), torch.enable_grad():
-        at = at.clone().requires_grad_()
-        return torch.autograd.grad(function(at), at, cotangent.clone())[0]
+        at, held = at.clone().requires_grad_(), None if held is None else held.clone()
+        return torch.autograd.grad(function(at, held), at, cotangent.clone())[0]
