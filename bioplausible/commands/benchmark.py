@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 import bioplausible.data
 from bioplausible.commands.arguments import CommandArguments
@@ -43,8 +44,8 @@ RULES = (
 LEAST = 71
 """Batches of whole training without which there is no window to time: warm-up, a window, and one to end it."""
 
-Product = tuple[int, int, int]
-"""A matrix product's sizes (m, k, n): (m × k) (k × n)."""
+COUNTED = ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+"""torch's operators that are matrix products and convolutions; ``addmm_`` and the like are the same ones in place."""
 
 
 class RandomImages(ImageDataModule):
@@ -69,24 +70,95 @@ class RandomImages(ImageDataModule):
         )
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A tensor but for its values.
+
+    Attributes:
+        shape: its shape.
+        stride: where its entries lie.
+        dtype: their type.
+    """
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    def tensor(self, device: torch.device) -> Tensor:
+        """Returns a tensor that is stored so, of random numbers."""
+        last = sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
+        return torch.rand(last + 1, device=device).to(self.dtype).as_strided(self.shape, self.stride)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product or a convolution, its adjoint or its correlation, but for the numbers in it.
+
+    Attributes:
+        operator: torch's.
+        arguments: its arguments, a :class:`Stored` in the place of each tensor and 1 in that of each factor.
+        options: those that it takes by name, likewise.
+    """
+
+    operator: Any
+    arguments: tuple[Any, ...]
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, operator: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> "Product":
+        """Returns the product of a call."""
+        return cls(operator, _described(arguments), tuple((name, _described(v)) for name, v in options.items()))
+
+    def work(self, device: torch.device) -> Callable[[], Any]:
+        """Returns the work of it, on tensors of the same shapes that are stored alike."""
+        arguments, options = _built(self.arguments, device), {name: _built(v, device) for name, v in self.options}
+        return lambda: self.operator(*arguments, **options)
+
+    @property
+    def operations(self) -> int:
+        """Its floating-point operations: a multiplication and an addition each, by the zeros around an image too."""
+        counted = getattr(torch.ops.aten, _name(self.operator))
+        meta = torch.device("meta")
+        with FlopCounterMode(display=False) as counter:
+            counted(*_built(self.arguments, meta), **{n: _built(v, meta) for n, v in self.options if n != "out"})
+        return int(counter.get_total_flops())
+
+
+def _name(operator: Any) -> str:
+    """Returns an operator's name, that of ``addmm`` for ``addmm_`` too."""
+    return str(operator.overloadpacket.__name__).removesuffix("_")
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return Stored(tuple(value.shape), value.stride(), value.dtype)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_described, value))
+    return 1.0 if isinstance(value, float) else value  # a step size, say: it takes no time of its own
+
+
+def _built(value: Any, device: torch.device) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_built(entry, device) for entry in value)
+    return value.tensor(device) if isinstance(value, Stored) else value
+
+
 class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the matrix products that are computed under it, by their sizes."""
+    """Counts the matrix products and convolutions that are computed under it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[Product] = Counter()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = function.overloadpacket.__name__
-        if name in ("mm", "addmm", "addmm_"):
-            a, b = args[-2:] if name != "mm" else args[:2]
-            self.counts[a.shape[0], a.shape[1], b.shape[1]] += 1
+        if _name(function) in COUNTED:
+            self.counts[Product.of(function, args, kwargs or {})] += 1
         return function(*args, **(kwargs or {}))
 
     @property
     def operations(self) -> int:
-        """Floating-point operations of all products: 2 m k n each."""
-        return sum(2 * m * k * n * count for (m, k, n), count in self.counts.items())
+        """Floating-point operations of all of them."""
+        return sum(product.operations * count for product, count in self.counts.items())
 
 
 @dataclass(frozen=True)
@@ -94,8 +166,8 @@ class Cost:
     """What one training batch of a rule costs.
 
     Attributes:
-        operations: floating-point operations in matrix products.
-        products: milliseconds that these products take alone, at their shapes, on this machine.
+        operations: floating-point operations in matrix products and convolutions.
+        products: milliseconds that these take alone, at their shapes, on this machine.
         step: milliseconds of the bare rule: settling, updates, optimizer.
         memory: bytes that the step holds at most beyond weights, lateral matrices, optimizer state and the batch.
     """
@@ -139,15 +211,8 @@ def timed(work: Callable[[], Any], repeats: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / repeats * 1e3
 
 
-def product(sizes: Product, device: torch.device) -> Callable[[], Tensor]:
-    """Returns the work of one matrix product of these sizes."""
-    m, k, n = sizes
-    a, b, out = torch.rand(m, k, device=device), torch.rand(k, n, device=device), torch.empty(m, n, device=device)
-    return lambda: torch.mm(a, b, out=out)
-
-
 def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
-    """Measures a rule's bare step and its matrix products alone, in turns, and returns the fastest of each.
+    """Measures a rule's bare step and its products and convolutions alone, in turns, and returns the fastest of each.
 
     Args:
         rule: any rule.
@@ -156,8 +221,9 @@ def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rule = rule.to(device)
-    x = torch.rand(batch_size, rule.layer_sizes[0], device=device)
-    target = rule.one_hot(torch.randint(rule.layer_sizes[-1], (batch_size,), device=device), x.dtype)
+    network = rule.network
+    x = torch.rand(batch_size, *network.shapes[0], device=device)
+    target = rule.one_hot(torch.randint(network.sizes[-1], (batch_size,), device=device), x.dtype)
     optimizer = rule.optimizer(cast(Any, rule.parameter_groups()))
 
     def step() -> None:
@@ -167,17 +233,18 @@ def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
     with Products() as products:
         step()
     repeats = max(2, round(60 / max(timed(step, 3, device), 0.1)))
-    works = {sizes: product(sizes, device) for sizes in products.counts}
+    works = {product: product.work(device) for product in products.counts}
     steps: list[float] = []
-    alone: dict[Product, list[float]] = {sizes: [] for sizes in works}
-    for _ in range(rounds):
-        steps.append(timed(step, repeats, device))
-        for sizes, work in works.items():
-            work()
-            alone[sizes].append(timed(work, 20, device))
+    alone: dict[Product, list[float]] = {product: [] for product in works}
+    with torch.no_grad():
+        for _ in range(rounds):
+            steps.append(timed(step, repeats, device))
+            for product, work in works.items():
+                once = timed(work, 1, device)
+                alone[product].append(timed(work, min(20, max(2, round(10 / max(once, 0.1)))), device))
     return Cost(
         products.operations,
-        sum(products.counts[sizes] * min(times) for sizes, times in alone.items()),
+        sum(products.counts[product] * min(times) for product, times in alone.items()),
         min(steps),
         peak_memory(step, device),
     )
@@ -241,15 +308,17 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandArguments(
         prog="python -m bioplausible benchmark",
-        description="What a training batch costs: floating-point operations in matrix products; how fast this machine"
-        " computes products of those shapes; the bare rule; the products' share of it; the memory it needs for the"
-        " while; whole training through fit; and what of it is the framework's.",
+        description="What a training batch costs: floating-point operations in matrix products and convolutions; how"
+        " fast this machine computes those of these shapes; the bare rule; their share of it; the memory it needs for"
+        " the while; whole training through fit; and what of it is the framework's.",
     )
     parser.add_argument("recipes", nargs="*", type=Path, help="recipes; default: all rules on Fashion-MNIST's shape")
     parser.add_argument("--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out")
     parser.add_argument("--threads", type=int, help="threads that torch computes with; default: its own choice")
     parser.add_argument(
-        "--sweep", action="store_true", help="instead: cost against batch size, width, depth and iterations"
+        "--sweep",
+        action="store_true",
+        help="instead: cost against batch size, iterations and, where a recipe has layer_sizes, width and depth",
     )
     options = parser.parse_args(args)
     if options.threads is not None:
@@ -263,7 +332,8 @@ def run(args: Sequence[str]) -> int:
         if not file.is_file():
             raise UserError(f"There is no recipe {file}: name YAML files such as those in configs/.")
         _batch_size(file)
-    unit = min(timed(product((20, 500, 500), torch.device("cpu")), 100, torch.device("cpu")) for _ in range(9))
+    a, b, out = torch.rand(20, 500), torch.rand(500, 500), torch.empty(20, 500)
+    unit = min(timed(lambda: torch.mm(a, b, out=out), 100, torch.device("cpu")) for _ in range(9))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; a 20 x 500 x 500 product: {unit:.3f} ms\n")
     if options.sweep:
         sweep(files)
@@ -303,28 +373,30 @@ def _batch_size(recipe: Path) -> int:
 
 
 def sweep(files: Sequence[Path]) -> None:
-    """Prints each rule's cost per sample against batch size, hidden width, depth and iterations.
+    """Prints each rule's cost per sample against batch size, iterations and, of layer_sizes, hidden width and depth.
 
     ``growth`` is the time's ratio to the line before, divided by that of the operations: 1 means that they grow alike.
     """
     print(f"{'recipe':40} {'what':>22} {'MFLOP/sample':>13} {'µs/sample':>10} {'of it':>6} {'MB':>8} {'growth':>7}")
     for file in files:
         config = yaml.safe_load(file.read_text())
-        sizes: list[int] = config["model"]["init_args"]["layer_sizes"]
+        options: dict[str, Any] = config["model"]["init_args"]
         batch_size = _batch_size(file)
-        iterations = [name for name in config["model"]["init_args"] if name in ("free_steps", "inference_steps")]
+        iterations = [name for name in options if name in ("free_steps", "inference_steps")]
         points: dict[str, list[tuple[int, int, dict[str, Any]]]] = {
-            "batch size": [(n, n, {}) for n in (20, 80, 320, 1280, 4096)],
-            "width": [(d, batch_size, {"layer_sizes": [sizes[0], d, sizes[-1]]}) for d in (256, 512, 1024, 2048, 4096)],
-            "depth": [
-                (L, batch_size, {"layer_sizes": [sizes[0], *[sizes[1]] * (L - 1), sizes[-1]]}) for L in (2, 4, 8, 16)
-            ],
-            **{name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations},
+            "batch size": [(n, n, {}) for n in (20, 80, 320, 1280, 4096)]
         }
+        sizes: list[int] | None = options.get("layer_sizes")
+        if sizes is not None:  # a list of layers has no one width or depth
+            nets = {d: [sizes[0], d, sizes[-1]] for d in (256, 512, 1024, 2048, 4096)}
+            points["width"] = [(d, batch_size, {"layer_sizes": net}) for d, net in nets.items()]
+            nets = {L: [sizes[0], *[sizes[1]] * (L - 1), sizes[-1]] for L in (2, 4, 8, 16)}
+            points["depth"] = [(L, batch_size, {"layer_sizes": net}) for L, net in nets.items()]
+        points |= {name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations}
         for what, values in points.items():
             last: Cost | None = None
             for value, n, changes in values:
-                rule = recipe_rule(file, **one_rate_for_all(config["model"]["init_args"], changes))
+                rule = recipe_rule(file, **one_rate_for_all(options, changes))
                 now = cost(rule, n, rounds=3)
                 growth = "" if last is None else f"{now.step / last.step / (now.operations / last.operations):7.2f}"
                 print(
