@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bioplausible.errors import UserError
+from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.checks import require
 from bioplausible.functional import silence
 from bioplausible.network.connection import Connection, Wires
@@ -157,7 +157,8 @@ class Network(nn.Module):
         k, before = layer.number, self.shapes[-1]
         from_input: dict[str, Any] = {"feedback": "tied"}
         try:
-            main = layer.connect(before, **{**options, **(from_input if k == 1 else {})})
+            with user_errors("it can't be built", "correct its arguments, or its class"):
+                main = layer.connect(before, **{**options, **(from_input if k == 1 else {})})
         except UserError as error:
             raise UserError(
                 f"{layer.name} does not fit its input {_times(before)}: {str(error).rstrip('.')}."
@@ -172,13 +173,15 @@ class Network(nn.Module):
         skips: list[Connection] = []
         for skip in layer.skips:
             pre_shape = self.shapes[skip.pre]
+            images = len(pre_shape) == 3 and len(shape) == 3
             cure = f"give skip: {{from: {skip.pre}, stride: …}} for a 1 × 1 convolution whose stride makes them agree"
+            cure = cure if images else "leave the skip out"
             connection: Connection
             if skip.stride is None:
                 connection = Identity(pre_shape)
             else:
                 require(
-                    len(pre_shape) == 3 and len(shape) == 3,
+                    images,
                     f"{layer.name} has a 1 × 1 convolution from layer {skip.pre}, {_times(pre_shape)}: it joins images"
                     " alone, so leave it out.",
                 )

@@ -100,7 +100,7 @@ class Specification:
             network = layer_sizes
         assert network is not None
         require(
-            not isinstance(network, (str, Mapping)) and len(network) >= 2,
+            isinstance(network, (list, tuple)) and len(network) >= 2,
             f"network is {network}: give a list of the input's shape and at least one layer, for example"
             " [[1, 28, 28], {conv: 32, kernel: 3, stride: 2}, 10].",
         )
@@ -136,10 +136,13 @@ def _layer(number: int, entry: Any) -> Layer:
     skips = tuple(_skip(name, number, given) for given in _as_list(entry.get("skip")))
     pool = _pool(name, entry.get("pool"))
     if kind == "class_path":
-        arguments = {**(entry.get("init_args") or {}), **({"pool": pool} if pool is not None else {})}
+        given = entry.get("init_args") or {}
+        require(isinstance(given, Mapping), f"{name} has the init_args {given!r}: give them by name, as {{kernel: 3}}.")
+        arguments = {**given, **({"pool": pool} if pool is not None else {})}
         return Layer(number, text, _own_class(name, entry["class_path"], arguments), skips)
     count = entry[kind]
-    require(_is_count(count), f"{name} has {count!r} of units: give a whole number between 1 and {MOST_NEURONS}.")
+    what = "units" if kind == "dense" else "channels"
+    require(_is_count(count), f"{name} has {count!r} {what}: give a whole number between 1 and {MOST_NEURONS}.")
     if kind == "dense":
         return Layer(number, text, lambda shape, **options: Dense(shape, count, **options), skips)
     require("kernel" in entry, f"{name} has no kernel: give its side, for example kernel: 3.")
@@ -209,7 +212,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _text(entry: Any) -> str:
     """Returns an entry as a user writes it."""
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, Mapping) or not entry:
         return str(entry)
     texts = ((key, f"{{{_text(value)}}}" if isinstance(value, Mapping) else value) for key, value in entry.items())
     return ", ".join(f"{key} {text}" for key, text in texts)

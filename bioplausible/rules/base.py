@@ -77,7 +77,8 @@ class LearningRule(LightningModule, ABC):
         if lr_scheduler_interval not in ("epoch", "step"):
             raise UserError(f"lr_scheduler_interval is {lr_scheduler_interval!r}: choose epoch or step.")
         # callables can't be loaded from a checkpoint without running its code; the command line saves their names
-        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
+        callables = ["optimizer", "lr_scheduler", *(["network"] if any(map(callable, network or [])) else [])]
+        self.save_hyperparameters(ignore=callables)
         require_arguments(type(self), self.hparams)
         self.automatic_optimization = False
         self.optimizer = optimizer
