@@ -145,6 +145,8 @@ class RecordedRule:
         kind = self.meta.word("optimizer", kinds, default="sgd")
         decay = self.meta.read("weight_decay", 0) or 0
         options = {"momentum": self.meta.read("momentum", 0) or 0} if kind is torch.optim.SGD else {}
+        for name, value in {"lr": lr, "weight_decay": decay, **options}.items():
+            require(isinstance(value, (int, float)), f"its meta has {name} {value!r}: give a number.")
 
         def build(parameters: Iterable[Any]) -> torch.optim.Optimizer:
             groups = list(parameters)
