@@ -65,8 +65,8 @@ def average(means: Sequence[Tensor], samples: int, whole: int) -> list[Tensor]:
         samples: how many these are, at least one.
         whole: samples of the batch.
     """
-    # numbers of samples are exact where their quotient is rounded: weights that add up to 1 + 6e-8 would let a matrix
-    # that is averaged each step grow
+    # numbers of samples are exact, their quotients are rounded and need not add up to 1: a matrix averaged each step,
+    # as lateral weights are, would drift
     total = torch.cat([mean.reshape(-1) for mean in means]).mul_(samples)
     dist.all_reduce(total)
     parts = total.div_(whole).split_with_sizes([mean.numel() for mean in means])

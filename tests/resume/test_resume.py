@@ -11,10 +11,17 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.optim import lr_scheduler
 
-from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower
+from bioplausible import (
+    CorInfoMax,
+    DigitsDataModule,
+    DirectFeedbackAlignment,
+    EquilibriumPropagation,
+    FeedbackAlignment,
+    PiecewisePower,
+)
 from bioplausible.__main__ import main
 from bioplausible.resume.configured_rates import ConfiguredRates
-from tests.helpers import ARGS, RUN, command_line, differences, result, scalars
+from tests.helpers import ARGS, CONFIGS, RUN, all_rules, build, command_line, differences, result, scalars
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,31 @@ def test_a_killed_run_resumes_to_the_same_bits(every, kills, extra, tmp_path):
         resumed, logged_too = result(folder)
         assert list(differences(whole, resumed)) == [], f"killed before step {step}"
         assert logged == logged_too, f"killed before step {step}"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("corinfomax", {"track_correlations": "true", "carry_membrane_potential": "true"}),
+        ("equilibrium_propagation", {"persistent_states": "true", "feedback": "learned"}),
+        ("equilibrium_propagation", {"readout": "true", "loss": "cross_entropy"}),
+        ("feedback_alignment", {"feedback": "batchwise_random_sign"}),
+    ],
+)
+def test_a_killed_run_on_images_resumes_to_the_same_bits(recipe, options, tmp_path):
+    layers = "[[1, 8, 8], {conv: 4, kernel: 3, padding: 1, pool: max}, 10]"
+    options = {"layer_sizes": "null", "network": layers, **options}
+    args = ["fit", "--config", str(CONFIGS / f"digits/{recipe}.yaml"), *ARGS[1:], "--trainer.max_epochs", "2"]
+    args += [text for name, value in options.items() for text in (f"--model.init_args.{name}", value)]
+    run = RUN.parents[1] / recipe / "version_0"
+    for name, kill in (("whole", None), ("parts", 14)):
+        (tmp_path / name).mkdir()
+        killed = command_line([*args, "--checkpoint_every_n_steps", "4"], tmp_path / name, kill_before_step=kill)
+        assert killed == (0 if kill is None else -9)
+    assert command_line(["fit", "--ckpt_path", "last"], tmp_path / "parts") == 0
+    (whole, logged), (resumed, logged_too) = (result(tmp_path / name, run) for name in ("whole", "parts"))
+    assert list(differences(whole, resumed)) == []
+    assert logged == logged_too
 
 
 def test_a_run_resumes_from_the_end_of_an_epoch_to_more_epochs(tmp_path):
@@ -279,6 +311,46 @@ def test_every_logger_and_new_folders_are_honoured_on_resume(tmp_path, monkeypat
     last = str(tmp_path / RUN.parent / "version_1/checkpoints/last.ckpt")
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "2", *elsewhere]) == 0
     assert (tmp_path / "other" / RUN.relative_to("lightning_logs") / "checkpoints/last.ckpt").is_file()
+
+
+IMAGES = [[1, 8, 8], {"conv": 4, "kernel": 3, "padding": 1, "pool": "max"}, {"conv": 6, "kernel": 3, "stride": 2}, 10]
+VARIANTS = {
+    **{f"{cls.__name__} on images": (cls, IMAGES, {}) for cls in all_rules()},
+    **{
+        f"FeedbackAlignment, {kind}": (FeedbackAlignment, IMAGES, {"feedback": kind})
+        for kind in ("uniform_sign", "fixed_random_sign", "batchwise_random_sign")
+    },
+    "DirectFeedbackAlignment": (DirectFeedbackAlignment, [64, 20, 10], {}),
+    "persistent states": (EquilibriumPropagation, [64, 20, 10], {"persistent_states": True}),
+    "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),
+    "learned feedback": (EquilibriumPropagation, IMAGES, {"feedback": "learned", "three_phase": True}),
+    "readout": (EquilibriumPropagation, IMAGES, {"readout": True, "loss": "cross_entropy"}),
+    "correlations": (CorInfoMax, IMAGES, {"track_correlations": True, "track_correlations_every_n_steps": 3}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kind_of_state_is_in_a_checkpoint(variant, tmp_path):
+    """Resumed by a rule with other first weights, in the first and in the second of two epochs of six steps."""
+    cls, network, options = VARIANTS[variant]
+
+    def train(ckpt_path=None):
+        steps = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1, filename="{step}")
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        torch.manual_seed(0 if ckpt_path is None else 1)
+        rule = build(cls, network, **options).float()
+        seed_everything(3, verbose=False)
+        trainer = Trainer(max_epochs=2, callbacks=[] if ckpt_path else [steps], accelerator="cpu", **quiet)
+        trainer.fit(rule, DigitsDataModule(subset_size=120), ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / "end.ckpt")
+        saved = torch.load(tmp_path / "end.ckpt", weights_only=True)
+        states = [saved["optimizer_states"], saved.get("persistent_states"), saved["global_step"]]
+        return [dict(rule.named_parameters()), dict(rule.named_buffers()), *states]
+
+    whole = train()
+    assert whole[-1] == 12
+    for step in (3, 5, 9):
+        assert list(differences(whole, train(tmp_path / f"step={step}.ckpt"))) == [], step
 
 
 def test_resume_from_python_is_exact_too(tmp_path):
