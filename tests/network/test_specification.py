@@ -276,8 +276,8 @@ def test_what_is_no_network_is_refused_in_one_sentence(network, sentence):
             "[[1, 8, 8], {conv: 4, kernel: 3}, 9]",
             "The network's output has 9 units, but DigitsDataModule has 10 classes",
         ),
-        ("nonsense", "network"),
-        ("5", "network"),
+        ("nonsense", "model.network: Expected a list. Got value: nonsense"),
+        ("5", "model.network: Expected a list. Got value: 5"),
     ],
 )
 def test_the_command_line_says_it_in_one_line(network, sentence, capsys):
