@@ -62,7 +62,8 @@ def published_correlative_information(R: Tensor, error: Tensor, epsilon: float) 
         error: its prediction error e (n × d).
         epsilon: ε.
     """
-    return regularized_logdet(R, epsilon) - published_error_term(error.square().mean(), *error.shape, epsilon)
+    n, d = error.shape
+    return regularized_logdet(R, epsilon) - published_error_term(error.square().mean(), n, d, epsilon)
 
 
 def published_error_term(mean_square: Tensor, n: int, d: int, epsilon: float) -> Tensor:

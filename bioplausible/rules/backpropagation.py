@@ -1,7 +1,7 @@
 """Backpropagation (Rumelhart, Hinton & Williams 1986): the baseline of every table."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bioplausible.functional import ActivationName, activation
-from bioplausible.network import Entry, Feedback, Initialization
+from bioplausible.network import Entry, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase, Phases
@@ -29,36 +29,34 @@ class FeedforwardRule(LearningRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        network: in its place, the input's shape and one entry a layer.
         loss: C, the mean over the batch of the squared error averaged over outputs, or of the cross entropy.
         activation_function: f of the hidden layers.
         output_activation: f of the output; cross entropy takes the softmax of it.
-        feedback: where V comes from.
-        initialization: of W and V.
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        network: in place of the sizes, the input's shape and one entry a layer.
+
+    Raises:
+        UserError: an argument is outside its range.
     """
 
     def __init__(
         self,
-        layer_sizes: list[int] | None,
-        network: list[Entry] | None,
-        loss: Loss,
-        activation_function: ActivationName,
-        output_activation: ActivationName,
-        feedback: Feedback,
-        initialization: Initialization,
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None,
-        lr_scheduler_interval: Literal["epoch", "step"],
+        layer_sizes: list[int] | None = None,
+        loss: Loss = "cross_entropy",
+        activation_function: ActivationName = "relu",
+        output_activation: ActivationName = "linear",
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
         require_choice("loss", loss, ("mean_squared_error", "cross_entropy"))
         self.loss = loss
         self.f = activation(activation_function)
         self.output_f = activation(output_activation)
-        self.network = self.build_network(feedback=feedback, initialization=initialization)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output r_L (n × d_L) for the input x (n × shape_0)."""
@@ -115,43 +113,18 @@ class Backpropagation(FeedforwardRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        loss: C.
-        activation_function: f of the hidden layers.
-        output_activation: f of the output; cross entropy takes the softmax of it.
         initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
-        network: in place of the sizes, the input's shape and one entry a layer.
+        options: the other arguments of :class:`FeedforwardRule`.
 
     Raises:
         UserError: an argument is outside its range.
     """
 
     def __init__(
-        self,
-        layer_sizes: list[int] | None = None,
-        loss: Loss = "cross_entropy",
-        activation_function: ActivationName = "relu",
-        output_activation: ActivationName = "linear",
-        initialization: Initialization = "linear",
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Entry] | None = None,
+        self, layer_sizes: list[int] | None = None, initialization: Initialization = "linear", **options: Any
     ) -> None:
-        super().__init__(
-            layer_sizes,
-            network,
-            loss,
-            activation_function,
-            output_activation,
-            "tied",
-            initialization,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
-        )
+        super().__init__(layer_sizes, **options)
+        self.network = self.build_network(initialization=initialization)
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""

@@ -1,14 +1,11 @@
 """Direct feedback alignment (Nøkland 2016)."""
 
-from typing import Literal
+from typing import Any
 
-import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from bioplausible.functional import ActivationName
-from bioplausible.network import Connection, Entry, Initialization
-from bioplausible.rules.backpropagation import FeedforwardRule, Loss
+from bioplausible.network import Connection, Initialization
+from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.training.phase import Phase
 
 
@@ -27,43 +24,18 @@ class DirectFeedbackAlignment(FeedforwardRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        loss: the cost whose error is sent down.
-        activation_function: f of the hidden layers.
-        output_activation: f of the output; cross entropy takes the softmax of it.
         initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
-        network: in place of the sizes, the input's shape and one entry a layer.
+        options: the other arguments of :class:`bioplausible.rules.backpropagation.FeedforwardRule`.
 
     Raises:
         UserError: an argument is outside its range.
     """
 
     def __init__(
-        self,
-        layer_sizes: list[int] | None = None,
-        loss: Loss = "cross_entropy",
-        activation_function: ActivationName = "relu",
-        output_activation: ActivationName = "linear",
-        initialization: Initialization = "xavier",
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Entry] | None = None,
+        self, layer_sizes: list[int] | None = None, initialization: Initialization = "xavier", **options: Any
     ) -> None:
-        super().__init__(
-            layer_sizes,
-            network,
-            loss,
-            activation_function,
-            output_activation,
-            "tied",
-            initialization,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
-        )
+        super().__init__(layer_sizes, **options)
+        self.network = self.build_network(initialization=initialization)
         classes = self.network.sizes[-1]
         for k in range(1, self.network.L):
             self.register_buffer(f"D_{k + 1}", self.above(k).draw_projection(classes))

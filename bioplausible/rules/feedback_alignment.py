@@ -1,13 +1,11 @@
 """Feedback alignment (Lillicrap, Cownden, Tweed & Akerman 2016) and sign symmetry (Liao, Leibo & Poggio 2016)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from bioplausible.functional import ActivationName
-from bioplausible.network import Entry, Initialization
+from bioplausible.network import Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase
@@ -33,13 +31,8 @@ class FeedbackAlignment(FeedforwardRule):
         layer_sizes: d_0 … d_L of a dense network.
         loss: the cost whose error is sent down.
         feedback: the kind of V.
-        activation_function: f of the hidden layers.
-        output_activation: f of the output; cross entropy takes the softmax of it.
         initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
-        network: in place of the sizes, the input's shape and one entry a layer.
+        options: the other arguments of :class:`bioplausible.rules.backpropagation.FeedforwardRule`.
 
     Raises:
         UserError: an argument is outside its range.
@@ -50,28 +43,13 @@ class FeedbackAlignment(FeedforwardRule):
         layer_sizes: list[int] | None = None,
         loss: Loss = "mean_squared_error",
         feedback: FixedFeedback = "fixed",
-        activation_function: ActivationName = "relu",
-        output_activation: ActivationName = "linear",
         initialization: Initialization = "xavier",
-        optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Entry] | None = None,
+        **options: Any,
     ) -> None:
+        super().__init__(layer_sizes, loss, **options)
         require_choice("feedback", feedback, ("fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"))
-        super().__init__(
-            layer_sizes,
-            network,
-            loss,
-            activation_function,
-            output_activation,
-            feedback,
-            initialization,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
-        )
         self.feedback = feedback
+        self.network = self.build_network(feedback=feedback, initialization=initialization)
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""

@@ -1,14 +1,12 @@
 """Predictive coding with a nudged output, PC-Nudge (Millidge, Song, Salvatori, Lukasiewicz & Bogacz 2023)."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from bioplausible.functional import ActivationName, StepSizeRule
-from bioplausible.network import Clamped, Entry, Initialization
+from bioplausible.network import Clamped
 from bioplausible.rules.options import require_beta
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
@@ -30,17 +28,9 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         layer_sizes: d_0 … d_L of a dense network.
         beta: β ≠ 0.
         random_beta_sign: whether β takes a random sign each batch.
-        activation_function: f.
-        inference_steps: T.
-        step_size: η.
-        step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
-        step_size_floor: η_stop of the falling rules.
-        step_size_decay: c of ``divide_by_slow_loop_index``.
-        initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps; the published one counts steps.
-        network: in place of the sizes, the input's shape and one entry a layer.
+        options: the other arguments of
+            :class:`bioplausible.rules.predictive_coding_network.PredictiveCodingNetwork`.
 
     Raises:
         UserError: an argument is outside its range.
@@ -51,32 +41,10 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         layer_sizes: list[int] | None = None,
         beta: float = 0.001,
         random_beta_sign: bool = False,
-        activation_function: ActivationName = "relu",
-        inference_steps: int = 50,
-        step_size: float = 0.1,
-        step_size_rule: StepSizeRule = "constant",
-        step_size_floor: float = 0.05,
-        step_size_decay: float = 0.005,
-        initialization: Initialization = "kaiming",
-        optimizer: OptimizerCallable = torch.optim.SGD,
-        lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "step",
-        network: list[Entry] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            layer_sizes,
-            network,
-            activation_function,
-            inference_steps,
-            step_size,
-            step_size_rule,
-            step_size_floor,
-            step_size_decay,
-            initialization,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
-        )
+        super().__init__(layer_sizes, lr_scheduler_interval=lr_scheduler_interval, **options)
         require_beta(beta)
         self.beta = beta
         self.random_beta_sign = random_beta_sign

@@ -1,16 +1,16 @@
 """Predictive coding (Whittington & Bogacz 2017)."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import ActivationName, StepSizeRule, prediction_error_energy
-from bioplausible.network import Clamped, Entry, Initialization
+from bioplausible.functional import ActivationName, prediction_error_energy
+from bioplausible.network import Clamped
 from bioplausible.rules.options import require_choice
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
@@ -38,18 +38,12 @@ class PredictiveCoding(PredictiveCodingNetwork):
         activation_function: f.
         target_range: value of the target for the other classes and for the right one; the published 0.03 and 0.97.
         fixed_predictions: whether predictions and f′ stay those of the feedforward pass during inference and learning.
-        inference_steps: T.
-        step_size: η.
-        step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
-        step_size_floor: η_stop of the falling rules.
         step_size_decay: c of ``divide_by_slow_loop_index``.
         loss: whose error the output has; cross entropy needs the target range [0, 1].
         stale_errors: whether learning sees the errors from before the last iteration.
-        initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
         optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
-        network: in place of the sizes, the input's shape and one entry a layer.
+        options: the other arguments of
+            :class:`bioplausible.rules.predictive_coding_network.PredictiveCodingNetwork`.
 
     Raises:
         UserError: an argument is outside its range.
@@ -61,32 +55,14 @@ class PredictiveCoding(PredictiveCodingNetwork):
         activation_function: ActivationName = "sigmoid",
         target_range: tuple[float, float] = (0.03, 0.97),
         fixed_predictions: bool = False,
-        inference_steps: int = 50,
-        step_size: float = 0.1,
-        step_size_rule: StepSizeRule = "constant",
-        step_size_floor: float = 0.05,
         step_size_decay: float = 0.01,
         loss: Literal["squared_error", "cross_entropy"] = "squared_error",
         stale_errors: bool = False,
-        initialization: Initialization = "kaiming",
         optimizer: OptimizerCallable = torch.optim.Adam,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Entry] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            layer_sizes,
-            network,
-            activation_function,
-            inference_steps,
-            step_size,
-            step_size_rule,
-            step_size_floor,
-            step_size_decay,
-            initialization,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
+            layer_sizes, activation_function, step_size_decay=step_size_decay, optimizer=optimizer, **options
         )
         require(
             target_range[0] < target_range[1],

@@ -24,7 +24,6 @@ class PredictiveCodingNetwork(LearningRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        network: in its place, the input's shape and one entry a layer.
         activation_function: f.
         inference_steps: T, iterations of inference.
         step_size: η.
@@ -35,22 +34,26 @@ class PredictiveCodingNetwork(LearningRule):
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        network: in place of the sizes, the input's shape and one entry a layer.
+
+    Raises:
+        UserError: an argument is outside its range.
     """
 
     def __init__(
         self,
-        layer_sizes: list[int] | None,
-        network: list[Entry] | None,
-        activation_function: ActivationName,
-        inference_steps: int,
-        step_size: float,
-        step_size_rule: StepSizeRule,
-        step_size_floor: float,
-        step_size_decay: float,
-        initialization: Initialization,
-        optimizer: OptimizerCallable,
-        lr_scheduler: LRSchedulerCallable | None,
-        lr_scheduler_interval: Literal["epoch", "step"],
+        layer_sizes: list[int] | None = None,
+        activation_function: ActivationName = "relu",
+        inference_steps: int = 50,
+        step_size: float = 0.1,
+        step_size_rule: StepSizeRule = "constant",
+        step_size_floor: float = 0.05,
+        step_size_decay: float = 0.005,
+        initialization: Initialization = "kaiming",
+        optimizer: OptimizerCallable = torch.optim.SGD,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        network: list[Entry] | None = None,
     ) -> None:
         super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
         require_steps("inference_steps", inference_steps)
