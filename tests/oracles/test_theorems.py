@@ -131,6 +131,12 @@ def test_untied_feedback_that_starts_tied_and_learns_the_same_stays_tied(network
                 same = expected[name.replace("_feedback_weight", "weight")]
                 torch.testing.assert_close(found[name], same, rtol=1e-13, atol=1e-14)
                 assert found[name].shape == parameter.shape
+            for _ in range(3):
+                for rule in (tied, own):
+                    rule.learn(x, y, rule.configure_optimizers())
+            for name, parameter in own.named_parameters():
+                same = tied.get_parameter(name.replace("_feedback_weight", "weight"))
+                torch.testing.assert_close(parameter, same, rtol=1e-13, atol=1e-14)
         else:
             for name in found:
                 if name.endswith("_feedback_weight"):
