@@ -16,7 +16,7 @@ import torch
 import yaml
 from pytorch_lightning import Trainer, seed_everything
 
-from bioplausible import DigitsDataModule
+from bioplausible import DigitsDataModule, FeedbackAlignment
 from bioplausible.__main__ import main
 from tests.helpers import CONFIGS, ROOT, RUN, all_rules, build, differences, result
 
@@ -106,15 +106,19 @@ def test_the_seed_is_recorded_and_repeats_the_run(given, seed):
     assert list(differences(first, weights(recipe=RUN / "config.yaml"))) == []
 
 
-@pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
-def test_training_from_python_draws_nothing_from_global_state(cls):
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [*((cls, {}) for cls in all_rules()), (FeedbackAlignment, {"feedback": "batchwise_random_sign"})],
+    ids=str,
+)
+def test_training_from_python_draws_nothing_from_global_state(cls, options):
     ends = []
     for disturbance in (1, 2):
         seed_everything(3)
-        rule = build(cls, [64, 5, 10])
+        rule = build(cls, [64, 5, 10], **options)
         disturb_global_state(disturbance)
-        options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = Trainer(max_epochs=2, precision="64-true", accelerator="cpu", enable_model_summary=False, **options)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = Trainer(max_epochs=2, precision="64-true", accelerator="cpu", enable_model_summary=False, **quiet)
         trainer.fit(rule, DigitsDataModule(subset_size=120, crop_padding=1, horizontal_flip=True))
         ends.append(rule.state_dict())
     assert list(differences(*ends)) == []

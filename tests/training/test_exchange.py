@@ -283,3 +283,17 @@ def drawn() -> torch.Tensor:
     x, _, target = batch()
     rule.learn(share(x), share(target), rule.optimizer(rule.parameter_groups()))
     return rule.network.chain[1].feedback_weight
+
+
+def persist() -> str:
+    """Returns what equilibrium propagation says of states that persist."""
+    rule = build(EquilibriumPropagation, persistent_states=True)
+    x, _, target = batch()
+    with pytest.raises(UserError) as refused:
+        rule.learn(share(x), share(target), rule.optimizer(rule.parameter_groups()))
+    return str(refused.value)
+
+
+def test_states_of_samples_that_move_to_other_processes_do_not_persist(tmp_path):
+    sentences = work_together(persist, folder=tmp_path)
+    assert all(sentence.startswith("persistent_states needs one process") for sentence in sentences)
