@@ -333,11 +333,13 @@ def test_similarity_matching_lateral_learning_term_by_term():
 
 
 @pytest.mark.parametrize(
-    ("shape", "neuron_by_neuron"), [((3,), True), ((4,), False), ((5,), False), ((3, 2, 2), False)], ids=str
+    ("shape", "strides"),
+    [((3,), (1, 4)), ((4,), (4, 1)), ((5,), (5, 1)), ((3, 2, 2), (12, 1, 6, 3)), ((5, 1, 2), (10, 1, 10, 5))],
+    ids=["narrower than the batch", "as wide", "wider", "image", "image of more channels than samples"],
 )
-def test_silence_lies_neuron_by_neuron_where_a_flat_layer_is_narrower_than_the_batch(shape, neuron_by_neuron):
+def test_silence_lies_neuron_by_neuron_where_a_flat_layer_is_narrower_than_the_batch(shape, strides):
+    """Other flat layers lie sample by sample, and images with their channels last."""
     r = silence(torch.rand(4, 7, dtype=torch.float64), shape)
     assert torch.equal(r, torch.zeros(4, *shape, dtype=torch.float64))
     for a in (r, r.clone(), torch.empty_like(r)):
-        assert a.is_contiguous() != neuron_by_neuron
-        assert (a.stride(0) == 1) == neuron_by_neuron
+        assert a.stride() == strides
