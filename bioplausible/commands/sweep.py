@@ -2,9 +2,9 @@
 
 import contextlib
 import ctypes
+import hashlib
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +19,13 @@ import yaml
 
 from bioplausible.commands import report
 from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import read_run
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import newest_checkpoint
+
+LONGEST_NAME = 200
+"""Bytes of a folder's name."""
 
 NOTE = "trial.yaml"
 """File in a trial's folder that says what it is a trial of."""
@@ -62,17 +66,36 @@ def trials(recipe: Path, seeds: Sequence[int], grid: dict[str, list[str]], out: 
     found = []
     for seed, values in product(seeds, product(*grid.values())):
         options = dict(zip(grid, values, strict=True))
-        combination = ",".join([f"seed={seed}", *(f"{short[key]}={value}" for key, value in options.items())])
+        combination = ",".join([f"seed={seed}", *(f"{short[key]}={_shown(key, v)}" for key, v in options.items())])
         kind = f"{recipe.resolve().parent.name}/{recipe.stem}"
         arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
         for key, value in options.items():
             arguments += [f"--{key}", value]
-        folder = out / kind / combination.replace("/", "_")
+        folder = out / kind / _folder_name(combination)
         arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
         arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
         what = {"seed": seed, "options": options, "recipe": recipe.read_text()}
         found.append(Trial(f"{kind}/{combination}", str(folder), arguments, what, threads))
     return found
+
+
+def _shown(key: str, value: str) -> str:
+    """Returns an option's value as a trial's name has it: a network in its short form."""
+    if key.rpartition(".")[2] != "network":
+        return value
+    try:
+        return net_name({"network": yaml.safe_load(value)})
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
+        return value  # no network: its trial will say so
+
+
+def _folder_name(combination: str) -> str:
+    """Returns a combination as a folder's name, which may have 255 bytes at most."""
+    name = combination.replace("/", "_")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    start = name.encode()[: LONGEST_NAME - 10].decode(errors="ignore")
+    return f"{start}…{hashlib.sha256(name.encode()).hexdigest()[:7]}"
 
 
 def is_finished(trial: Trial) -> bool:
@@ -243,7 +266,13 @@ def _integers(text: str) -> list[int]:
 
 def _grid_entry(entry: str) -> tuple[str, list[str]]:
     key, _, values = entry.partition("=")
-    found = re.split(r",(?![^\[{]*[\]}])", values)  # commas within brackets belong to a value
+    found, depth = [""], 0
+    for character in values:
+        depth += (character in "[{(") - (character in ")}]")
+        if character == "," and depth == 0:  # commas within brackets belong to a value
+            found.append("")
+        else:
+            found[-1] += character
     if not key or "" in found:
         raise UserError(f"grid is {entry!r}: give KEY=V1,V2, such as model.init_args.beta=0.5,1.0.")
     return key.removeprefix("--"), found

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
+from bioplausible.commands import report
+from bioplausible.commands.report import tables
+from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.tables import PUBLISHED
 from tests.helpers import CONFIGS, make_run
 
@@ -45,6 +49,102 @@ def test_seeds_are_aggregated_and_compared_with_the_published_figures(capsys):
     assert [row["mark"] for row in found if row["n"] == "1"] == ["", ""]
     text = Path("out/report.md").read_text()
     assert "| EquilibriumPropagation, learning_rates=[0.07, 0.03] | 91.00 ± 1.00 | 3 | 0, 10, 20 |" in text
+
+
+NET = [[1, 28, 28], {"conv": 32, "kernel": 5, "pool": "max"}, {"conv": 64, "kernel": 3, "stride": 2}, 10]
+
+
+def test_networks_on_images_have_their_own_tables_and_count_as_their_recipe(tmp_path, monkeypatch):
+    """Named <rule>_conv.yaml or otherwise: it is the network that tells recipes apart."""
+    for seed in (0, 10):
+        make_run(Path(f"logs/conv/version_{seed}"), 0.9, seed, layer_sizes=None, network=NET)
+    explicit = [[1, 28, 28], {**NET[1], "stride": 1, "padding": 0, "pool": {"max": 2}}, NET[2], {"dense": 10}]
+    make_run(Path("logs/conv/version_20"), 0.91, 20, layer_sizes=None, network=explicit)
+    make_run(Path("logs/another_beta/version_0"), 0.7, 0, layer_sizes=None, network=NET, beta=0.5)
+    make_run(Path("logs/another_net/version_0"), 0.6, 0, layer_sizes=None, network=[*NET[:2], 10])
+    make_run(Path("logs/dense/version_0"), 0.8816, 0, layer_sizes=None, network=[784, 500, 10])
+    folder = tmp_path / "recipes/fashion_mnist"
+    folder.mkdir(parents=True)
+    dense = CONFIGS / "fashion_mnist/equilibrium_propagation.yaml"
+    shutil.copy(dense, folder)
+    config = yaml.safe_load(dense.read_text())
+    config["model"]["init_args"] |= {"network": NET}
+    del config["model"]["init_args"]["layer_sizes"]
+    (folder / "equilibrium_propagation_conv.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(tables, "recipes", lambda: tmp_path / "recipes")
+    of_net = {"data": "FashionMNISTDataModule", "rule": "EquilibriumPropagation", "network": NET}
+    monkeypatch.setattr(tables, "PUBLISHED", [*PUBLISHED, {**of_net, "mean": 90.5, "std": 0.1, "seeds": 5}])
+    assert main(["report", "logs"]) == 0
+    found = rows("report/settings.csv")
+    conv = "1×28×28 · conv32 5×5 max · conv64 3×3/2 · 10"
+    assert [(row["net"], row["accuracy"], row["published"]) for row in found] == [
+        ("1×28×28 · conv32 5×5 max · 10", "60.00", ""),
+        (conv, "70.00", ""),
+        (conv, "90.33 ± 0.58", "90.50 ± 0.10 (n = 5)"),
+        ("784-500-10", "88.16", "88.16 ± 0.44 (n = 10)"),
+    ]
+    assert "beta=0.5" in found[1]["rule"]
+    assert f"## FashionMNIST, {conv}\n" in Path("report/report.md").read_text()
+
+
+def test_what_is_logged_of_skip_connections_is_drawn_too(monkeypatch):
+    seen = []
+    monkeypatch.setattr(report, "curves", lambda groups, names, title: seen.append((title, names)))
+    make_run(Path("logs/version_0"), 0.9, 0, layer_sizes=None, network=NET)
+    board = SummaryWriter("logs/version_0")
+    for layer in ("10", "9", "3_from_1", "3"):
+        board.add_scalar(f"alignment/layer_{layer}_cosine", 0.5, 9)
+    board.close()
+    assert main(["report", "logs"]) == 0
+    by_kind = {title.rpartition(": ")[2]: names for title, names in seen}
+    assert [name for name, *_ in by_kind["updates"]] == [
+        f"alignment/layer_{layer}_cosine" for layer in ("3", "3_from_1", "9", "10")
+    ]
+    assert by_kind["updates"][1][1] == "cosine with backpropagation, layer 3 from 1"
+    assert [name for name, *_ in by_kind["alignment"]] == ["alignment/layer_2_angle"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"layer_sizes": [784, 500, 10]}, "784-500-10"),
+        ({"layer_sizes": None, "network": [[784], {"dense": 500}, 10]}, "784-500-10"),
+        ({"network": [[1, 28, 28], 500, 10]}, "1×28×28 · 500 · 10"),
+        ({"network": [784, {"dense": 500}, {"dense": 500, "skip": 1}, 10]}, "784 · 500 · 500 +1 · 10"),
+        (
+            {"network": [[3, 32, 32], {"local": 8, "kernel": 3, "padding": 1, "pool": {"average": 3}}, 10]},
+            "3×32×32 · local8 3×3 pad1 average3 · 10",
+        ),
+        (
+            {"network": [[1, 9, 9], {"conv": 8, "kernel": 3, "skip": [0, {"from": 0}, {"from": 0, "stride": 2}]}, 10]},
+            "1×9×9 · conv8 3×3 +0 +0/1 +0/2 · 10",
+        ),
+        (
+            {"network": [9, {"class_path": "a.b.Ring", "init_args": {"units": 5, "far": True}, "pool": "max"}, 10]},
+            "9 · Ring(far=True, units=5) max · 10",
+        ),
+    ],
+)
+def test_a_network_has_a_name_of_one_line(options, name):
+    assert net_name(options) == name
+
+
+def test_other_networks_have_other_names():
+    layer = {"conv": 8, "kernel": 3}
+    changes = [{}, {"conv": 9}, {"kernel": 5}, {"stride": 2}, {"padding": 1}, {"pool": "max"}, {"pool": "average"}]
+    changes += [
+        {"pool": {"max": 3}},
+        {"skip": 0},
+        {"skip": 1},
+        {"skip": {"from": 1}},
+        {"skip": {"from": 1, "stride": 2}},
+    ]
+    changes += [{"skip": [0, 1]}]
+    nets = [[[1, 9, 9], {**layer, **change}, 10] for change in changes]
+    nets += [[[1, 9, 9], {"local": 8, "kernel": 3}, 10], [[9, 9, 1], layer, 10], [[1, 9, 9], layer, 11], [81, 10]]
+    nets += [[[1, 9, 9], {"class_path": "Own", "init_args": {"a": a}}, 10] for a in (1, 2)]
+    names = [net_name({"network": net}) for net in nets]
+    assert len(set(names)) == len(names)
 
 
 def test_options_that_bear_on_results_make_settings_and_the_later_run_of_a_seed_counts():
@@ -99,6 +199,8 @@ def test_unfinished_and_broken_runs_are_listed_and_spoil_nothing(capsys):
     Path("logs/version_4/config.yaml").write_text("model: [")
     make_run(Path("logs/version_5"), 0.9, 50)
     Path("logs/version_5/config.yaml").write_text("model: 3")
+    make_run(Path("logs/version_10"), 0.9, 80, layer_sizes=None, network=[[1, 8, 8], {"conv": "many"}, 10])
+    make_run(Path("logs/version_11"), 0.9, 90, layer_sizes=None)
     Path("logs/version_6").mkdir()
     make_run(Path("logs/version_7"), 0.9, 60)
     Path("logs/version_7/config.yaml").unlink()
@@ -109,7 +211,7 @@ def test_unfinished_and_broken_runs_are_listed_and_spoil_nothing(capsys):
     shutil.copy("logs/version_0/config.yaml", "logs/version_9/config.yaml")
     assert main(["report", "logs"]) == 0
     status = {Path(row["run"]).name: row["status"] for row in rows("report/runs.csv")}
-    assert len(status) == 10
+    assert len(status) == 12
     assert status["version_0"] == "finished"
     assert status["version_1"] == "unfinished: 20 of 50 epochs"
     assert status["version_2"] == "not tested"
@@ -117,10 +219,12 @@ def test_unfinished_and_broken_runs_are_listed_and_spoil_nothing(capsys):
     assert status["version_4"].startswith("broken: config.yaml")
     assert status["version_5"].startswith("broken: config.yaml")
     assert status["version_6"] == "empty"
+    assert status["version_10"].startswith("broken: config.yaml")
+    assert status["version_11"].startswith("broken: config.yaml")
     assert status["version_7"] == "broken: no config.yaml"
     assert status["version_8"] != "finished"
     assert status["version_9"] == "empty: nothing was logged"
-    assert "10 runs, 1 finished" in capsys.readouterr().out
+    assert "12 runs, 1 finished" in capsys.readouterr().out
     (setting,) = rows("report/settings.csv")
     assert setting["n"] == "1"
 
@@ -155,7 +259,7 @@ def test_bad_input_gets_one_sentence(args, capsys):
 
 
 def test_every_published_recipe_has_its_figure():
-    figures = {(e["data"], e["rule"], tuple(e["layer_sizes"]), e.get("loss")): e for e in PUBLISHED}
+    figures = {(e["data"], e["rule"], net_name(e), e.get("loss")): e for e in PUBLISHED}
     assert len(figures) == len(PUBLISHED)
     count = 0
     for path in CONFIGS.glob("*/*.yaml"):
@@ -164,12 +268,9 @@ def test_every_published_recipe_has_its_figure():
         text = path.read_text()
         config = yaml.safe_load(text)
         options = config["model"]["init_args"]
-        key = (
-            config["data"]["class_path"],
-            config["model"]["class_path"],
-            tuple(options["layer_sizes"]),
-            options.get("loss"),
-        )
+        if "network" in options and "Published: " not in text:  # not one of the paper's
+            continue
+        key = (config["data"]["class_path"], config["model"]["class_path"], net_name(options), options.get("loss"))
         assert float(text.split("Published: ")[1].split()[0]) == pytest.approx(figures[key]["mean"], abs=0.0051), path
         count += 1
     assert count == len(PUBLISHED)

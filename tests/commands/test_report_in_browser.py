@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
 
 FRAME = """<!doctype html><link rel="icon" href="data:,"><body style="margin: 0">
-<iframe src="index.html" style="border: 0; width: 1200px; height: 4000px" onload="
+<iframe src="index.html" style="border: 0; width: 1200px; height: 9000px" onload="
     const page = this.contentDocument
     document.title = JSON.stringify({
         title: page.title,
@@ -54,13 +54,15 @@ def test_the_page_renders_without_errors_or_other_hosts():
         make_run(Path(f"logs/version_{seed}"), 0.9, seed)
     make_run(Path("logs/version_20"), 0.8, 0, recipe="fashion_mnist/backpropagation")
     make_run(Path("logs/version_30"), None, 20, epochs=20)
+    layer = {"conv": 128, "kernel": 5, "padding": 2, "pool": "average", "skip": {"from": 0, "stride": 2}}
+    make_run(Path("logs/version_40"), 0.8, 0, layer_sizes=None, network=[[1, 28, 28], *[layer] * 12, 10])
     assert main(["report", "logs"]) == 0
     rendered, console, elsewhere = visit(Path("report"))
     assert console == []
     assert elsewhere == set()
-    assert rendered["title"] == "bioplausible: report of 4 runs"
-    assert rendered["rows"] == (1 + 2) + (1 + 4)
-    assert len(rendered["images"]) == 2
+    assert rendered["title"] == "bioplausible: report of 5 runs"
+    assert rendered["rows"] == (1 + 2) + (1 + 1) + (1 + 5)
+    assert len(rendered["images"]) == 4
     assert min(rendered["images"]) > 500  # those that failed to load have no width
     assert rendered["width"] == 1200  # nothing sticks out
 

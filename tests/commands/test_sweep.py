@@ -55,6 +55,20 @@ def test_every_combination_has_its_name_and_arguments(tmp_path):
     assert ambiguous[0].name == "digits/backpropagation/seed=0,a.lr=1,b.lr=2"
 
 
+def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path):
+    layer = "{conv: 8, kernel: 3, skip: {from: 0, stride: 2}}"
+    nets = [f"[[1, 8, 8], {', '.join([layer] * count)}, {units}]" for count, units in ((1, 10), (30, 10), (30, 11))]
+    found = trials(RECIPE, [0], {"model.init_args.network": [*nets, "[oops]"]}, tmp_path, threads=1)
+    folders = [Path(trial.folder).name for trial in found]
+    assert found[0].name == "digits/backpropagation/seed=0,network=1×8×8 · conv8 3×3 +0/2 · 10"
+    assert folders[0] == "seed=0,network=1×8×8 · conv8 3×3 +0_2 · 10"
+    assert found[3].name == "digits/backpropagation/seed=0,network=[oops]"
+    assert len(set(folders)) == 4
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    assert found[1].arguments[5] == nets[1]
+
+
 def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
     few = ["--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.loss=cross_entropy,hinge"]
     status, said = sweep(*few)
@@ -160,6 +174,17 @@ def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
     assert len(seen) == 4
     assert {t.what["options"]["model.init_args.layer_sizes"] for t in seen} == {"[64,100,10]", "[64,200,10]"}
     assert {t.what["options"]["x"] for t in seen} == {"1", "2"}
+
+
+def test_lists_within_lists_are_values(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sweep_module, "_on_ray", lambda waiting, *_: seen.extend(waiting) or {})
+    nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [0,{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
+    grid = ["--grid", f"model.init_args.network={','.join(nets)}", "--grid", "x=1,2"]
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
+    assert [(t.what["options"]["model.init_args.network"], t.what["options"]["x"]) for t in seen] == [
+        (net, x) for net in nets for x in "12"
+    ]
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch, capsys):

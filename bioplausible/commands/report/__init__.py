@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -76,11 +77,10 @@ def _section(groups: list[Group]) -> dict[str, Any]:
     first = groups[0].first
     name = first.data.removesuffix("DataModule")
     title = f"{name}, {first.net}"
-    layers = range(1, len(first.net.split("-")))
     pictures = []
     accuracy = [("train/accuracy", "training accuracy (%)", 100.0), ("val/accuracy", "validation accuracy (%)", 100.0)]
-    angles = [(f"alignment/layer_{k}_angle", f"forward–feedback angle, layer {k} (degrees)", 1.0) for k in layers]
-    cosines = [(f"alignment/layer_{k}_cosine", f"cosine with backpropagation, layer {k}", 1.0) for k in layers]
+    angles = _of_layers(groups, "angle", "forward–feedback angle, layer {} (degrees)")
+    cosines = _of_layers(groups, "cosine", "cosine with backpropagation, layer {}")
     for what, names in (("accuracy", accuracy), ("alignment", angles), ("updates", cosines)):
         figure = curves(groups, names, f"{title}: {what}")
         if figure is not None:
@@ -93,6 +93,14 @@ def _section(groups: list[Group]) -> dict[str, Any]:
                 caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
                 pictures.append({"caption": caption, "png": base64.b64encode(file.read_bytes()).decode()})
     return {"title": title, "data": name, "net": first.net, "rows": [_row(g) for g in groups], "pictures": pictures}
+
+
+def _of_layers(groups: list[Group], what: str, label: str) -> list[tuple[str, str, float]]:
+    """Returns what is logged of each layer, and of each skip connection, in the order of the layers."""
+    names = {name for one in groups for r in one.runs for name in r.curves}
+    found = {re.fullmatch(rf"alignment/layer_(\d+)(?:_from_(\d+))?_{what}", name) for name in names} - {None}
+    layers = sorted((int(m[1]), -1 if m[2] is None else int(m[2]), m[0]) for m in found if m is not None)
+    return [(name, label.format(k if pre < 0 else f"{k} from {pre}"), 1.0) for k, pre, name in layers]
 
 
 def _row(one: Group) -> dict[str, Any]:

@@ -25,8 +25,9 @@ RULE_COLOURS = dict(
             "NudgedPredictiveCoding",
             "FeedbackAlignment",
             "Backpropagation",
+            "DirectFeedbackAlignment",
         ),
-        PALETTE,
+        (*PALETTE, "#882255"),  # Tol's wine: Okabe & Ito have eight
         strict=True,
     )
 )

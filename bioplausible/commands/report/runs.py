@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bioplausible.commands.report.nets import net_name
 from bioplausible.errors import UserError
 
 NO_RESULT = {
@@ -67,8 +68,8 @@ class Run:
 
     @property
     def net(self) -> str:
-        """The layers' sizes, ``784-500-10``."""
-        return "-".join(str(d) for d in self.config["model"]["init_args"]["layer_sizes"])
+        """The network in a line (:func:`bioplausible.commands.report.nets.net_name`)."""
+        return net_name(self.config["model"]["init_args"])
 
     @property
     def loss(self) -> str | None:
@@ -88,12 +89,17 @@ class Run:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Each option of model, data and Trainer that bears on results, by its name on the command line."""
+        """Each option of model, data and Trainer that bears on results, by its name on the command line.
+
+        The network stands under ``model.network`` by its name, however it is written.
+        """
         found: dict[str, Any] = {}
         for part in ("model", "data"):
             found[part] = self.config[part]["class_path"]
             for name, value in (self.config[part].get("init_args") or {}).items():
                 found[f"{part}.{name}"] = value
+        found.pop("model.layer_sizes", None)
+        found["model.network"] = self.net
         for name, value in (self.config.get("trainer") or {}).items():
             found[f"trainer.{name}"] = value
         return {name: value for name, value in found.items() if name not in NO_RESULT}

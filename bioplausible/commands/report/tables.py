@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from bioplausible.commands.recipes import recipes
+from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import Run
 
 PUBLISHED: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
@@ -86,8 +87,7 @@ class Group:
         if departures(self.first):
             return None
         for entry in PUBLISHED:
-            net = "-".join(map(str, entry["layer_sizes"]))
-            theirs = (entry["data"], entry["rule"], net, entry.get("loss", self.first.loss))
+            theirs = (entry["data"], entry["rule"], net_name(entry), entry.get("loss", self.first.loss))
             if theirs == (self.first.data, self.first.rule, self.first.net, self.first.loss):
                 return Estimate(entry["mean"], entry.get("std"), entry["seeds"])
         return None
