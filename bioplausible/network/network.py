@@ -81,6 +81,12 @@ class Network(nn.Module):
         """Neurons of each layer, d_0 … d_L."""
         return [prod(shape) for shape in self.shapes]
 
+    @property
+    def settling(self) -> tuple[int, int]:
+        """Number of the neurons that settle, and of the weights that an iteration reads: those of the input are not."""
+        inner = [c.weight for c in self.weighted if c.pre > 0] + [lateral.weight for lateral in self.laterals.values()]
+        return sum(self.sizes[1:]), sum(weight.numel() for weight in inner if weight is not None)
+
     def add_laterals(self, laterals: Mapping[int, Lateral]) -> None:
         """Gives layers lateral weights, by their numbers."""
         for k, lateral in laterals.items():

@@ -251,7 +251,7 @@ class LearningRule(LightningModule, ABC):
         samples = batch_size(x)
         if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
             x, target = join([x, target])
-        phases = settle_in_pieces(self.settle, x, target, sum(self.network.sizes[1:]))
+        phases = settle_in_pieces(self.settle, x, target, *self.network.settling)
         if len(x) < samples:
             phases = exchanged(self, phases, samples, self.exchange)
         for parameter, update in averaged(self.local_updates(phases), phases):
@@ -311,7 +311,7 @@ class LearningRule(LightningModule, ABC):
     def _outputs(self, images: Tensor) -> Tensor:
         if not len(images):  # a process's share of a batch of few
             return images.new_empty(0, self.network.sizes[-1])
-        return evaluate_in_pieces(self, self.network.as_input(images), sum(self.network.sizes[1:]))
+        return evaluate_in_pieces(self, self.network.as_input(images), *self.network.settling)
 
     def _write(self, scalars: Mapping[str, Tensor]) -> None:
         """Writes scalars to the loggers at once.

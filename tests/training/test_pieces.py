@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bioplausible import UserError
+from bioplausible import Backpropagation, ContrastiveSimilarityMatching, CorInfoMax, UserError
 from bioplausible.training import pieces
 from bioplausible.training.phase import Phase
-from bioplausible.training.pieces import FEWEST, evaluate_in_pieces, samples_at_once, settle_in_pieces
+from bioplausible.training.pieces import FEWEST, PIECE_BYTES, evaluate_in_pieces, samples_at_once, settle_in_pieces
 from tests.helpers import NETWORKS, all_rules, batch, build, updates
 
 NETWORK = pytest.mark.parametrize("network", ["dense", "max pool", "strided skip"])
@@ -61,9 +61,10 @@ def test_a_piece_stays_in_the_cache():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_rule_counts_the_neurons_of_all_layers(network, monkeypatch):
-    """Those that settle: all but the input's."""
-    rule = build(all_rules()[0], network)
+@pytest.mark.parametrize("cls", [Backpropagation, CorInfoMax, ContrastiveSimilarityMatching])
+def test_a_rule_counts_the_neurons_and_weights_of_its_iterations(cls, network, monkeypatch):
+    """Neurons that settle are all but the input's; weights from the input are read once, lateral ones each time."""
+    rule = build(cls, network)
     x, _, target = batch(network)
     shapes = [r.shape[1:] for r in rule.activity(x)[1:]]
     seen = []
@@ -72,7 +73,7 @@ def test_a_rule_counts_the_neurons_of_all_layers(network, monkeypatch):
         whole = getattr(pieces, name)
 
         def called(*args):
-            seen.append(args[-1])
+            seen.append(args[-2:])
             return whole(*args)
 
         monkeypatch.setattr(f"bioplausible.rules.base.{name}", called)
@@ -81,7 +82,19 @@ def test_a_rule_counts_the_neurons_of_all_layers(network, monkeypatch):
     seen_in("evaluate_in_pieces")
     rule.learn(x, target, rule.optimizer(rule.parameter_groups()))
     rule.predict_step((x, target.argmax(1)), 0)
-    assert seen == [sum(shape.numel() for shape in shapes)] * 2
+    parameters = dict(rule.named_parameters()) | dict(rule.named_buffers())
+    from_input = [f"network.wiring.{name}.weight" for name, c in rule.network.wiring.items() if c.pre == 0]
+    weights = [name for name in parameters if name.endswith(".weight") and name not in from_input]
+    expected = sum(shape.numel() for shape in shapes), sum(parameters[name].numel() for name in weights)
+    assert seen == [expected] * 2
+
+
+def test_more_samples_settle_together_where_there_are_many_weights():
+    """784-500-10 by its states; 3072-2000-2000-10 has 4 million inner weights for 4,010 neurons, and 4 a sample."""
+    x = torch.zeros(1, 1)
+    assert samples_at_once(x, 510, 5_000) == PIECE_BYTES // (4 * 510) == 257
+    assert samples_at_once(x, 4010, 4_020_000) == 4_020_000 // (4 * 4010) == 250
+    assert samples_at_once(x, 10**6, 5_000) == FEWEST
 
 
 @pytest.mark.parametrize("change", ["beta", "tensors"])
