@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from bioplausible.errors.checks import require
 
@@ -49,12 +49,38 @@ class Meta:
         return value
 
     def arguments(self, names: Mapping[str, str]) -> dict[str, Any]:
-        """Returns entries that must be there by other names, those of a rule's arguments.
+        """Returns numbers that must be there by other names, those of a rule's arguments.
 
         Args:
             names: the argument's name by the entry's.
         """
-        return {argument: self.read(name) for name, argument in names.items()}
+        return {argument: self.number(name) for name, argument in names.items()}
+
+    def number(self, name: str, default: Any = REQUIRED) -> Any:
+        """Returns an entry that is a number, or a list of numbers.
+
+        Raises:
+            UserError: it is missing and has no default, or is neither.
+        """
+        found = self.read(name, default)
+        if found is None and default is not REQUIRED:
+            return default
+        of_list = found if isinstance(found, list) and found else [found]
+        require(
+            all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in of_list),
+            f"its meta has {name} {found!r}: give a number, or one for each layer or step where it is a list.",
+        )
+        return found
+
+    def flag(self, name: str, default: Any = REQUIRED) -> bool:
+        """Returns an entry that is true or false.
+
+        Raises:
+            UserError: it is missing and has no default, or is neither.
+        """
+        found = self.read(name, default)
+        require(isinstance(found, bool), f"its meta has {name} {found!r}: give true or false.")
+        return cast(bool, found)
 
     def word(self, name: str, known: Mapping[str, T], default: Any = REQUIRED) -> T:
         """Returns what the words of an entry stand for; spaces, case and the kind of dash do not matter.
@@ -155,6 +181,10 @@ def network_of(meta: Meta, activation: str | None = None) -> dict[str, Any]:
     )
     if layers is None:
         return {"layer_sizes": list(dense)}
+    require(
+        isinstance(layers, list) and all(isinstance(layer, dict) for layer in layers),
+        f"its meta has the architecture {layers!r}: give a list of layers.",
+    )
     return {"network": [list(meta.read("input_shape")), *(_layer(layer, activation) for layer in layers)]}
 
 

@@ -36,7 +36,10 @@ def named(*entries: str) -> dict[str, str]:
     return {entry: ARGUMENT_NAMES.get(entry, entry) for entry in entries}
 
 
-STEP_SIZES = named("neural_lr_start", "neural_lr_stop", "neural_lr_rule", "neural_lr_decay")
+def step_sizes(meta: Meta) -> dict[str, Any]:
+    """Returns the arguments of rules whose step size may fall while they settle."""
+    numbers = meta.arguments(named("neural_lr_start", "neural_lr_stop", "neural_lr_decay"))
+    return {**numbers, "step_size_rule": meta.read("neural_lr_rule")}
 
 
 class RecordedRule:
@@ -80,11 +83,9 @@ class RecordedRule:
         meta, cls = self.meta, rule_class(str(self.meta.read("rule")))
         taken = {name for base in cls.__mro__ for name in inspect.signature(cast(Any, base).__init__).parameters}
         entries = {e: a for e, a in named(*meta.names).items() if a in taken}
-        arguments = meta.arguments(
-            {e: a for e, a in entries.items() if a not in ("layer_sizes", "network", "optimizer")}
-        )
+        arguments = {a: meta.read(e) for e, a in entries.items() if a not in ("layer_sizes", "network", "optimizer")}
         if "lr" in meta or "optimizer" in meta:
-            arguments["optimizer"] = self.optimizer(meta.read("lr", 0.0))
+            arguments["optimizer"] = self.optimizer(meta.number("lr", 0.0))
         for name in [n for n in meta.names if n.endswith("_per_step")]:
             self.each_step(name, name.removesuffix("_per_step"))
         return cls(**network_of(meta), **arguments)
@@ -127,7 +128,7 @@ class RecordedRule:
 
     def each_step(self, name: str, attribute: str, scale: float = 1.0) -> None:
         """Reads an entry of one number a step, to which the rule's attribute will be set, times a scale."""
-        values = self.meta.read(name)
+        values = self.meta.number(name)
         require(
             isinstance(values, list) and len(values) >= self._steps,
             f"its meta has {name} {values}: give a number for each of {self._steps} steps.",
@@ -143,10 +144,10 @@ class RecordedRule:
         """
         kinds: dict[str, type[torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
         kind = self.meta.word("optimizer", kinds, default="sgd")
-        decay = self.meta.read("weight_decay", 0) or 0
-        options = {"momentum": self.meta.read("momentum", 0) or 0} if kind is torch.optim.SGD else {}
+        decay = self.meta.number("weight_decay", 0)
+        options = {"momentum": self.meta.number("momentum", 0)} if kind is torch.optim.SGD else {}
         for name, value in {"lr": lr, "weight_decay": decay, **options}.items():
-            require(isinstance(value, (int, float)), f"its meta has {name} {value!r}: give a number.")
+            require(not isinstance(value, list), f"its meta has {name} {value!r}: give one number.")
 
         def build(parameters: Iterable[Any]) -> torch.optim.Optimizer:
             groups = list(parameters)

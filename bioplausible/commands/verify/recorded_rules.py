@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bioplausible.commands.verify.meta import LOSSES, Meta, network_of
-from bioplausible.commands.verify.recorded_rule import STEP_SIZES, RecordedRule, named
+from bioplausible.commands.verify.recorded_rule import RecordedRule, named, step_sizes
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.functional import published_correlative_information, rows
@@ -84,11 +84,11 @@ class RecordedFeedforward(RecordedRule):
         self.factor = loss.of_sample(outputs) / own * (self.batch_size if loss.samples == "sum" else 1)
         rule: LearningRule = cls(
             **network,
-            **named_arguments(meta, "activation"),
+            activation_function=meta.read("activation"),
             output_activation=meta.read("output_activation", "linear"),
             loss={"squared_error": "mean_squared_error"}.get(loss.kind, loss.kind),
             initialization=initialization,
-            optimizer=self.optimizer(meta.read("lr"), lambda group: self.factor),
+            optimizer=self.optimizer(meta.number("lr"), lambda group: self.factor),
             **arguments,
         )
         self._check_scale(rule)
@@ -156,7 +156,7 @@ class RecordedEquilibriumPropagation(RecordedRule):
         )
         meta.confirm("convention", CONVENTION, default=DENSE)
         f = meta.word("activation", {"hard_sigmoid": "clip"})
-        lateral = meta.read("lr_m", None)
+        lateral = meta.number("lr_m", None)
         require(matching == (lateral is not None), "its meta has lr_m of another rule: csm has a list, ep null.")
         self.each_step("beta_per_step", "beta")
         cls: Any = ContrastiveSimilarityMatching if matching else EquilibriumPropagation
@@ -256,12 +256,13 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
         same, own = meta.read("same_update", None), meta.read("lr_fb", None)
         require(
             learned == (own is not None) == (same is not None),
-            f"its meta says same_update {same} and lr_fb {own}: feedback weights have both, tied ones neither.",
+            f"its meta says same_update {same} and lr_fb {own}: feedback weights of their own have both, tied ones"
+            " neither.",
         )
-        rates = self.own_rates(meta.read("lr"), skip_last=self.readout)
+        rates = self.own_rates(meta.number("lr"), skip_last=self.readout)
         if learned:
-            own = self.own_rates(own)
-            arguments["feedback_update"] = "same" if same else "separate"
+            own = self.own_rates(meta.number("lr_fb"))
+            arguments["feedback_update"] = "same" if meta.flag("same_update") else "separate"
             arguments["feedback_learning_rates"] = [*own, 0.0] if self.readout else own
         return EquilibriumPropagation(
             **network_of(meta),
@@ -298,7 +299,7 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
             "relax_free_again": self.estimator != "C",
             "hold_output": self.hold,
             # the published negative estimator is one of negative β
-            "beta": meta.read("nudging") * self.beta_units * (-1 if self.estimator == "N" else 1),
+            "beta": meta.number("nudging") * self.beta_units * (-1 if self.estimator == "N" else 1),
         }
 
     def own_rates(self, rates: list[float], skip_last: bool = False) -> list[float]:
@@ -374,10 +375,11 @@ class RecordedPredictiveCoding(RecordedRule):
             LearningRule,
             cls(
                 **network_of(meta),
-                **named_arguments(meta, "activation", "inference_steps"),
-                **meta.arguments(STEP_SIZES),
+                activation_function=meta.read("activation"),
+                **named_arguments(meta, "inference_steps"),
+                **step_sizes(meta),
                 **arguments,
-                optimizer=self.optimizer(meta.read("lr")),
+                optimizer=self.optimizer(meta.number("lr")),
             ),
         )
 
@@ -425,16 +427,17 @@ class RecordedRosenbaum(RecordedPredictiveCoding):
             f"its meta says loss {meta.read('loss')!r} with Strict errors: here a sample's inference does not depend on"
             " the batch size, and no change of units repeats one that does.",
         )
-        stale = meta.read("stale", None)
+        stale = meta.read("stale", None) is None or meta.flag("stale")
         return PredictiveCoding(
             **network,
-            **named_arguments(meta, "activation", "inference_steps"),
+            activation_function=meta.read("activation"),
+            **named_arguments(meta, "inference_steps"),
             loss=cast(Any, loss.kind),
             target_range=(0, 1),
             fixed_predictions=self.fixed,
-            stale_errors=True if stale is None else stale,
-            step_size=meta.read("eta"),
-            optimizer=self.optimizer(meta.read("lr"), lambda group: self.factor * self.batch_size),
+            stale_errors=stale,
+            step_size=meta.number("eta"),
+            optimizer=self.optimizer(meta.number("lr"), lambda group: self.factor * self.batch_size),
         )
 
     def observations(self) -> dict[str, Tensor]:
@@ -477,13 +480,15 @@ class RecordedCorInfoMax(RecordedRule):
         self.each_step("beta_per_step", "beta")
         layers, rates = meta.read("sparse_layers", None) or [], meta.read("sparsity_lr", None) or []
         require(
-            sparse or not layers, f"its meta has sparse_layers {layers} of another rule: corinfomax_sparse has them."
+            (sparse or not layers) and bool(layers) == any(rates),
+            f"its meta says sparse_layers {layers} and sparsity_lr {rates}: corinfomax_sparse has both, corinfomax"
+            " neither.",
         )
         cls: Any = CorInfoMax
         arguments: dict[str, Any] = {}
         if layers:
             cls = CorInfoMaxSparse
-            of_all = len(rates) == len(meta.read("lr_ff"))
+            of_all = len(rates) == len(meta.number("lr_ff"))
             require(
                 of_all or len(rates) == len(layers),
                 f"its meta has sparsity_lr {rates}: give a number for each layer or for each sparse one.",
@@ -494,8 +499,10 @@ class RecordedCorInfoMax(RecordedRule):
             cls(
                 **network_of(meta),
                 **named_arguments(meta, "lambda_", "epsilon", "hopfield_g", "lr_ff", "lr_fb"),
-                **named_arguments(meta, "free_steps", "nudged_steps", "three_phase", "weight_decay"),
-                **meta.arguments(STEP_SIZES),
+                **named_arguments(meta, "free_steps", "nudged_steps"),
+                three_phase=meta.flag("three_phase"),
+                weight_decay=meta.flag("weight_decay"),
+                **step_sizes(meta),
                 **arguments,
                 random_beta_sign=False,
                 track_correlations=True,
