@@ -28,7 +28,7 @@ def sentence(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return "The disk is full: make room, then resume from the newest checkpoint with --ckpt_path last."
     if any(isinstance(cause, (MemoryError, RuntimeError)) and NO_MEMORY.search(str(cause)) for cause in chain):
-        return "There is not enough memory for this run: make layer_sizes or batch_size smaller."
+        return "There is not enough memory for this run: make the network or batch_size smaller."
     if isinstance(error, MisconfigurationException) or (isinstance(error, ValueError) and _from_lightning(error)):
         return " ".join(str(error).split())
     if not isinstance(error, ArgumentError):

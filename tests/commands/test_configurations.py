@@ -50,11 +50,56 @@ SCHEDULERS = [c for c in SCHEDULERS if not {"schedulers", "lr_lambda"} & inspect
 
 CLASSES = {f"{cls.__module__}.{cls.__name__}": cls for cls in [*OPTIMIZERS, *SCHEDULERS]}
 
+IMAGES = {"conv": 3, "kernel": 3}
 # what no default or annotation tells: (sensible values, foolish ones)
 KNOWN: dict[str, tuple[list[Any], list[Any]]] = {
     "layer_sizes": (
         [[64, 10], [64, 5, 10], [64, 5, 4, 10], [64, 1, 1, 1, 10]],
         [[], [64], [10, 64], [64, 0, 10], [64, -3, 10], [64, 10**9, 10], [64, 10**30, 10], [64.5, 10], 64, "nonsense"],
+    ),
+    "network": (
+        [
+            [64, 5, 10],
+            [[1, 8, 8], 10],
+            [[1, 8, 8], {"conv": 3, "kernel": 3, "stride": 2}, 5, 10],
+            [[1, 8, 8], {"conv": 2, "kernel": 3, "pool": "max"}, {"local": 3, "kernel": 2, "pool": {"average": 2}}, 10],
+            [
+                [1, 8, 8],
+                {"conv": 2, "kernel": 3, "padding": 1},
+                {"conv": 2, "kernel": 3, "padding": 1, "skip": 1},
+                {"conv": 1, "kernel": 3, "stride": 2, "padding": 1, "skip": [{"from": 0, "stride": 2}]},
+                10,
+            ],
+        ],
+        [
+            *([[], [64], [10, 64], [[1, 8], 10], [[8, 8], 10], [[1, 4, 16], IMAGES, 10], [[8, 8, 1], IMAGES, 10]]),
+            *([[1, 8, 8], layer, 10] for layer in (0, -3, 10**9, 10**30, 64.5, "nonsense", NAN, None, {}, [], True)),
+            *(
+                [[1, 8, 8], {**IMAGES, key: value}, 10]
+                for key in IMAGES
+                for value in (0, -1, 10**9, 1.5, NAN, "nonsense")
+            ),
+            *([[1, 8, 8], {**IMAGES, "stride": value}, 10] for value in (0, -1, 1.5, NAN, None)),
+            *([[1, 8, 8], {**IMAGES, "padding": value}, 10] for value in (-1, 10**9, 1.5, NAN, None)),
+            *([[1, 8, 8], {**IMAGES, "pool": value}, 10] for value in ("min", 3, {"max": 0}, {"max": 9}, {}, ["max"])),
+            *([[1, 8, 8], {**IMAGES, "skip": value}, 10] for value in (0, 1, -1, "nonsense", {"from": 0, "stride": 3})),
+            *(
+                [[1, 8, 8], {**IMAGES, "skip": value}, 10]
+                for value in ({"stride": 1}, {"from": 0, "to": 1}, [0, 0], NAN)
+            ),
+            *([[1, 8, 8], {**IMAGES, key: 3}, 10] for key in ("local", "dense", "nonsense", "class_path", "kernels")),
+            *([[1, 8, 8], {"class_path": path}, 10] for path in ("nonsense", "torch.nn.Linear", "no.such.Class", 3)),
+            *(
+                [
+                    [[1, 8, 8], {"conv": 3}, 10],
+                    [[1, 8, 8], IMAGES],
+                    [[1, 8, 8], 10, IMAGES, 10],
+                    64,
+                    "nonsense",
+                    {"conv": 3},
+                ]
+            ),
+        ],
     ),
     "dual_step_sizes": (
         [{}, {1: 1e-6}, {1: 0.01}],
@@ -206,6 +251,8 @@ def configurations(draw, python: bool = False) -> dict[str, Any]:
         return [f"{prefix}{name}" for name in choices]
 
     needed = [name for name in add("model.init_args.", options(rule)) if name.endswith(("_steps", "sizes"))]
+    if draw(st.booleans(), label="a list of layers"):
+        needed[needed.index("model.init_args.layer_sizes")] = "model.init_args.network"
     for part, classes in (("optimizer", OPTIMIZERS), ("lr_scheduler", SCHEDULERS)):
         cls = draw(st.none() | st.sampled_from(classes), label=part)
         if cls is not None:
@@ -368,7 +415,7 @@ def test_what_reached_a_traceback_gets_its_sentence(args, said, capsys):
 def test_memory_that_is_not_there_gets_its_sentence():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**48)
-    assert sentence(caught.value) == "There is not enough memory for this run: make layer_sizes or batch_size smaller."
+    assert sentence(caught.value) == "There is not enough memory for this run: make the network or batch_size smaller."
 
 
 @pytest.mark.parametrize("every", [[], ["--checkpoint_every_n_steps=3"]], ids=["epoch", "step"])
@@ -382,7 +429,7 @@ def test_divergence_ends_training_and_keeps_the_last_good_checkpoint(every, caps
     explode = ["--model.init_args.optimizer.init_args.lr=1e30", "--trainer.max_epochs=2", *every]
     assert main(["fit", "--ckpt_path=last", *explode]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: Training has diverged: connections.")
+    assert said.startswith("error: Training has diverged: network.wiring.")
     assert said.count("\n") == 1
     assert last.read_bytes() == good
     assert [path.name for path in last.parent.glob("step=*")] == []
