@@ -112,6 +112,19 @@ def test_verify_refuses_what_is_no_recording(tmp_path, capsys):
     require_refusal(tmp_path, capsys, "There is no recorded trajectory")
 
 
+def test_one_that_is_refused_does_not_keep_the_others_from_being_replayed(tmp_path, capsys):
+    meta, arrays = read(GOLDEN / "ep_1hidden.npz")
+    write(tmp_path / "b.npz", meta, arrays)
+    write(tmp_path / "a.npz", {**meta, "dropout": 0.5}, arrays)
+    assert main(["verify", str(tmp_path)]) == 2
+    out, error = capsys.readouterr()
+    assert "b.npz: agrees" in out
+    assert error.count("error: ") == error.count("\n") == 1
+    arrays["step1/W0"][0, 0] *= 1.001
+    write(tmp_path / "c.npz", meta, arrays)
+    assert main(["verify", str(tmp_path)]) == 1
+
+
 def test_a_rule_can_be_named_by_its_class_path():
     assert verify.rule_class("bioplausible.rules.CorInfoMax") is CorInfoMax
     with pytest.raises(UserError, match=r"There is no rule os\.path"):

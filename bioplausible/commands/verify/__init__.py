@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,18 +105,25 @@ def replay(path: Path) -> list[Difference]:
 
 
 def run(args: Sequence[str]) -> int:
-    """Replays files (or all ``.npz`` files of folders), prints a line each, and returns 1 if any differs, else 0.
+    """Replays files (or all ``.npz`` files of folders) and prints how far each agrees, or why it can't be replayed.
+
+    Returns 1 if any differs, else 2 if any can't be replayed, else 0.
 
     Raises:
-        UserError: there is nothing to replay, or a file is no recording.
+        UserError: there is nothing to replay.
     """
     parser = CommandArguments(prog="python -m bioplausible verify", description=run.__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recorded trajectories, or folders of them")
     parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9; with Adam 1e-6)")
     options = parser.parse_args(args)
-    failed = 0
+    failed = refused = 0
     for path in _files(options.paths):
-        differences = replay(path)
+        try:
+            differences = replay(path)
+        except UserError as error:
+            refused += 1
+            print(f"error: {error}", file=sys.stderr)
+            continue
         tolerance = Recording(path).tolerance if options.tolerance is None else options.tolerance
         agrees = all(d.error <= tolerance for d in differences)
         failed += not agrees
@@ -123,7 +131,7 @@ def run(args: Sequence[str]) -> int:
         for group in dict.fromkeys(d.group for d in differences):
             worst = max((d for d in differences if d.group == group), key=lambda d: d.error)
             print(f"    {group:17} {worst.error:8.1e}  at {worst.place}")
-    return 1 if failed else 0
+    return 1 if failed else 2 if refused else 0
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
