@@ -263,7 +263,7 @@ def test_what_is_no_network_is_refused_in_one_sentence(network, sentence):
     [
         (
             "[[1, 8, 8], {conv: 4, kernel: 9}, 10]",
-            "layer 1 of the network (conv 4, kernel 9) does not fit its input 1 × 8",
+            "does not fit its input 1 × 8 × 8: its kernel of 9 × 9 is larger than its",
         ),
         ("[[1, 8, 8], {conv: 4, kernel: 3, pool: mean}, 10]", "has the pool mean: give max or average"),
         ("[[1, 8, 8], ten, 10]", "layer 1 of the network (ten) is no layer"),

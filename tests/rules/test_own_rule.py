@@ -142,8 +142,8 @@ model:
     network:
       - [1, 8, 8]
       - {{conv: 6, kernel: 3, padding: 1}}
-      - {{class_path: depthwise_convolution.DepthwiseConvolution, init_args: {{stride: 2}}, pool: average, skip: [
-          {{from: 0, stride: 4}}]}}
+      - {{class_path: depthwise_convolution.DepthwiseConvolution, init_args: {{stride: 2}}}}
+      - {{class_path: depthwise_convolution.DepthwiseConvolution, pool: average, skip: {{from: 0, stride: 4}}}}
       - 10
 data:
   class_path: DigitsDataModule
