@@ -313,10 +313,10 @@ def complete_arguments(args: list[str]) -> tuple[list[str], ReadAhead | None]:
     elif path.is_dir():
         path = newest_checkpoint(path)
     ahead = ReadAhead(path)
-    names = set(ahead.config) - {"ckpt_path"}
-    if command != "fit":
-        names &= {"seed_everything", "model", "data", "trainer"}
-    implied = ["--config", yaml.safe_dump({name: ahead.config[name] for name in names})] if names else []
+    known = {"seed_everything", "model", "data", "trainer"}
+    config = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
+    # in its own order, so that a resumed run saves the same configuration
+    implied = ["--config", yaml.safe_dump(config, sort_keys=False)] if config else []
     return [command, *implied, *rest, "--ckpt_path", str(path)], ahead
 
 
