@@ -30,6 +30,7 @@ from bioplausible import (
     PredictiveCoding,
     rules,
 )
+from bioplausible.network import Connection
 from bioplausible.rules import LearningRule
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,18 @@ GOLDEN_NETWORKS = ROOT / "tests/golden-networks"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 # ------------------------------------------------------------------------------------------------------------- networks
+
+
+class Depthwise(Connection):
+    """A wiring of a user's own: one method, all else by automatic differentiation."""
+
+    def __init__(self, pre_shape, kernel, stride=1, padding=1, **options):
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        super().__init__(pre_shape, (pre_shape[0], 1, kernel, kernel), **options)
+
+    def transform(self, weight, pre):
+        return torch.conv2d(pre, weight, stride=self.stride, padding=self.padding, groups=len(weight))
+
 
 SIZES = [7, 6, 5, 4]
 NETWORKS = {
@@ -79,6 +92,12 @@ NETWORKS = {
         4,
     ],
     "two dense": [[1, 5, 5], {"conv": 2, "kernel": 3}, 5, 4],
+    "own wiring": [
+        [1, 6, 6],
+        {"conv": 3, "kernel": 3, "padding": 1},
+        {"class_path": "tests.helpers.Depthwise", "init_args": {"kernel": 3}, "pool": "average"},
+        4,
+    ],
 }
 """Small networks by name: each kind of wiring, each more than one layer above the input, whose drive never changes."""
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from bioplausible.functional import blank, rows, silence
 from bioplausible.network import (
@@ -21,20 +20,9 @@ from bioplausible.network import (
     Pooling,
 )
 from bioplausible.rules import CorInfoMax, EquilibriumPropagation
-from tests.helpers import NETWORKS, build
+from tests.helpers import NETWORKS, Depthwise, build
 
 # ------------------------------------------------------------------------------------------------ any wiring, generated
-
-
-class Depthwise(Connection):
-    """A wiring of a user's own: one method, all else by automatic differentiation."""
-
-    def __init__(self, pre_shape, channels, kernel, stride, padding, **options):
-        self.stride, self.padding = stride, padding
-        super().__init__(pre_shape, (pre_shape[0], 1, kernel, kernel), **options)
-
-    def transform(self, weight, pre):
-        return F.conv2d(pre, weight, stride=self.stride, padding=self.padding, groups=len(weight))
 
 
 KERNELS = {"convolution": Convolution, "local": Local, "depthwise": Depthwise}
@@ -60,7 +48,8 @@ def wirings(
         pooled = draw(st.sampled_from([None, "average", "max"]))
         pool = None if pooled is None else Pooling(pooled, draw(st.integers(1, min(3, *sides))))
         channels = draw(st.integers(1, 3))
-        connection = KERNELS[kind](shape, channels, kernel, stride, padding, pool=pool, feedback="learned")
+        geometry = (kernel, stride, padding) if kind == "depthwise" else (channels, kernel, stride, padding)
+        connection = KERNELS[kind](shape, *geometry, pool=pool, feedback="learned")
     connection = connection.double()
     if connection.bias is not None:
         torch.nn.init.normal_(connection.bias)
@@ -149,7 +138,7 @@ def test_overrides_equal_what_automatic_differentiation_finds(connection, infere
 
 def test_the_default_way_back_is_differentiable():
     """So that observers can differentiate what a wiring of a user's own sends back."""
-    connection = Depthwise((2, 4, 4), 2, 3, 1, 1).double()
+    connection = Depthwise((2, 4, 4), 3).double()
     z = torch.randn(3, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     u = torch.randn(3, 2, 4, 4, dtype=torch.float64)
     (gradient,) = torch.autograd.grad((connection.adjoint(z, at=u) * u).sum(), z)
@@ -460,7 +449,7 @@ def test_a_convolutions_projection_is_the_same_at_all_inner_positions():
 
 @torch.no_grad()
 def test_a_wiring_without_a_form_for_other_channels_projects_by_a_matrix():
-    connection = Depthwise((2, 4, 4), 2, 3, 1, 1)
+    connection = Depthwise((2, 4, 4), 3)
     D, signal = connection.draw_projection(3), torch.randn(5, 3)
     assert D.shape == (3, 32)
     torch.testing.assert_close(connection.project(D, signal), (signal @ D).view(5, 2, 4, 4))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bioplausible import CorInfoMax, DirectFeedbackAlignment, FeedbackAlignment, NudgedPredictiveCoding
 from bioplausible.network import Connection, Convolution, Dense, Local, Pooling
-from tests.helpers import NETWORKS, VARIANTS, batch, build, updates
+from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build, updates
 
 ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
 ALL_NETWORKS = pytest.mark.parametrize("network", NETWORKS)
@@ -151,7 +151,7 @@ def toeplitz_lift(rule):
 
 
 FLAT = {"identity skip": lambda d: [*d[:3], {"dense": d[3], "skip": 1}, d[4]]}
-LINEAR = [name for name in NETWORKS if name not in ("dense", "max pool", "strided skip")]
+LINEAR = [name for name in NETWORKS if name not in ("dense", "max pool", "strided skip", "own wiring")]
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if not name.endswith("_sign")])
@@ -201,9 +201,8 @@ def test_the_order_of_channels_does_not_matter(variant, network):
     """Permuting the hidden layers' channels, and all weights alike, permutes the states, and the updates of weights."""
     rule, other = make(variant, network), make(variant, network)
     net = rule.network
-    g = torch.Generator().manual_seed(1)
     # layers of as many channels are permuted alike, for the identity may join them; input and output are not
-    by_size = {shape[0]: torch.randperm(shape[0], generator=g) for shape in net.shapes[1:-1]}
+    by_size = {shape[0]: torch.arange(shape[0]).roll(1) for shape in net.shapes[1:-1]}
     order = [by_size[shape[0]] if 0 < k < net.L else torch.arange(shape[0]) for k, shape in enumerate(net.shapes)]
 
     def of_channels(W, dim, k, channels=None):
@@ -214,7 +213,7 @@ def test_the_order_of_channels_does_not_matter(variant, network):
     def of_weight(c, W, post=True):
         first = 1 if isinstance(c, Local) else 0
         W = of_channels(W, first, c.post) if post else W
-        return of_channels(W, first + 1, c.pre)
+        return W if isinstance(c, Depthwise) and post else of_channels(W, first + 1, c.pre)
 
     def lift(name):
         prefix, _, kind = name.rpartition(".")
@@ -232,7 +231,6 @@ def test_the_order_of_channels_does_not_matter(variant, network):
 
     x, _, y = batch(network)
     assert_lifted(rule, other, lift, x, y, states=lambda k, r: r[:, order[k]].flatten(1))
-    assert any((o != torch.arange(len(o))).any() for o in order)
 
 
 class Circular(Connection):

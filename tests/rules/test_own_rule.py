@@ -143,20 +143,22 @@ model:
       - [1, 8, 8]
       - {{conv: 6, kernel: 3, padding: 1}}
       - {{class_path: depthwise_convolution.DepthwiseConvolution, init_args: {{stride: 2}}}}
-      - {{class_path: depthwise_convolution.DepthwiseConvolution, pool: average, skip: {{from: 0, stride: 4}}}}
       - 10
 data:
   class_path: DigitsDataModule
   init_args:
     validation_split: 0.1
 """)
-    assert main(["fit", "--config", "mine.yaml", *FEW]) == 0
+    assert main(["fit", "--config", "mine.yaml", "--checkpoint_every_n_steps", "5", *FEW]) == 0
     (run,) = Path("lightning_logs").rglob("version_0")
-    (_, first), (_, last) = scalars(run)["train/loss"]
-    assert last < first
-    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    learned = checkpoint["state_dict"]["network.wiring.2.weight"]
-    assert learned.shape == (6, 1, 3, 3)
+    assert len(scalars(run)["train/loss"]) == 2
+    checkpoints = run / "checkpoints"
+    early, late = (
+        torch.load(path, weights_only=True)["state_dict"]["network.wiring.2.weight"]
+        for path in (next(checkpoints.glob("step=*")), checkpoints / "last.ckpt")
+    )
+    assert early.shape == (6, 1, 3, 3)
+    assert not torch.equal(early, late)
     assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
-    started = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["hyper_parameters"]["network"][2]
-    assert started["class_path"] == "depthwise_convolution.DepthwiseConvolution"
+    entry = torch.load(checkpoints / "last.ckpt", weights_only=True)["hyper_parameters"]["network"][2]
+    assert entry["class_path"] == "depthwise_convolution.DepthwiseConvolution"
