@@ -70,8 +70,11 @@ def test_corinfomax_dynamics(carry, third):
         step_size_rule="divide_by_slow_loop_index",
         step_size_decay=0.2,
     )
+    for c in rule.network.connections:
+        c.weight.mul_(5)  # so that some activities are clipped
     x, _, y = batch()
     phases = rule.settle(x, y)
+    assert {0.0, 1.0} <= {float(a) for a in phases["nudged"].activity[1].flatten()}
     r = [x, *(torch.zeros(len(x), d, dtype=torch.float64) for d in SIZES[1:])]
     u = [a.clone() for a in r]
     ends = {}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bioplausible import CorInfoMax
+from bioplausible import CorInfoMax, EquilibriumPropagation, PredictiveCoding
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
 from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build, updates
@@ -178,6 +178,8 @@ def test_corinfomax_activities_stay_in_the_unit_cube_and_B_symmetric(sizes, n, l
     if options["regularize_lateral"]:
         epsilon /= 20  # B starts below 3 · 6 here, and must below 1/ε
     rule = build(CorInfoMax, sizes, leak=leak, epsilon=epsilon, beta=beta, step_size=0.02, **options)
+    for c in rule.network.connections:
+        c.weight.mul_(4)  # towards both bounds
     x, _, y = batch(sizes, n, seed)
     phases = rule.settle(x, y)
     assert all(r.min() >= 0 and r.max() <= 1 for p in phases.values() for r in p.activity)
@@ -221,3 +223,36 @@ def test_lateral_weights_that_epsilon_cannot_bound_are_refused():
     CorInfoMax([6, 5, 4], epsilon=2.0)
     with pytest.raises(UserError, match=r"epsilon is 2\.0: with regularize_lateral B must start below"):
         CorInfoMax([6, 5, 4], epsilon=2.0, regularize_lateral=True)
+
+
+RELAXATIONS = {
+    "equilibrium propagation": (
+        EquilibriumPropagation,
+        lambda rule, x, y, p: rule.relax(
+            rule.clamp(x), p["free"], rule.nudged_steps, rule.step_size, y, p["nudged"].beta
+        ),
+        "nudged",
+    ),
+    "CorInfoMax": (
+        CorInfoMax,
+        lambda rule, x, y, p: rule.relax(rule.network.clamp(x), p["free"], rule.nudged_step_sizes, y, p["nudged"].beta),
+        "nudged",
+    ),
+    "predictive coding": (
+        PredictiveCoding,
+        lambda rule, x, y, p: rule.relax_fixed(rule.network.clamp(x), p["feedforward"], rule.soften(y)),
+        "inference",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+def test_a_phase_depends_on_where_it_starts_and_not_on_the_winners_of_an_earlier_one(name):
+    cls, relax, phase = RELAXATIONS[name]
+    options = {"update_order": "asynchronous"} if cls is EquilibriumPropagation else {}
+    options |= {"fixed_predictions": True} if cls is PredictiveCoding else {}
+    rule = build(cls, "max pool", **options)
+    x, _, y = batch("max pool")
+    phases = rule.settle(x, y)
+    found = relax(rule, x, y, phases)
+    assert all(torch.equal(a, b) for a, b in zip(found.activity, phases[phase].activity, strict=True))
