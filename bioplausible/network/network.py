@@ -175,6 +175,11 @@ class Network(nn.Module):
             all(d >= 1 for d in shape) and prod(shape) <= MOST_NEURONS,
             f"{layer.name} has {_times(shape)} neurons: give it between 1 and {MOST_NEURONS}.",
         )
+        require(
+            len(shape) in (1, 3),
+            f"{layer.name} has the shape {_times(shape)}: let its transform return (n × units) or"
+            " (n × channels × height × width).",
+        )
         self.shapes.append(shape)
         skips: list[Connection] = []
         for skip in layer.skips:

@@ -138,6 +138,7 @@ def _layer(number: int, entry: Any) -> Layer:
     if kind == "class_path":
         given = entry.get("init_args") or {}
         require(isinstance(given, Mapping), f"{name} has the init_args {given!r}: give them by name, as {{kernel: 3}}.")
+        pool = pool or _pool(name, given.get("pool"))
         arguments = {**given, **({"pool": pool} if pool is not None else {})}
         return Layer(number, text, _own_class(name, entry["class_path"], arguments), skips)
     count = entry[kind]

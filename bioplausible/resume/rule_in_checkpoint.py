@@ -31,6 +31,11 @@ def require_same_rule(rule: LightningModule, checkpoint: dict[str, Any]) -> int:
             f" checkpoint of {mine}, or train {name or 'anew'}."
         )
     now, then = rule.state_dict(), checkpoint["state_dict"]
+    if any(key.startswith("connections.") for key in then):
+        raise UserError(
+            "The checkpoint is of version 0.1, which named its parameters in another way: use it with that version, or"
+            " train anew."
+        )
     for key in sorted(now.keys() | then.keys()):
         here, there = (_shape(state.get(key)) for state in (now, then))
         if here != there:

@@ -63,8 +63,8 @@ class CorInfoMaxSparse(CorInfoMax):
         require(dual_step_sizes is not None, "dual_step_sizes is missing: give η_q by layer, for example {1: 0.01}.")
         dual_step_sizes = dual_step_sizes or {}
         require(
-            all(1 <= k <= L for k in dual_step_sizes),
-            f"dual_step_sizes names the layers {sorted(dual_step_sizes)}: they are numbered 1 … {L}.",
+            all(isinstance(k, int) and 1 <= k <= L for k in dual_step_sizes),
+            f"dual_step_sizes names the layers {list(dual_step_sizes)}: they are numbered 1 … {L}.",
         )
         require(
             all(size > 0 for size in dual_step_sizes.values()),

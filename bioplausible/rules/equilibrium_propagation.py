@@ -1,7 +1,7 @@
 """Equilibrium propagation (Scellier & Bengio 2017)."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -71,14 +71,15 @@ class EquilibriumPropagation(LearningRule):
         hold_output: whether the nudged phases hold the output at r_L° − β (r_L° − y), with r° the free state, instead
             of pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
         activation_function: f of the hidden layers (:func:`bioplausible.functional.state_activation`).
-        output_activation: f of the output.
+        output_activation: f of the output, where it settles.
         loss: C.
         readout: whether the output is read out of the last state, outside of the dynamics.
         feedback: whether feedback is ``tied`` to Wᵀ, or through ``learned`` weights V of its own.
-        feedback_update: how W and V learn where they differ.
+        feedback_update: how W and V learn where feedback is learned.
         initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
         learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
-        feedback_learning_rates: rate of V_k, one number or one per layer 2 … L; None: the optimizer's own.
+        feedback_learning_rates: rate of V_k where feedback is learned, one number or one per layer 2 … L, of which a
+            readout has none to learn; None: the optimizer's own.
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
@@ -156,9 +157,16 @@ class EquilibriumPropagation(LearningRule):
             not readout or (self.top >= 1 and all(c.pre == L - 1 for c in self.network.into(L))),
             "readout reads the last hidden layer alone: give the network one, and the output no skip.",
         )
-        require(not (readout and hold_output), "hold_output needs an output that settles: leave out readout.")
+        require(
+            not hold_output or loss == "squared_error",
+            "hold_output holds the output where the squared error pulls it: leave out loss: cross_entropy.",
+        )
         if readout:
             self.network.chain[-1].tie_feedback()  # it sends back no activity, only the error
+        require(
+            feedback == "tied" or not all(c.is_tied for c in self.network.weighted),
+            "feedback: learned has no effect here, for no layer that settles sends activity back: leave it out.",
+        )
         for connection in self.network.connections:
             connection.winners_of = "feedforward" if connection.is_tied else "feedback"
         self.f = [state_activation(activation_function)] * L + [state_activation(output_activation)]
@@ -345,8 +353,10 @@ class EquilibriumPropagation(LearningRule):
         (top,) = self.network.into(self.network.L)
         errors = [(p.internal["target"][0] - self.answer(p).softmax(1)) / len(nudged) for p in nudged]
         parts = [(top.correlate(e, p.output), top.bias_update(e)) for e, p in zip(errors, nudged, strict=True)]
-        yield cast(Tensor, top.weight), torch.stack([weight for weight, _ in parts]).sum(0)
-        yield cast(Tensor, top.bias), torch.stack([bias for _, bias in parts]).sum(0)
+        if top.weight is not None:
+            yield top.weight, torch.stack([weight for weight, _ in parts]).sum(0)
+        if top.bias is not None:
+            yield top.bias, torch.stack([bias for _, bias in parts]).sum(0)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each W_k and b_k, named ``layer_k``, and one for each V_k, named ``feedback_k``."""

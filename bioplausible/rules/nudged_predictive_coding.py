@@ -67,7 +67,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
             beta: strength of the nudge.
         """
         v = self.copy_of(network, start)
-        L = len(v) - 1
+        L, layers = len(v) - 1, self.compared(network)
         f, f_prime = self.f
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         previous: list[Tensor] = []
@@ -75,7 +75,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
             for k in range(1, L):
                 f(v[k], out=f_v[k])
                 f_prime(f_v[k], out=slope[k])
-            self.find_errors_(network, network.driven, e, v, f_v)
+            self.find_errors_(network, layers, e, v, f_v)
             for k in range(1, L):
                 network.set_feedback_(k, back[k], e, f_v)
                 self.subtract_error_(network, k, v, e, 2 * η)

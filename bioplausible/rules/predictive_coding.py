@@ -101,7 +101,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         """
         v = self.copy_of(network, start)
         hidden = range(1, len(v) - 1)
-        layers = range(1, len(v)) if self.stale_errors else network.driven
+        layers = list(range(1, len(v))) if self.stale_errors else self.compared(network)
         f, f_prime = self.f
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         self.clamp_output_(v, target)

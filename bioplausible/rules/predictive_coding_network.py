@@ -105,9 +105,14 @@ class PredictiveCodingNetwork(LearningRule):
             torch.sub(v[k], network.constant[k], out=e[k])
             network.add_drive_(k, e[k], f_v, -1)
 
+    @staticmethod
+    def compared(network: Clamped) -> list[int]:
+        """Returns the layers whose errors an iteration needs: the output, and those whose prediction changes."""
+        return sorted({*network.driven, len(network.constant) - 1})
+
     def subtract_error_(self, network: Clamped, k: int, v: list[Tensor], e: list[Tensor], rate: float) -> None:
         """Subtracts rate · e_k from v_k, in one go where the prediction never changes: this error goes nowhere else."""
-        if k in network.driven:
+        if k in network.driven or k == len(v) - 1:
             v[k].sub_(e[k], alpha=rate)
         else:
             v[k].lerp_(network.constant[k], rate)

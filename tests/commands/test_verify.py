@@ -278,3 +278,17 @@ def test_predictive_coding_at_activities_is_refused_with_the_reason(capsys):
     meta, arrays = read(GOLDEN_NETWORKS / "pc_conv_strict_values_maxpool_stale.npz")
     meta["form"] = "activities"
     require_refusal(write("other.npz", meta, arrays), capsys, "here values lie before the activation function")
+
+
+def test_a_recording_that_lost_a_steps_arrays_is_refused(capsys):
+    with np.load(GOLDEN / "ep_1hidden.npz") as file:
+        arrays = {key: file[key] for key in file.files if not key.startswith("step2/")}
+    np.savez("short.npz", **arrays)
+    assert main(["verify", "short.npz"]) == 2
+    assert "steps 0 and 2 don't hold the same arrays" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tolerance", ["inf", "nan", "-1"])
+def test_a_tolerance_that_is_none_is_refused(tolerance, capsys):
+    assert main(["verify", str(GOLDEN / "ep_1hidden.npz"), f"--tolerance={tolerance}"]) == 2
+    assert "tolerance is" in capsys.readouterr().err

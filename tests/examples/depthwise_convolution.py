@@ -12,5 +12,8 @@ class DepthwiseConvolution(Connection):
         self.stride, self.padding = stride, kernel // 2
         super().__init__(pre_shape, (pre_shape[0], 1, kernel, kernel), **options)
 
+    def fans(self, weight_shape):
+        return weight_shape[2] ** 2, weight_shape[2] ** 2
+
     def transform(self, weight, pre):
         return F.conv2d(pre, weight, stride=self.stride, padding=self.padding, groups=len(weight))

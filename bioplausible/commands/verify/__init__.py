@@ -116,6 +116,8 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recorded trajectories, or folders of them")
     parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9; with Adam 1e-6)")
     options = parser.parse_args(args)
+    if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
+        raise UserError(f"tolerance is {options.tolerance}: give a finite number that is not negative.")
     failed = refused = 0
     for path in _files(options.paths):
         try:
