@@ -42,6 +42,13 @@ def step_sizes(meta: Meta) -> dict[str, Any]:
     return {**numbers, "step_size_rule": meta.read("neural_lr_rule")}
 
 
+DENSE = "mean over samples"
+CONVENTION = (
+    r"meanoversamples|kernels(,biases)?:sumoverpositions,meanoversamples;([bmr],)*[bmr]:meanoverpositionsandsamples"
+)
+"""What updates and statistics sum and average over, without spaces; recordings of dense networks need not say it."""
+
+
 class RecordedRule:
     """A rule with the hyperparameters of a recording, and its weights and states by their keys there.
 
@@ -192,3 +199,8 @@ def rule_class(name: str) -> type[LearningRule]:
     except (ImportError, AttributeError, ValueError, TypeError):
         pass
     raise UserError(f"There is no rule {name}: give a class path, such as my_module.MyRule.")
+
+
+def named_arguments(meta: Meta, *entries: str) -> dict[str, Any]:
+    """Returns entries of a recording by the names of the rules' arguments."""
+    return meta.arguments(named(*entries))
