@@ -63,9 +63,11 @@ class Recording:
         ]
         self._require(not strays, f"it holds {', '.join(strays)}, which is neither init/… nor of one of {steps} steps")
         self._require(bool(self.after_step(0)), "it records nothing after the first step: there is nothing to compare")
+        first = self.after_step(0).keys()
         for step in range(1, steps):
-            missing = sorted(self.after_step(0).keys() ^ self.after_step(step).keys())
-            self._require(not missing, f"steps 0 and {step} don't hold the same arrays: one lacks {', '.join(missing)}")
+            now = self.after_step(step).keys()
+            alone = [f"step0/{key}" for key in first - now] + [f"step{step}/{key}" for key in now - first]
+            self._require(not alone, f"each step holds the same arrays but for {', '.join(sorted(alone))}")
 
     @property
     def adam(self) -> bool:
