@@ -28,13 +28,18 @@ from tests.helpers import NETWORKS, Depthwise, build
 KERNELS = {"convolution": Convolution, "local": Local, "depthwise": Depthwise}
 
 
+KINDS = ["dense", "dense from images", "identity", *KERNELS]
+
+
+def of_kinds(*kinds):
+    """Runs a test for each kind of wiring: among all that is drawn one of them might be missing."""
+    return pytest.mark.parametrize("kind", kinds)
+
+
 @st.composite
-def wirings(
-    draw, kinds=("dense", "dense from images", "identity", *KERNELS), pools=(None, "average", "max"), **options
-):
+def wirings(draw, kind):
     """Draws a float64 connection of any geometry, joined as layers 1 and 2, with weights of its own on the way back."""
     torch.manual_seed(draw(st.integers(0, 1000)))
-    kind = draw(st.sampled_from(kinds))
     shape = (draw(st.integers(1, 3)), draw(st.integers(1, 7)), draw(st.integers(1, 7)))
     if kind == "identity":
         connection = Identity(shape)
@@ -74,10 +79,11 @@ def assert_equal_products(a, b):
     assert abs(float(a.sum()) - float(b.sum())) < 1e-12 * scale
 
 
-@given(connection=wirings())
-@settings(max_examples=150)
+@of_kinds(*KINDS)
+@given(data=st.data())
 @torch.no_grad()
-def test_what_goes_back_is_the_adjoint_of_what_goes_forward(connection):
+def test_what_goes_back_is_the_adjoint_of_what_goes_forward(kind, data):
+    connection = data.draw(wirings(kind))
     r, z, _ = activities(connection)
     assert without_bias(connection, r).shape == z.shape
     assert connection.adjoint(z, at=r).shape == r.shape
@@ -92,14 +98,13 @@ def test_what_goes_back_is_the_adjoint_of_what_goes_forward(connection):
     assert_equal_products(connection.pooled(connection.transform(V, r))[0] * z, r * connection.feedback(z, at=r))
 
 
-@given(connection=wirings())
-@settings(max_examples=150)
-def test_the_hebbian_product_is_the_derivative_by_the_weights(connection):
+@of_kinds("dense", "dense from images", *KERNELS)
+@given(data=st.data())
+def test_the_hebbian_product_is_the_derivative_by_the_weights(kind, data):
     """n ⟨W, ⟨z ⋆ r⟩⟩ = ⟨Q(W * r), z⟩, and ⟨z ⋆ r⟩ is the gradient of the right side, a mean over samples."""
+    connection = data.draw(wirings(kind))
     r, z, _ = activities(connection)
-    n, parameters = len(r), [p for p in (connection.weight, connection.bias) if p is not None]
-    if not parameters:
-        return
+    n, parameters = len(r), [connection.weight, connection.bias]
     gradients = torch.autograd.grad((connection.feedforward(r) * z).sum() / n, parameters)
     with torch.no_grad():
         found = connection.correlate(z, r)
@@ -108,9 +113,11 @@ def test_the_hebbian_product_is_the_derivative_by_the_weights(connection):
         torch.testing.assert_close(connection.bias_update(z), gradients[1], rtol=1e-12, atol=1e-12)
 
 
-@given(connection=wirings(kinds=("dense", "dense from images", *KERNELS)))
+@of_kinds("dense", "dense from images", *KERNELS)
+@given(data=st.data())
 @torch.no_grad()
-def test_two_phases_are_contrasted_each_with_winners_of_its_own(connection):
+def test_two_phases_are_contrasted_each_with_winners_of_its_own(kind, data):
+    connection = data.draw(wirings(kind))
     (r, z, _), (s, y, _), (a, _, _), (b, _, _) = (activities(connection) for _ in range(4))
     expected = connection.correlate(z, r) - connection.correlate(y, s)
     at_others = connection.correlate(z, r, at=a, by="feedback") - connection.correlate(y, s, at=b, by="feedback")
@@ -121,9 +128,11 @@ def test_two_phases_are_contrasted_each_with_winners_of_its_own(connection):
         torch.testing.assert_close(found, at_others, rtol=1e-12, atol=1e-12)
 
 
-@given(connection=wirings(), inference=st.booleans())
-@settings(max_examples=100)
-def test_overrides_equal_what_automatic_differentiation_finds(connection, inference):
+@of_kinds(*KINDS)
+@pytest.mark.parametrize("inference", [False, True])
+@given(data=st.data())
+def test_overrides_equal_what_automatic_differentiation_finds(kind, inference, data):
+    connection = data.draw(wirings(kind))
     with torch.inference_mode(inference), torch.set_grad_enabled(False):
         r, _, z = activities(connection)
         W = connection.weight
@@ -233,10 +242,12 @@ def slow_unpool(pool, s, z):
     return found
 
 
-@given(connection=wirings(kinds=("convolution", "local")))
-@settings(max_examples=60)
+@of_kinds("convolution", "local")
+@given(data=st.data())
+@settings(max_examples=40)
 @torch.no_grad()
-def test_convolutions_local_layers_and_pooling_are_what_their_definitions_say(connection):
+def test_convolutions_local_layers_and_pooling_are_what_their_definitions_say(kind, data):
+    connection = data.draw(wirings(kind))
     r, z, before = activities(connection, n=2)
     W, pool = connection.weight, connection.pool
     drive = slow_transform(connection, W, r)
@@ -283,12 +294,12 @@ def laid_out(like, values, flat=silence):
     return flat(like, values.shape[1:]).copy_(values)
 
 
-@given(
-    connection=wirings(), scale=st.sampled_from([1.0, -0.3]), winners_of=st.sampled_from(["feedforward", "feedback"])
-)
-@settings(max_examples=150)
+@of_kinds(*KINDS)
+@pytest.mark.parametrize("winners_of", ["feedforward", "feedback"])
+@given(data=st.data(), scale=st.sampled_from([1.0, -0.3]))
 @torch.no_grad()
-def test_the_verbs_of_a_relaxation_equal_the_methods(connection, scale, winners_of):
+def test_the_verbs_of_a_relaxation_equal_the_methods(kind, winners_of, data, scale):
+    connection = data.draw(wirings(kind))
     if connection.weight is not None:
         connection.winners_of = winners_of
     for n in (3, 8):
@@ -423,9 +434,11 @@ def test_a_clamped_network_adds_its_lateral_weights(network):
 # ------------------------------------------------------------------------------------------------- projected errors
 
 
-@given(connection=wirings(kinds=("dense", "dense from images", "convolution", "local")), classes=st.integers(1, 4))
+@of_kinds("dense", "dense from images", "convolution", "local")
+@given(data=st.data(), classes=st.integers(1, 4))
 @torch.no_grad()
-def test_a_projection_carries_the_signal_at_every_position(connection, classes):
+def test_a_projection_carries_the_signal_at_every_position(kind, data, classes):
+    connection = data.draw(wirings(kind))
     D, signal = connection.draw_projection(classes).double(), torch.randn(3, classes, dtype=torch.float64)
     found = connection.project(D, signal)
     if isinstance(connection, Dense):
