@@ -87,10 +87,10 @@ def test_it_runs_on_any_network(network):
 @pytest.mark.parametrize("wrong", [False, True])
 def test_verify_replays_its_recordings(wrong, capsys):
     """The recording is made here with NumPy, sample by sample, from the paper's equations."""
-    draw, sizes, lr, temperature = np.random.default_rng(0), [5, 4, 3, 2], 0.1, 0.5
+    draw, sizes, lr, temperature = np.random.default_rng(0), [5, 4, 3, 4], 0.1, 2.0
     W = [draw.normal(size=(post, pre)) for pre, post in pairwise(sizes)]
     b = [draw.normal(size=post) for post in sizes[1:]]
-    x, y = draw.random((2, 6, 5)), draw.integers(0, 2, (2, 6))
+    x, y = draw.random((2, 6, 5)), draw.integers(0, 4, (2, 6))
 
     def state():
         return {
@@ -102,7 +102,7 @@ def test_verify_replays_its_recordings(wrong, capsys):
     arrays = {f"init/{name}": value for name, value in state().items()}
     for step in range(2):
         dW, db = [np.zeros_like(w) for w in W], [np.zeros_like(v) for v in b]
-        noise = -torch.empty(2).exponential_(generator=generator(0, step)).log().double().numpy()
+        noise = -torch.empty(4).exponential_(generator=generator(0, step)).log().double().numpy()
         for image, label in zip(x[step], y[step], strict=True):
             r = [image]
             for i in range(3):
@@ -110,7 +110,7 @@ def test_verify_replays_its_recordings(wrong, capsys):
                 r.append(np.maximum(a, 0) if i < 2 else a)
             choice = int((r[3] + temperature * noise).argmax())
             surprise = (choice == label) - r[3][choice]
-            g = np.eye(2)[choice]
+            g = np.eye(4)[choice]
             for i in (2, 1, 0):
                 dW[i] += surprise * np.outer(g, r[i]) / 6
                 db[i] += surprise * g / 6
