@@ -1,6 +1,7 @@
 """Activation functions and their derivatives."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
@@ -46,7 +47,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     # 1 − a²
     "tanh": Activation(torch.tanh, lambda a, out=None: torch.addcmul(a.new_ones(()), a, a, value=-1, out=out)),
     # 1 where a > 0, and a is nowhere negative
-    "relu": Activation(lambda v, out=None: torch.clamp(v, min=0, out=out), torch.sign),
+    "relu": Activation(partial(torch.clamp, min=0), torch.sign),
     "linear": Activation(_identity, _one),
 }
 
@@ -79,9 +80,9 @@ class StateActivation(NamedTuple):
     potential: Callable[[Tensor], Tensor]
 
 
-def clip(u: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Returns min(max(u, 0), 1)."""
-    return torch.clamp(u, 0, 1, out=out)
+# partial, because a Python function around torch's would take a tenth of its time
+clip: Function = partial(torch.clamp, min=0, max=1)
+"""u ↦ min(max(u, 0), 1)."""
 
 
 def _half_square(r: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ def _sigmoid_potential(r: Tensor) -> Tensor:
 
 _STATE_ACTIVATIONS: dict[str, StateActivation] = {
     "clip": StateActivation(clip, True, _half_square),
-    "relu6": StateActivation(lambda u, out=None: torch.clamp(u, 0, 6, out=out), True, _half_square),
+    "relu6": StateActivation(partial(torch.clamp, min=0, max=6), True, _half_square),
     "linear": StateActivation(_identity, True, _half_square),
     "sigmoid": StateActivation(_sigmoid_of_four, False, _sigmoid_potential),
 }

@@ -58,39 +58,24 @@ class Network(nn.Module):
         """All connections, in the order of their postsynaptic layers, the one from the layer before it first."""
         self.laterals: dict[int, Lateral] = {}
         """The lateral weights by layer."""
+        self.L = len(self.shapes) - 1
+        """Number of the output layer."""
+        self.sizes = [prod(shape) for shape in self.shapes]
+        """Neurons of each layer, d_0 … d_L."""
+        self.weighted = [c for c in self.connections if c.weight is not None]
+        """The connections that have weights."""
         self._into = [[c for c in self.connections if c.post == k] for k in range(self.L + 1)]
         self._out_of = [[c for c in self.connections if c.pre == k] for k in range(self.L + 1)]
-
-    @property
-    def chain(self) -> list[Connection]:
+        self.chain = [connections[0] for connections in self._into[1:]]
         """The connections 1 … L from each layer to the next, skips left out."""
-        return [self.into(k)[0] for k in range(1, self.L + 1)]
-
-    @property
-    def weighted(self) -> list[Connection]:
-        """The connections that have weights."""
-        return [c for c in self.connections if c.weight is not None]
-
-    @property
-    def L(self) -> int:
-        """Number of the output layer."""
-        return len(self.shapes) - 1
-
-    @property
-    def sizes(self) -> list[int]:
-        """Neurons of each layer, d_0 … d_L."""
-        return [prod(shape) for shape in self.shapes]
-
-    @property
-    def settling(self) -> tuple[int, int]:
+        self.settling = self._settling()
         """Number of the neurons that settle, and of the weights that an iteration reads: those of the input are not."""
-        inner = [c.weight for c in self.weighted if c.pre > 0] + [lateral.weight for lateral in self.laterals.values()]
-        return sum(self.sizes[1:]), sum(weight.numel() for weight in inner if weight is not None)
 
     def add_laterals(self, laterals: Mapping[int, Lateral]) -> None:
         """Gives layers lateral weights, by their numbers."""
         for k, lateral in laterals.items():
             self.lateral[str(k)] = self.laterals[k] = lateral
+        self.settling = self._settling()
 
     def into(self, k: int) -> list[Connection]:
         """Returns the connections into layer k, the one from the layer before it first."""
@@ -210,6 +195,10 @@ class Network(nn.Module):
         require(len(twice) == len(skips), f"{layer.name} has two skips from the same layer: leave out one.")
         return [main, *skips]
 
+    def _settling(self) -> tuple[int, int]:
+        inner = [c.weight for c in self.weighted if c.pre > 0] + [lateral.weight for lateral in self.laterals.values()]
+        return sum(self.sizes[1:]), sum(weight.numel() for weight in inner if weight is not None)
+
     # ---------------------------------------------------------------------------------------------------- what it is
 
     def table(self) -> str:
@@ -249,6 +238,7 @@ class Clamped:
         constant: by layer, what it receives from below whatever the others do, to be broadcast over samples and
             positions: biases, and the drive of the input; 0 where there is nothing.
         driven: the layers that receive more than their constant, from layers that move.
+        laterals: the lateral weights by layer.
     """
 
     def __init__(self, network: Network, x: Tensor, top: int) -> None:
@@ -275,7 +265,7 @@ class Clamped:
             self.constant[c.post] = before if fixed is nothing else fixed if before is nothing else before + fixed
         self._has_constant = [constant is not nothing for constant in self.constant]
         self.driven = [k for k in range(1, top + 1) if self._into[k]]
-        self._laterals: dict[int, LateralWires] = {k: lateral.wires() for k, lateral in network.laterals.items()}
+        self.laterals: dict[int, LateralWires] = {k: lateral.wires() for k, lateral in network.laterals.items()}
 
     def rest(self) -> list[Tensor]:
         """Returns the state of layers 0 … L where the input is x and all others are silent."""
@@ -313,15 +303,10 @@ class Clamped:
 
     def set_feedback_(self, k: int, voltage: Tensor, s: Sequence[Tensor], at: Sequence[Tensor]) -> None:
         """Sets the voltage (n × shape_k) to what layer k receives from above."""
-        wires = self._out_of[k]
-        wires[0].set_feedback_(voltage, s[wires[0].post], at[k])
-        for i in range(1, len(wires)):
-            wires[i].add_feedback_(voltage, s[wires[i].post], at[k])
-
-    def add_lateral_(self, k: int, voltage: Tensor, r: Sequence[Tensor], scale: float) -> None:
-        """Adds scale times what layer k receives from itself to the voltage (n × shape_k)."""
-        if k in self._laterals:
-            self._laterals[k].add_lateral_(voltage, r[k], scale)
+        first, *others = self._out_of[k]
+        first.set_feedback_(voltage, s[first.post], at[k])
+        for wires in others:
+            wires.add_feedback_(voltage, s[wires.post], at[k])
 
 
 def _times(shape: Sequence[int]) -> str:

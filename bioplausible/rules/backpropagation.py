@@ -68,10 +68,10 @@ class FeedforwardRule(LearningRule):
 
     def activity(self, x: Tensor) -> list[Tensor]:
         """Returns the activities r_0 = x, r_1 … r_L, each (n × shape_k)."""
-        r = [x]
-        for k in range(1, self.network.L + 1):
-            f = self.f if k < self.network.L else self.output_f
-            r.append(f.function(self.network.drive(k, r)))
+        network, r = self.network, [x]
+        for k in range(1, network.L + 1):
+            f = self.f if k < network.L else self.output_f
+            r.append(f.function(network.drive(k, r)))
         return r
 
     def loss_gradient(self, output: Tensor, target: Tensor) -> Tensor:
@@ -84,11 +84,11 @@ class FeedforwardRule(LearningRule):
         """Yields W_k with −⟨δ_k r_{k−1}⟩ and b_k with −mean(δ_k)."""
         phase = phases["feedforward"]
         for c in self.network.connections:
-            minus_δ = -phase.internal["delta"][c.post - 1]
-            if c.weight is not None:
-                yield c.weight, c.correlate(minus_δ, phase.activity[c.pre])
-            if c.bias is not None:
-                yield c.bias, c.bias_update(minus_δ)
+            minus_δ, weight, bias = -phase.internal["delta"][c.post - 1], c.weight, c.bias
+            if weight is not None:
+                yield weight, c.correlate(minus_δ, phase.activity[c.pre])
+            if bias is not None:
+                yield bias, c.bias_update(minus_δ)
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n)."""
@@ -133,10 +133,10 @@ class Backpropagation(FeedforwardRule):
 
 def backward(rule: FeedforwardRule, x: Tensor, target: Tensor) -> Phase:
     """Returns the feedforward pass and the errors that come down layer by layer through the feedback weights."""
-    r = rule.activity(x)
-    L = rule.network.L
+    r, network = rule.activity(x), rule.network
+    L = network.L
     δ: list[Tensor] = [*r]
     δ[L] = rule.output_f.derivative(r[L]) * rule.loss_gradient(r[L], target)
     for k in range(L - 1, 0, -1):
-        δ[k] = rule.f.derivative(r[k]) * rule.network.feedback(k, δ, at=r)
+        δ[k] = rule.f.derivative(r[k]) * network.feedback(k, δ, at=r)
     return Phase(r, internal={"delta": δ[1:]})

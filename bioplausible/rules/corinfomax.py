@@ -228,10 +228,10 @@ class CorInfoMax(LearningRule):
                 network.add_drive_(k, Δu[k], r, 1 / ε)
                 if k < L:
                     network.add_feedback_(k, Δu[k], r, r, 1 / ε)
-                    network.add_lateral_(k, Δu[k], r, 2 * γ)
+                    network.laterals[k].add_lateral_(Δu[k], r[k], 2 * γ)
                     Δu[k].sub_(u[k], alpha=g + 2 / ε)
                 else:
-                    network.add_lateral_(k, Δu[k], r, γ)
+                    network.laterals[k].add_lateral_(Δu[k], r[k], γ)
                     Δu[k].sub_(u[k], alpha=g + 1 / ε + 1)
                     if target is not None:
                         Δu[k].sub_(r[k], alpha=beta).add_(target, alpha=beta)

@@ -236,7 +236,8 @@ class EquilibriumPropagation(LearningRule):
                     network.add_drive_(k, new[k], r, η)
                 for k in layers:
                     network.add_feedback_(k, new[k], r, r, η)
-                    network.add_lateral_(k, new[k], r, -η)
+                    if k in network.laterals:
+                        network.laterals[k].add_lateral_(new[k], r[k], -η)
                     if k == self.top and target is not None:
                         self.nudge_(new[k], r[k], target, η * beta)
                     f[k](new[k], out=new[k])
@@ -328,22 +329,23 @@ class EquilibriumPropagation(LearningRule):
             if c.post > self.top:
                 continue
             j, k = c.pre, c.post
-            difference = (plus[k] - minus[k]) / s
-            if c.bias is not None:
-                yield c.bias, c.bias_update(difference)
-            if c.weight is None:
+            difference, weight, bias = (plus[k] - minus[k]) / s, c.weight, c.bias
+            if bias is not None:
+                yield bias, c.bias_update(difference)
+            if weight is None:
+                continue
+            if j == 0:  # both phases see the same x
+                yield weight, c.correlate(difference, plus[j])
                 continue
             both = (plus[k] / s, plus[j]), (minus[k] / s, minus[j])
-            if j == 0:  # both phases see the same x
-                yield c.weight, c.correlate(difference, plus[j])
-            elif c.is_tied:
-                yield c.weight, c.contrast(*both)
+            if c.is_tied:
+                yield weight, c.contrast(*both)
             elif self.feedback_update == "same":
                 update = (c.contrast(*both) + c.contrast(*both, by="feedback")) / 2
-                yield c.weight, update.clone()  # the sign of what is yielded is turned in place
+                yield weight, update.clone()  # the sign of what is yielded is turned in place
                 yield c.feedback_weight, update
             else:
-                yield c.weight, c.correlate(difference, free[j])
+                yield weight, c.correlate(difference, free[j])
                 yield c.feedback_weight, c.contrast((free[k] / s, plus[j]), (free[k] / s, minus[j]), by="feedback")
         if self.readout:
             yield from self.readout_updates([p for name, p in phases.items() if name in ("nudged", "antinudged")])

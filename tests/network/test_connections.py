@@ -427,7 +427,7 @@ def test_a_clamped_network_adds_its_lateral_weights(network):
     r = [laid_out(clamped.x, torch.randn_like(a)) for a in clamped.rest()]
     for k in range(1, net.L + 1):
         voltage = r[k].clone()
-        clamped.add_lateral_(k, voltage, r, 0.3)
+        clamped.laterals[k].add_lateral_(voltage, r[k], 0.3)
         torch.testing.assert_close(voltage, r[k] + 0.3 * net.laterals[k](r[k]))
 
 
