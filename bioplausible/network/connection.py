@@ -69,6 +69,8 @@ class Connection(nn.Module, ABC):
         """Lower precision of the factors of :meth:`correlate`; None: that of the activities."""
         self.winners_of: Direction = "feedforward"
         """Whose drive decides the winners of max pooling on the way back: W's, or V's own."""
+        self._found: dict[Direction, tuple[Tensor, int, Tensor | None]] | None = None
+        """While weights are held: by direction the last activity, its version then, and its winners."""
         self._fans = (1, 1) if weight_shape is None else self.fans(weight_shape)
         self._initialization: Initialization = initialization
         self.weight: nn.Parameter | None = None
@@ -166,7 +168,8 @@ class Connection(nn.Module, ABC):
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""
-        drive = self.pooled(self.transform(self.weight, pre))[0]
+        drive, winners = self.pooled(self.transform(self.weight, pre))
+        self._note_winners("feedforward", pre, winners)
         return drive if self.bias is None else drive + self.bias_of_positions()
 
     def adjoint(self, post: Tensor, at: Tensor) -> Tensor:
@@ -268,7 +271,19 @@ class Connection(nn.Module, ABC):
         """Returns the winners of max pooling at a presynaptic activity (n × pre_shape); None where there are none."""
         if not self.has_winners:
             return None
-        return self.pooled(self.transform(self.weight if by == "feedforward" else self.feedback_weight, at))[1]
+        noted = (self._found or {}).get(by)
+        if noted is not None and noted[0] is at and noted[1] == at._version:
+            return noted[2]
+        winners = self.pooled(self.transform(self.weight if by == "feedforward" else self.feedback_weight, at))[1]
+        self._note_winners(by, at, winners)
+        return winners
+
+    def hold_weights(self, held: bool) -> None:
+        """Says whether no weight changes for a while: then the winners at an activity are found once.
+
+        Until it is called again, with False.
+        """
+        self._found = {} if held and self.has_winners else None
 
     # -------------------------------------------------------------------------------------------------------- internals
 
@@ -279,6 +294,10 @@ class Connection(nn.Module, ABC):
             weight = None if self.weight is None else torch.empty(self.weight.shape, device="meta")
             self.transform(weight, torch.empty(1, *self.pre_shape, device="meta"))
         return int(counter.get_total_flops())
+
+    def _note_winners(self, by: Direction, at: Tensor, winners: Tensor | None) -> None:
+        if self._found is not None and not at.is_inference() and not torch.compiler.is_compiling():
+            self._found[by] = at, at._version, winners
 
     def _back(self, weight: Tensor | None, post: Tensor, winners: Tensor | None) -> Tensor:
         return self.transform_adjoint(cast(Tensor, weight), self.unpooled(post, winners))

@@ -1,6 +1,7 @@
 """The layers of a rule, and how they are wired: the only place where shapes live."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -64,6 +65,7 @@ class Network(nn.Module):
         """Neurons of each layer, d_0 … d_L."""
         self.weighted = [c for c in self.connections if c.weight is not None]
         """The connections that have weights."""
+        self._with_winners = [c for c in self.connections if c.has_winners]
         self._into = [[c for c in self.connections if c.post == k] for k in range(self.L + 1)]
         self._out_of = [[c for c in self.connections if c.pre == k] for k in range(self.L + 1)]
         self.chain = [connections[0] for connections in self._into[1:]]
@@ -135,6 +137,17 @@ class Network(nn.Module):
             top: the last layer; None: the output.
         """
         return Clamped(self, x, self.L if top is None else top)
+
+    @contextmanager
+    def weights_held(self) -> Iterator[None]:
+        """Within it no weight changes, so the winners of max pooling at an activity are found once."""
+        for connection in self._with_winners:
+            connection.hold_weights(True)
+        try:
+            yield
+        finally:
+            for connection in self._with_winners:
+                connection.hold_weights(False)
 
     def redraw_feedback(self, generator: torch.Generator) -> None:
         """Draws the magnitudes of batchwise random sign-sharing feedback anew."""

@@ -251,11 +251,12 @@ class LearningRule(LightningModule, ABC):
         samples = batch_size(x)
         if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
             x, target = join([x, target])
-        phases = settle_in_pieces(self.settle, x, target, *self.network.settling)
-        if len(x) < samples:
-            phases = exchanged(self, phases, samples, self.exchange)
-        for parameter, update in averaged(self.local_updates(phases), phases):
-            parameter.grad = update.neg_()
+        with self.network.weights_held():
+            phases = settle_in_pieces(self.settle, x, target, *self.network.settling)
+            if len(x) < samples:
+                phases = exchanged(self, phases, samples, self.exchange)
+            for parameter, update in averaged(self.local_updates(phases), phases):
+                parameter.grad = update.neg_()
         step_optimizer(optimizer)
         self.update_state(phases, optimizer)
         return phases

@@ -19,7 +19,7 @@ from bioplausible.network import (
     Local,
     Pooling,
 )
-from bioplausible.rules import CorInfoMax, EquilibriumPropagation
+from bioplausible.rules import Backpropagation, CorInfoMax, EquilibriumPropagation
 from tests.helpers import NETWORKS, Depthwise, build
 
 # ------------------------------------------------------------------------------------------------ any wiring, generated
@@ -286,6 +286,46 @@ def test_a_tie_in_max_pooling_goes_to_the_first_in_row_major_order():
         assert pool.adjoint(torch.ones_like(drive), winners, 5, 4).sum() == drive.numel()
 
 
+def winners_searched(connection, monkeypatch):
+    """Returns a list that grows with each search for the winners of max pooling."""
+    searched = []
+    pooled = connection.pooled
+    monkeypatch.setattr(connection, "pooled", lambda z: searched.append(z) or pooled(z))
+    return searched
+
+
+@torch.no_grad()
+def test_winners_at_an_activity_are_found_once_while_weights_are_held(monkeypatch):
+    rule = build(Backpropagation, [[1, 8, 8], {"conv": 2, "kernel": 3, "pool": "max"}, 3])
+    network, (first, _) = rule.network, rule.network.connections
+    searched = winners_searched(first, monkeypatch)
+    r, z = torch.randn(4, 1, 8, 8).double(), torch.randn(4, 2, 3, 3).double()
+    with network.weights_held():
+        first.feedforward(r)
+        within = first.adjoint(z, at=r), first.correlate(z, r)
+        assert len(searched) == 1
+        copy = r.clone()
+        first.adjoint(z, at=copy)
+        assert len(searched) == 2  # another tensor
+        copy.neg_()
+        turned = first.adjoint(z, at=copy)
+        assert len(searched) == 3  # the same tensor, but not what it held
+    after = first.adjoint(z, at=r), first.correlate(z, r)
+    assert len(searched) == 5  # weights may have changed since
+    for a, b in zip(within, after, strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(turned, first.adjoint(z, at=-r)) and not torch.equal(turned, after[0])
+
+
+def test_a_feedforward_rules_step_searches_for_winners_once_a_layer(monkeypatch):
+    rule = build(Backpropagation, [[1, 12, 12], *[{"conv": 2, "kernel": 3, "pool": "max"}] * 2, 3])
+    searched = [winners_searched(c, monkeypatch) for c in rule.network.connections[:2]]
+    optimizer = torch.optim.SGD(rule.parameters(), lr=0.1)
+    for batches in (1, 2):
+        rule.learn(torch.randn(4, 1, 12, 12).double(), torch.eye(4, 3).double(), optimizer)
+        assert [len(found) for found in searched] == [batches, batches]
+
+
 # ------------------------------------------------------------------------------------------------ verbs of a relaxation
 
 
@@ -495,3 +535,7 @@ def test_weights_start_uniform_by_their_fans(connection, fan_in, fan_out, initia
 
 def test_images_lie_with_their_channels_last():
     assert blank(torch.zeros(2, 1), (3, 4, 5)).stride() == (60, 1, 15, 3)
+    for channels in (1, 2):  # an image of one channel lies both ways, and so does a kernel for it
+        connection = Convolution((channels, 6, 7), 3, 3, pool=Pooling("max"))
+        drive = connection.feedforward(torch.randn(2, channels, 6, 7))
+        assert drive.shape == (2, 3, 2, 2) and drive.stride() == (12, 1, 6, 3)
