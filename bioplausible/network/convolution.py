@@ -92,7 +92,7 @@ class Convolution(_Kernel):
         # convolutions by such kernels give images whose channels lie last, which all that follows is quickest with
         for weight in (self.weight, self._feedback_weight):
             if weight is not None and weight.ndim == 4:
-                # copied: contiguous() leaves a kernel of one channel, which lies both ways, without the strides that say so
+                # copied: contiguous() leaves a kernel of one channel, which lies both ways, without strides that say so
                 weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight.data)
         # rows and columns at the end that no patch reaches
         self._unreached = [(side + 2 * padding - kernel) % stride for side in self.pre_shape[1:]]

@@ -314,7 +314,8 @@ def test_winners_at_an_activity_are_found_once_while_weights_are_held(monkeypatc
     assert len(searched) == 5  # weights may have changed since
     for a, b in zip(within, after, strict=True):
         assert torch.equal(a, b)
-    assert torch.equal(turned, first.adjoint(z, at=-r)) and not torch.equal(turned, after[0])
+    assert torch.equal(turned, first.adjoint(z, at=-r))
+    assert not torch.equal(turned, after[0])
 
 
 def test_a_feedforward_rules_step_searches_for_winners_once_a_layer(monkeypatch):
@@ -538,4 +539,5 @@ def test_images_lie_with_their_channels_last():
     for channels in (1, 2):  # an image of one channel lies both ways, and so does a kernel for it
         connection = Convolution((channels, 6, 7), 3, 3, pool=Pooling("max"))
         drive = connection.feedforward(torch.randn(2, channels, 6, 7))
-        assert drive.shape == (2, 3, 2, 2) and drive.stride() == (12, 1, 6, 3)
+        assert drive.shape == (2, 3, 2, 2)
+        assert drive.stride() == (12, 1, 6, 3)
