@@ -1,11 +1,13 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
 import logging
+import os
 import tempfile
 import time
 import warnings
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,19 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.configuration import (
+    Source,
+    consistent,
+    implied_recipe,
+    last_of,
+    log_folder,
+    plain_values,
+    sources,
+    words,
+)
 from bioplausible.commands.environment import environment
-from bioplausible.commands.recipes import recipes
+from bioplausible.commands.recipes import snake_case
+from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
@@ -41,7 +53,7 @@ from bioplausible.resume.checkpoint_files import (
 )
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
-from bioplausible.training.loggers import RunLogger
+from bioplausible.training.loggers import LOG_FOLDER, RunLogger
 from bioplausible.training.stop_on_signal import StopOnSignal
 
 LARGEST_SEED = 2**32 - 1
@@ -55,6 +67,16 @@ class SaveRunConfig(SaveConfigCallback):
         config = config.clone()
         config.ckpt_path = None  # a saved configuration starts a run of its own
         super().__init__(parser, config, **options)
+        try:
+            self.text: str = parser.dump(config, skip_none=False)
+            parser.parse_string(self.text, env=False, defaults=False)
+        except Exception as error:  # whatever the class behind an option raises
+            named = [c.class_path for c in _as_list(config.trainer.callbacks) if isinstance(c, Namespace)]
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"The configuration can't be saved so that it reads back ({reason}): give the options of"
+                f" {', '.join(named) or 'its classes'} as plain values, or leave such a class out."
+            ) from error
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
@@ -66,7 +88,7 @@ class SaveRunConfig(SaveConfigCallback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the configuration to the checkpoint, as YAML text."""
-        checkpoint[RUN_CONFIG] = self.parser.dump(self.config, skip_none=False)
+        checkpoint[RUN_CONFIG] = self.text
 
 
 class CommandLine(LightningCLI):
@@ -75,32 +97,40 @@ class CommandLine(LightningCLI):
     Args:
         args: the command and its options.
         callbacks: further callbacks of the Trainer.
+        below: the configuration that all of this overrides.
         ahead: the checkpoint that ``--ckpt_path`` names, where it was read already.
     """
 
-    def __init__(self, args: list[str], callbacks: Sequence[Callback] = (), ahead: ReadAhead | None = None) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        callbacks: Sequence[Callback] = (),
+        below: Mapping[str, Any] | None = None,
+        ahead: ReadAhead | None = None,
+    ) -> None:
         self.further_callbacks = callbacks
         self.ahead = ahead
         self.stop_on_signal = StopOnSignal()
-        strict = {"exit_on_error": False, "allow_abbrev": False}
-        super().__init__(
-            LearningRule,
-            ImageDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=SaveRunConfig,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "logger": {"class_path": "bioplausible.training.loggers.RunLogger"},
-                "num_sanity_val_steps": 0,
-                "enable_model_summary": False,
-                "use_distributed_sampler": False,
-            },
-            parser_kwargs=strict | dict.fromkeys(self.subcommands(), strict),
-            args=args,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "below.yaml")
+            # in its own order, so that a resumed run saves the same configuration
+            file.write_text(yaml.safe_dump(dict(below or {}), sort_keys=False))
+            strict = {"exit_on_error": False, "allow_abbrev": False, "default_env": True}
+            of_command = {**strict, "default_config_files": [str(file)] if below else []}
+            super().__init__(
+                LearningRule,
+                ImageDataModule,
+                trainer_class=RunTrainer,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                seed_everything_default=0,
+                save_config_callback=SaveRunConfig,
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults=TRAINER_DEFAULTS,
+                parser_kwargs=strict | dict.fromkeys(self.subcommands(), of_command),
+                args=args,
+            )
 
     # -------------------------------------------------------------------------------------------------------- arguments
 
@@ -141,6 +171,7 @@ class CommandLine(LightningCLI):
                     f" {renamed[0]}: use it with that version, or train anew."
                 ) from error
             raise
+        plain_values(self.config)
         seed = self.config[self.config.subcommand].seed_everything
         if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
             raise UserError(f"seed_everything is {seed}: it must lie between 0 and {LARGEST_SEED}.")
@@ -148,7 +179,7 @@ class CommandLine(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.
 
-        :func:`complete_arguments` puts the checkpoint's configuration below the command line's.
+        :func:`complete` puts the checkpoint's configuration below the command line's.
         """
 
     # ------------------------------------------------------------------------------------------------------ preparation
@@ -161,7 +192,8 @@ class CommandLine(LightningCLI):
         for logger in self._run_loggers():
             options = logger.init_args
             if options.name is None:
-                options.name = f"{_snake_case(config.data.class_path)}/{_snake_case(config.model.class_path)}"
+                options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
+            options.save_dir = str(Path(options.save_dir or _log_folder(config.trainer)).expanduser())
             folder = self._resumed_run(options) or Path(options.save_dir)
             if config.trainer.fast_dev_run:
                 continue
@@ -282,42 +314,53 @@ class CommandLine(LightningCLI):
         print(f"\npredictions  {self.predictions.path}")
 
 
-def complete_arguments(args: list[str]) -> tuple[list[str], ReadAhead | None]:
-    """Returns the arguments with the configuration that they imply put in front, so that they override it.
+@dataclass(frozen=True)
+class Completed:
+    """What a command's options come to.
 
-    That is the configuration inside the checkpoint where ``--ckpt_path`` names one (``last`` is the newest below the
-    log folder, a folder the newest below it), and the recipe ``digits/corinfomax.yaml`` where nothing else is given.
-    The checkpoint is returned too, for it is read for this.
+    Attributes:
+        args: the command and its options.
+        below: the configuration that they override.
+        ahead: the checkpoint that is named, which was read for this.
+    """
+
+    args: list[str]
+    below: dict[str, Any] = field(default_factory=dict)
+    ahead: ReadAhead | None = None
+
+
+def complete(args: list[str]) -> Completed:
+    """Returns the options with the configuration that they imply.
+
+    That is the configuration inside the checkpoint where ``ckpt_path`` names one (``last`` is the newest below the log
+    folder, a folder the newest below it), and else a recipe
+    (:func:`bioplausible.commands.configuration.implied_recipe`).
 
     Raises:
         UserError: a checkpoint is needed and not given, or it can't be read.
     """
     if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
-        return args, None
-    command, rest = args[0], args[1:]
-    scan = CommandArguments(add_help=False, allow_abbrev=False)
-    for name in ("--ckpt_path", "--config", "--trainer.logger.init_args.save_dir"):
-        scan.add_argument(name, *(["-c"] if name == "--config" else []))
-    given, _ = scan.parse_known_args(rest)
-    if given.ckpt_path is None:
-        if command != "fit":
-            raise UserError(
-                f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
-                " newest."
-            )
-        implied = [] if given.config else ["--config", str(recipes() / "digits" / "corinfomax.yaml")]
-        return [command, *implied, *rest], None
-    path = Path(given.ckpt_path)
-    if given.ckpt_path == "last":
-        path = newest_checkpoint(vars(given)["trainer.logger.init_args.save_dir"] or "lightning_logs")
-    elif path.is_dir():
-        path = newest_checkpoint(path)
-    ahead = ReadAhead(path)
-    known = {"seed_everything", "model", "data", "trainer"}
-    config = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
-    # in its own order, so that a resumed run saves the same configuration
-    implied = ["--config", yaml.safe_dump(config, sort_keys=False)] if config else []
-    return [command, *implied, *rest, "--ckpt_path", str(path)], ahead
+        return Completed(args)
+    command, given = args[0], sources(args[0], args[1:])
+    named, ahead, further = last_of(given, "ckpt_path"), None, []
+    if named is not None:
+        path = Path(str(named)).expanduser()
+        if named == "last" or path.is_dir():
+            path = newest_checkpoint(log_folder(command, given) if named == "last" else path)
+            _say(f"checkpoint           {path}")
+        ahead = ReadAhead(path)
+        known = {"seed_everything", "model", "data", "trainer"}
+        below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
+        further = ["--ckpt_path", str(path)]
+    elif command == "fit":
+        below = implied_recipe(given)
+    else:
+        raise UserError(
+            f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
+            " newest."
+        )
+    lowest, *given = consistent([Source(below, is_file=True), *given], _say)
+    return Completed([command, *words(given), *further], lowest.content, ahead)
 
 
 def quiet() -> None:
@@ -338,8 +381,8 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     Raises:
         UserError: a mistake that the user can cure.
     """
-    completed, ahead = complete_arguments(args)
-    command = CommandLine(completed, callbacks, ahead)
+    completed = complete(args)
+    command = CommandLine(completed.args, callbacks, completed.below, completed.ahead)
     if processes() > 1:
         torch.distributed.barrier()
         # the group's threads free the last tensors with Python's lock, which destroying the group holds (torch 2.6)
@@ -359,9 +402,12 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
-def _snake_case(class_path: str) -> str:
-    """Returns ``fashion_mnist`` for ``bioplausible.FashionMNISTDataModule``."""
-    name = class_path.rpartition(".")[2].removesuffix("DataModule")
-    for word in ("CorInfoMax", "MNIST", "CIFAR"):
-        name = name.replace(word, word.capitalize())
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+def _log_folder(trainer: Namespace) -> str:
+    """Returns the folder of all runs where the logger names none."""
+    return str(Path(trainer.default_root_dir or "", LOG_FOLDER))
+
+
+def _say(line: str) -> None:
+    """Prints a line, in one of several processes."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(line)

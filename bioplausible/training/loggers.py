@@ -10,12 +10,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.lightning_internals import has_writer, silent_writer, write_hyperparameters
 
+LOG_FOLDER = "lightning_logs"
+"""Folder of all runs where none is named."""
+
 
 class RunLogger(TensorBoardLogger):
     """TensorBoardLogger whose HParams tab shows the final accuracies.
 
     Args:
-        save_dir: folder of all runs.
+        save_dir: folder of all runs; None: ``lightning_logs``, which the command line puts into ``default_root_dir``.
         name: folder of this kind of run below it; None: ``<data set>/<rule>``, set by the command line.
         version: folder of this run below that; None: the next free ``version_N``.
         purge_step: when a run resumes, TensorBoard drops what it had logged from this step on.
@@ -23,12 +26,13 @@ class RunLogger(TensorBoardLogger):
 
     def __init__(
         self,
-        save_dir: str = "lightning_logs",
+        save_dir: str | None = None,
         name: str | None = None,
         version: int | str | None = None,
         purge_step: int | None = None,
     ) -> None:
-        super().__init__(save_dir, name, version, default_hp_metric=False, purge_step=purge_step)
+        folder = Path(save_dir or LOG_FOLDER).expanduser()
+        super().__init__(folder, name, version, default_hp_metric=False, purge_step=purge_step)
         self.lost = False
         """Whether the run's folder disappeared."""
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from bioplausible.__main__ import main
-from bioplausible.commands.command_line import _snake_case
+from bioplausible.commands.recipes import snake_case
 from bioplausible.data import DigitsDataModule
 from tests.helpers import CONFIGS, FEW, RUN, scalars
 
@@ -292,7 +292,7 @@ def test_a_broken_config_file_is_named_by_its_line(capsys):
     ],
 )
 def test_run_folders_are_named_after_data_and_rule(path, name):
-    assert _snake_case(path) == name
+    assert snake_case(path) == name
 
 
 def test_bad_command(capsys):
