@@ -2,8 +2,12 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+
+from bioplausible import __version__
 
 COMMANDS = """usage: python -m bioplausible COMMAND [options]
 
@@ -15,9 +19,12 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
   report     compare runs, seeds aggregated, with the published figures
   sweep      train with many seeds and options, several at once
   benchmark  time the rules against what the machine can do
+  recipes    list the recipes, or print one
 
-COMMAND --help lists a command's options; recipes are in configs/.
+COMMAND --help lists a command's options, --version says which version this is.
 """
+
+NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""
@@ -33,23 +40,33 @@ def main(args: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(COMMANDS)
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"bioplausible {__version__}")
+        return 0
+    if arguments[0] not in NAMES:
+        close = get_close_matches(arguments[0], NAMES, n=1)
+        cure = f"did you mean {close[0]}?" if close else f"choose {', '.join(NAMES[:-1])} or {NAMES[-1]}."
+        print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
+        return 2
 
-    from bioplausible.commands import benchmark, command_line, report, sweep, verify
+    from bioplausible.commands import benchmark, command_line, list_recipes, report, sweep, verify
     from bioplausible.errors.sentences import sentence
 
-    own = {"verify": verify.run, "benchmark": benchmark.run, "report": report.run, "sweep": sweep.run}
-    if arguments[0] not in own and arguments[0] not in command_line.CommandLine.subcommands():
-        print(
-            f"error: There is no command {arguments[0]}: choose fit, validate, test, predict, verify, report,"
-            " sweep or benchmark.",
-            file=sys.stderr,
-        )
-        return 2
+    own = {
+        "verify": verify.run,
+        "benchmark": benchmark.run,
+        "report": report.run,
+        "sweep": sweep.run,
+        "recipes": list_recipes.run,
+    }
     command_line.quiet()
     try:
         if arguments[0] in own:
             return own[arguments[0]](arguments[1:])
         return command_line.run(arguments)
+    except BrokenPipeError:  # what reads the output has ended, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes
+        return 128 + signal.SIGPIPE
     except Exception as error:
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"

@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import bioplausible.data
-from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments, recipe_named
 from bioplausible.commands.command_line import run as run_command_line
 from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
@@ -312,7 +312,9 @@ def run(args: Sequence[str]) -> int:
         " fast this machine computes those of these shapes; the bare rule; their share of it; the memory it needs for"
         " the while; whole training through fit; and what of it is the framework's.",
     )
-    parser.add_argument("recipes", nargs="*", type=Path, help="recipes; default: all rules on Fashion-MNIST's shape")
+    parser.add_argument(
+        "recipes", nargs="*", type=recipe_named, help="recipes; default: all rules on Fashion-MNIST's shape"
+    )
     parser.add_argument("--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out")
     parser.add_argument("--threads", type=int, help="threads that torch computes with; default: its own choice")
     parser.add_argument(

@@ -2,11 +2,12 @@
 
 import logging
 import os
+import re
 import tempfile
 import time
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ from bioplausible.commands.configuration import (
     log_folder,
     plain_values,
     sources,
+    trainer_defaults,
     words,
 )
 from bioplausible.commands.environment import environment
 from bioplausible.commands.recipes import snake_case
+from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
@@ -70,6 +73,8 @@ class SaveRunConfig(SaveConfigCallback):
         try:
             self.text: str = parser.dump(config, skip_none=False)
             parser.parse_string(self.text, env=False, defaults=False)
+            if unsaid := re.search("Unable to serialize instance.*", self.text):
+                raise ValueError(unsaid[0])
         except Exception as error:  # whatever the class behind an option raises
             named = [c.class_path for c in _as_list(config.trainer.callbacks) if isinstance(c, Namespace)]
             reason = " ".join(str(error).split())[:200]
@@ -95,28 +100,21 @@ class CommandLine(LightningCLI):
     """LightningCLI for learning rules.
 
     Args:
-        args: the command and its options.
+        completed: the command, its options, and what they imply.
         callbacks: further callbacks of the Trainer.
-        below: the configuration that all of this overrides.
-        ahead: the checkpoint that ``--ckpt_path`` names, where it was read already.
     """
 
-    def __init__(
-        self,
-        args: list[str],
-        callbacks: Sequence[Callback] = (),
-        below: Mapping[str, Any] | None = None,
-        ahead: ReadAhead | None = None,
-    ) -> None:
+    def __init__(self, completed: "Completed", callbacks: Sequence[Callback] = ()) -> None:
         self.further_callbacks = callbacks
-        self.ahead = ahead
+        self.ahead = completed.ahead
         self.stop_on_signal = StopOnSignal()
+        self.known_options: dict[str, LightningArgumentParser] = {}
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "below.yaml")
             # in its own order, so that a resumed run saves the same configuration
-            file.write_text(yaml.safe_dump(dict(below or {}), sort_keys=False))
+            file.write_text(yaml.safe_dump(completed.below, sort_keys=False))
             strict = {"exit_on_error": False, "allow_abbrev": False, "default_env": True}
-            of_command = {**strict, "default_config_files": [str(file)] if below else []}
+            of_command = {**strict, "default_config_files": [str(file)] if completed.below else []}
             super().__init__(
                 LearningRule,
                 ImageDataModule,
@@ -127,9 +125,9 @@ class CommandLine(LightningCLI):
                 seed_everything_default=0,
                 save_config_callback=SaveRunConfig,
                 save_config_kwargs={"overwrite": True},
-                trainer_defaults=TRAINER_DEFAULTS,
+                trainer_defaults=completed.trainer_defaults,
                 parser_kwargs=strict | dict.fromkeys(self.subcommands(), of_command),
-                args=args,
+                args=completed.args,
             )
 
     # -------------------------------------------------------------------------------------------------------- arguments
@@ -146,6 +144,7 @@ class CommandLine(LightningCLI):
             parser.add_argument(
                 "--checkpoint_keep", type=int, default=1, help="How many of these to keep; -1 keeps all."
             )
+        self.known_options[subcommand] = parser
         if subcommand == "predict":
             parser.add_argument(
                 "--output",
@@ -170,6 +169,9 @@ class CommandLine(LightningCLI):
                     f"The checkpoint {self.ahead.path} is of an earlier version, in which {renamed[1]} was called"
                     f" {renamed[0]}: use it with that version, or train anew."
                 ) from error
+            known = None if renamed else suggestion(str(error), self.known_options[args[0]])
+            if known is not None:
+                raise UserError(known) from error
             raise
         plain_values(self.config)
         seed = self.config[self.config.subcommand].seed_everything
@@ -256,7 +258,9 @@ class CommandLine(LightningCLI):
                 callbacks += [BestCheckpoint(), *steps, LastCheckpoint()]
         if self.subcommand == "predict":
             folder = run_folder(config.ckpt_path) or Path()
-            self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")
+            self.predictions = PredictionsCSV(
+                Path(config.output).expanduser() if config.output else folder / "predictions.csv"
+            )
             callbacks.append(self.predictions)
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
@@ -321,11 +325,13 @@ class Completed:
     Attributes:
         args: the command and its options.
         below: the configuration that they override.
+        trainer_defaults: what lies below that, of the Trainer.
         ahead: the checkpoint that is named, which was read for this.
     """
 
     args: list[str]
     below: dict[str, Any] = field(default_factory=dict)
+    trainer_defaults: dict[str, Any] = field(default_factory=lambda: TRAINER_DEFAULTS)
     ahead: ReadAhead | None = None
 
 
@@ -360,7 +366,8 @@ def complete(args: list[str]) -> Completed:
             " newest."
         )
     lowest, *given = consistent([Source(below, is_file=True), *given], _say)
-    return Completed([command, *words(given), *further], lowest.content, ahead)
+    defaults = trainer_defaults([lowest, *given])
+    return Completed([command, *words(given), *further], lowest.content, defaults, ahead)
 
 
 def quiet() -> None:
@@ -382,7 +389,7 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
         UserError: a mistake that the user can cure.
     """
     completed = complete(args)
-    command = CommandLine(completed.args, callbacks, completed.below, completed.ahead)
+    command = CommandLine(completed, callbacks)
     if processes() > 1:
         torch.distributed.barrier()
         # the group's threads free the last tensors with Python's lock, which destroying the group holds (torch 2.6)

@@ -4,6 +4,7 @@ jsonargparse puts all of it together. What it can't know is done here before: wh
 means, which run ``last`` is, and that the settings of one class are not those of another.
 """
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,11 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import Namespace
+from pytorch_lightning import loggers
 from pytorch_lightning.cli import LightningArgumentParser
 
-from bioplausible.commands.recipes import recipe_of, recipes
+from bioplausible.commands.recipes import named_recipe, recipe_of, recipes
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.training.loggers import LOG_FOLDER
 
@@ -103,7 +105,7 @@ def last_of(given: Sequence[Source], *keys: str) -> Any:
 
 def class_of(given: Sequence[Source], place: str) -> str | None:
     """Returns the class that the sources name last for ``model`` or ``data``, without its module; None for none."""
-    named = [classes(source.content).get(place) for source in given]
+    named = [class_at(source.content, place) for source in given]
     return next((name.rpartition(".")[2] for name in reversed(named) if name), None)
 
 
@@ -135,12 +137,13 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
         say: is told in one line of what is left out.
     """
     adjusted = list(given)
+    places = {"model", "data"}.union(*(class_places(source.content) for source in given))
     for i in range(len(adjusted) - 1, -1, -1):  # from the last one on: what it says counts for all before
-        content = adjusted[i].content
-        for place, now in classes(content).items():
-            for j in range(i):
-                before = classes(adjusted[j].content).get(place)
-                if before is None or _same(before, now):
+        for place in sorted(places):
+            now = class_at(adjusted[i].content, place)
+            for j in range(i) if now else ():
+                before = class_at(adjusted[j].content, place)
+                if before is None or now is None or _same(before, now):
                     continue
                 changed, kept, dropped = _renamed(adjusted[j].content, place, now)
                 adjusted[j] = _with(adjusted[j], changed)
@@ -150,12 +153,24 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
                         f"{place} is {_last(now)} instead of {_last(before)}: {keeps}{', '.join(dropped)}"
                         f" of {_last(before)} {'is' if len(dropped) == 1 else 'are'} left out."
                     )
-        for place in _set_places(content):
-            other = ALTERNATIVES.get(place)
+        for place in ALTERNATIVES.keys() & _set_places(adjusted[i].content):
+            other = ALTERNATIVES[place]
             for j in range(i):
-                if other is not None and other in _set_places(adjusted[j].content):
+                if other in _set_places(adjusted[j].content):
                     adjusted[j] = _with(adjusted[j], _without(adjusted[j].content, other))
     return adjusted
+
+
+def trainer_defaults(given: Sequence[Source]) -> dict[str, Any]:
+    """Returns the defaults of the Trainer's options: where another logger is named, nothing of RunLogger's."""
+    named = class_of(given, "trainer.logger")
+    if named in (None, "RunLogger"):
+        return TRAINER_DEFAULTS
+    others = {name: value for name, value in TRAINER_DEFAULTS.items() if name != "logger"}
+    save_dir = inspect.signature(getattr(loggers, str(named), object)).parameters.get("save_dir")
+    if save_dir is None or save_dir.default is not inspect.Parameter.empty:
+        return others
+    return {**others, "logger": {"class_path": named, "init_args": {"save_dir": LOG_FOLDER}}}
 
 
 def words(given: Sequence[Source]) -> list[str]:
@@ -171,9 +186,9 @@ def log_folder(command: str, given: Sequence[Source]) -> Path:
         given: what its configuration is made of; of all this only the Trainer's part is parsed.
     """
     parser = LightningArgumentParser(exit_on_error=False, default_env=True, env_prefix=f"PL_{command.upper()}_")
-    parser.add_argument("--config", action=ActionConfigFile)
+    parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(RunTrainer, "trainer")
-    parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+    parser.set_defaults({f"trainer.{name}": value for name, value in trainer_defaults(given).items()})
     parts: list[str] = []
     for source in given:
         if source.is_file and "trainer" in source.content:
@@ -181,8 +196,8 @@ def log_folder(command: str, given: Sequence[Source]) -> Path:
         elif "trainer" in source.content:
             parts += source.words
     trainer = parser.parse_args(parts).trainer
-    loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-    options = loggers[0].get("init_args") if loggers and hasattr(loggers[0], "get") else None
+    first = trainer.logger[0] if isinstance(trainer.logger, list) and trainer.logger else trainer.logger
+    options = first.get("init_args") if isinstance(first, Namespace) else None
     named = options.get("save_dir") if options else None
     if named:
         return Path(named).expanduser()
@@ -190,7 +205,7 @@ def log_folder(command: str, given: Sequence[Source]) -> Path:
 
 
 def plain_values(config: Namespace) -> None:
-    """Turns defaults that are objects into what one would write for them: a saved configuration has to be read again."""
+    """Turns defaults that are objects into what one would write for them, so that a saved configuration reads back."""
     for key, value in list(config.items(branches=False)):
         if isinstance(value, Enum):
             config[key] = value.value
@@ -205,33 +220,21 @@ def plain_values(config: Namespace) -> None:
 # ------------------------------------------------------------------------------------------------------------ internals
 
 
-def classes(content: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the classes that a configuration names, by place: ``{"model": "CorInfoMax", "model.optimizer": "Adam"}``.
+def class_places(content: Mapping[str, Any]) -> set[str]:
+    """Returns the places where a configuration gives a class its settings, such as ``model.optimizer``.
 
     A place has no ``init_args`` in it, as in the short form of options.
     """
-    found: dict[str, str] = {}
+    return {keys.removesuffix(".class_path") for keys in _set_places(content) if keys.endswith(".class_path")}
 
-    def look(node: Any, keys: tuple[str, ...]) -> None:
-        if not isinstance(node, dict):
-            return
-        named = node.get("class_path")
-        if isinstance(named, str) and keys:
-            found[".".join(keys)] = named
-        for key, below in node.items():
-            look(below, keys if key == "init_args" else (*keys, str(key)))
 
-    look(content, ())
-    for place in ("model", "data"):
-        if isinstance(content.get(place), str):
-            found[place] = content[place]
-    # --model.optimizer SGD names a class too: a word where settings stand elsewhere
-    model = content.get("model")
-    for name in ("optimizer", "lr_scheduler"):
-        value = _settings(model).get(name)
-        if isinstance(value, str):
-            found[f"model.{name}"] = value
-    return found
+def class_at(content: Mapping[str, Any], place: str) -> str | None:
+    """Returns the class that a configuration names at a place, with settings or alone; None for none."""
+    node: Any = content
+    for key in place.split("."):
+        node = _settings(node).get(key)
+    named = node.get("class_path") if isinstance(node, dict) else node
+    return named if isinstance(named, str) else None
 
 
 def _set_places(content: Mapping[str, Any]) -> set[str]:
@@ -301,26 +304,21 @@ def _with(source: Source, content: dict[str, Any]) -> Source:
 
 def _file(value: str, given: tuple[str, ...]) -> Source:
     """Returns a configuration file, or one given as text; what can't be read says so where it is parsed."""
-    path = Path(value).expanduser()
-    named = recipes() / f"{value}.yaml"
     try:
+        named = named_recipe(value)
+        path = named or Path(value).expanduser()
         is_path = path.is_file()
     except OSError:  # a text too long for a name
-        is_path = False
-    if not is_path and re.fullmatch(r"[\w-]+/[\w-]+", value) and named.is_file():
-        path, is_path, given = named, True, ("--config", str(named))
+        named, path, is_path = None, Path(), False
     try:
         content = _mapping(yaml.load(path.read_text() if is_path else value, _Loader))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
-        return Source({}, given, is_file=True)
-    for place in ("model", "data"):  # a file of its own, beside this one
-        below = content.get(place)
-        if is_path and isinstance(below, str) and (path.parent / below).is_file():
-            try:
+        for place in ("model", "data") if is_path else ():
+            below = content.get(place)
+            if isinstance(below, str) and (path.parent / below).is_file():  # a file of its own, beside this one
                 content[place] = yaml.load((path.parent / below).read_text(), _Loader)
-            except (yaml.YAMLError, OSError, UnicodeDecodeError):
-                return Source({}, given, is_file=True)
-    return Source(content, given, is_file=True)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        content = {}
+    return Source(content, given if named is None else ("--config", str(named)), is_file=True)
 
 
 def _mapping(content: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import yaml
 
 from bioplausible.commands import report
-from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import read_run
 from bioplausible.errors import UserError
@@ -164,7 +164,7 @@ def run(args: Sequence[str]) -> int:
     """
     parser = CommandArguments(prog="python -m bioplausible sweep", description=__doc__)
     parser.add_argument(
-        "--config", type=Path, action="append", required=True, help="recipe; may be given several times"
+        "--config", type=recipe_named, action="append", required=True, help="recipe; may be given several times"
     )
     parser.add_argument("--seeds", default="0", help="seeds, separated by commas (default: 0)")
     parser.add_argument(
@@ -174,7 +174,9 @@ def run(args: Sequence[str]) -> int:
         metavar="KEY=V1,V2",
         help="values of an option of fit, for example model.init_args.beta=0.5,1.0; may be given several times",
     )
-    parser.add_argument("--out", type=Path, default=Path("sweep"), help="folder of runs and report (default: sweep)")
+    parser.add_argument(
+        "--out", type=path_named, default=Path("sweep"), help="folder of runs and report (default: sweep)"
+    )
     parser.add_argument("--cpus", type=int, help="cores to use (default: all)")
     parser.add_argument("--threads", type=int, default=1, help="threads, and cores, a trial (default: 1)")
     parser.add_argument("--address", help="address of a Ray cluster that shares the folder; default: this machine")

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments, path_named
 from bioplausible.commands.report.curves import curves, png
 from bioplausible.commands.report.runs import Run, find_runs
 from bioplausible.commands.report.tables import Group, group
@@ -28,8 +28,10 @@ def run(args: Sequence[str]) -> int:
         UserError: there are no runs, or the folder can't be written to.
     """
     parser = CommandArguments(prog="python -m bioplausible report", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="runs, or folders with runs below them")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write (default: report)")
+    parser.add_argument(
+        "runs", nargs="+", type=path_named, metavar="RUN_DIR", help="runs, or folders with runs below them"
+    )
+    parser.add_argument("--out", type=path_named, default=Path("report"), help="folder to write (default: report)")
     options = parser.parse_args(args)
     found = find_runs(options.runs)
     try:

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments, path_named
 from bioplausible.commands.verify.recorded_rule import RecordedRule, rule_class
 from bioplausible.commands.verify.recording import SMALL, Recording
 from bioplausible.errors import UserError
@@ -113,7 +113,9 @@ def run(args: Sequence[str]) -> int:
         UserError: there is nothing to replay.
     """
     parser = CommandArguments(prog="python -m bioplausible verify", description=run.__doc__)
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recorded trajectories, or folders of them")
+    parser.add_argument(
+        "paths", nargs="+", type=path_named, metavar="PATH", help="recorded trajectories, or folders of them"
+    )
     parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9; with Adam 1e-6)")
     options = parser.parse_args(args)
     if options.tolerance is not None and not 0 <= options.tolerance < math.inf:

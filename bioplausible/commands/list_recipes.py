@@ -1,0 +1,30 @@
+"""``python -m bioplausible recipes``: lists the recipes, or prints one."""
+
+from collections.abc import Sequence
+
+from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.recipes import named_recipe, recipes
+
+
+def run(args: Sequence[str]) -> int:
+    """Prints the recipes by name, with the first line of what each says of itself.
+
+    Args:
+        args: options of the command.
+    """
+    parser = CommandArguments(
+        prog="python -m bioplausible recipes",
+        description="Lists the recipes: fit --config NAME trains one, recipes NAME prints it to be copied and changed.",
+    )
+    parser.add_argument("name", nargs="?", help="a recipe to print, such as digits/corinfomax")
+    name = parser.parse_args(args).name
+    if name is not None:
+        path = named_recipe(name.removesuffix(".yaml"))
+        if path is None:
+            parser.error(f"There is no recipe {name}: recipes without a name lists them")
+        print(path.read_text(), end="")
+        return 0
+    for path in sorted(recipes().glob("*/*.yaml")):
+        first = path.read_text().splitlines()[0].removeprefix("#").strip()
+        print(f"{f'{path.parent.name}/{path.stem}':<58} {first}")
+    return 0
