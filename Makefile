@@ -17,6 +17,7 @@ lint: $(VENV)/.installed
 	$(RUN) -m mypy
 
 $(VENV)/.installed: setup.cfg pyproject.toml
+	@echo "setting up $(VENV) (PyTorch and the rest, several GB; it takes minutes where they are fetched)"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable '.[test]'
 	touch $@

@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -219,6 +221,21 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
     except ImportError as error:
         raise UserError("sweep needs Ray Tune: pip install 'bioplausible[sweep]'.") from error
 
+    class Announce(tune.Callback):
+        """Prints a line for each trial that ends: a sweep takes hours."""
+
+        def __init__(self) -> None:
+            self.ended, self.start = 0, time.monotonic()
+
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+        ) -> None:
+            self.ended += 1
+            seconds = (time.monotonic() - self.start) / self.ended * (len(waiting) - self.ended)
+            outcome = "failed" if "failure" in result else f"{result['test_accuracy']:.2%}"
+            left = f", about {timedelta(seconds=round(seconds))} left" if self.ended < len(waiting) else ""
+            print(f"{trial.config['trial']['name']}: {outcome} ({self.ended} of {len(waiting)}{left})", flush=True)
+
     def trainable(config: dict[str, Any]) -> None:
         try:
             tune.report({"test_accuracy": run_trial(Trial(**config["trial"]))})
@@ -241,7 +258,7 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
         results = tune.Tuner(
             tune.with_resources(trainable, {"cpu": waiting[0].threads}),
             param_space={"trial": tune.grid_search([asdict(trial) for trial in waiting])},
-            run_config=tune.RunConfig(name="tune", storage_path=str(out / ".ray"), verbose=0),
+            run_config=tune.RunConfig(name="tune", storage_path=str(out / ".ray"), verbose=0, callbacks=[Announce()]),
         ).fit()
     finally:
         ray.shutdown()

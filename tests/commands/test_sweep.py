@@ -76,6 +76,10 @@ def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
     assert "4 trials, 0 of them finished before" in said
     assert "failed  digits/backpropagation/seed=1,max_epochs=1,loss=hinge: model.loss: Expected" in said
     assert "2 of 4 trials finished" in said
+    ends = [line for line in said.splitlines() if " of 4" in line and line.startswith("digits/")]
+    assert [line.split("(")[1].split()[0] for line in ends] == ["1", "2", "3", "4"]  # told as they end
+    assert sum("loss=hinge: failed (" in line for line in ends) == 2
+    assert sum("loss=cross_entropy: " in line and "%" in line for line in ends) == 2
     assert "Traceback" not in said
     finished = {name for name, row in runs().items() if row["status"] == "finished"}
     assert finished == {f"seed={s},max_epochs=1,loss=cross_entropy" for s in (0, 1)}
