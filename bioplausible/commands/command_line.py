@@ -58,6 +58,7 @@ from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import LOG_FOLDER, RunLogger
 from bioplausible.training.stop_on_signal import StopOnSignal
+from bioplausible.training.threads import fastest_threads, threads_given
 
 LARGEST_SEED = 2**32 - 1
 """That NumPy takes."""
@@ -144,6 +145,12 @@ class CommandLine(LightningCLI):
             parser.add_argument(
                 "--checkpoint_keep", type=int, default=1, help="How many of these to keep; -1 keeps all."
             )
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="Threads that torch computes with; default: OMP_NUM_THREADS, else what fit finds fastest.",
+        )
         self.known_options[subcommand] = parser
         if subcommand == "predict":
             parser.add_argument(
@@ -191,6 +198,10 @@ class CommandLine(LightningCLI):
         config = self.config[self.subcommand]
         if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
             raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
+        if config.threads is not None:
+            if config.threads < 1:
+                raise UserError(f"threads is {config.threads}: it must be at least 1.")
+            torch.set_num_threads(config.threads)
         for logger in self._run_loggers():
             options = logger.init_args
             if options.name is None:
@@ -242,6 +253,8 @@ class CommandLine(LightningCLI):
         if trainer.get("enable_progress_bar") is not False:
             callbacks.append(LiveProgressBar())
         if self.subcommand == "fit":
+            if config.threads is None:
+                config.threads = self._threads()  # saved with the configuration: the order of sums depends on it
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
             if every is not None and trainer.get("enable_checkpointing") is False:
                 raise UserError("checkpoint_every_n_steps needs checkpoints: leave out enable_checkpointing false.")
@@ -280,6 +293,22 @@ class CommandLine(LightningCLI):
                 again = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
                 built.loggers = [again if isinstance(logger, RunLogger) else logger for logger in built.loggers]
         return built
+
+    def _threads(self) -> int | None:
+        """Returns how many threads this run computes with, which are set; None where Lightning decides."""
+        trainer = self.config[self.subcommand].trainer
+        on_gpu = torch.cuda.is_available() and trainer.accelerator not in ("cpu", torch.device("cpu"))
+        alone = str(trainer.devices) in ("auto", "1") and trainer.num_nodes == 1
+        if on_gpu or not alone:
+            return None
+        given = threads_given()
+        if given is not None:
+            return given
+        chosen = fastest_threads(self.model, getattr(self.datamodule, "batch_size", 20))
+        if chosen < torch.get_num_threads():
+            torch.set_num_threads(chosen)
+            _say("computes with one thread, which is fastest here now (--threads N takes N)")
+        return chosen
 
     # ------------------------------------------------------------------------------------------ what is said at the end
 
@@ -355,7 +384,7 @@ def complete(args: list[str]) -> Completed:
             path = newest_checkpoint(log_folder(command, given) if named == "last" else path)
             _say(f"checkpoint           {path}")
         ahead = ReadAhead(path)
-        known = {"seed_everything", "model", "data", "trainer"}
+        known = {"seed_everything", "model", "data", "trainer", "threads"}
         below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
         further = ["--ckpt_path", str(path)]
     elif command == "fit":
