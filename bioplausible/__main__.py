@@ -35,6 +35,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
 
     from bioplausible.commands import benchmark, command_line, report, sweep, verify
+    from bioplausible.errors import OwnShareError
     from bioplausible.errors.sentences import sentence
 
     own = {"verify": verify.run, "benchmark": benchmark.run, "report": report.run, "sweep": sweep.run}
@@ -53,9 +54,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        if cause is None and (first or not PEER_LEFT.search(str(error))):
+        if cause is None and PEER_LEFT.search(str(error)):
+            cause = "Another process of this run has ended: it says why, unless it was killed."
+        if cause is None:
             raise
-        if first:  # of several processes one says it
+        if first or isinstance(error, OwnShareError):  # of several processes one says it
             print(f"error: {cause}", file=sys.stderr)
         return 2
 

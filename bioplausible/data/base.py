@@ -13,6 +13,7 @@ from bioplausible.data.batches import EpochBatches, Images, InOrder, loader
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.lightning_internals import progress, replaces_samplers, trainer_option
+from bioplausible.resume.training_data import TrainingData
 from bioplausible.training.batch import Batch, Source, as_classes, as_images
 from bioplausible.training.data_parallel import share
 from bioplausible.training.randomness import generator, mix, run_seed
@@ -98,6 +99,9 @@ class ImageDataModule(LightningDataModule, ABC):
         self._seed = 0
         self._start = (0, 0)
         self._splits: dict[str, Images] = {}
+        self._configured_batch_size = batch_size
+        self._sizes = (0, 0, 0)
+        """Training images, how many of them are used, and how many of these are held out; 0 before they are loaded."""
 
     @abstractmethod
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -143,9 +147,15 @@ class ImageDataModule(LightningDataModule, ABC):
                     f"validation_split is {self.validation_split}, which leaves {held_out} of {len(order)} images for"
                     " validation: choose another share, or 0 for none."
                 )
+            self._sizes = len(images), len(order), held_out
             whole = held_out == 0 and self.subset_size is None
             self._splits["train"] = images if whole else images.subset(order[held_out:].sort().values)
             self._splits["val"] = images.subset(order[:held_out].sort().values)
+        if stage == "validate" and not len(self._splits["val"]):
+            raise UserError(
+                "validation_split is 0, so there is nothing to validate on: train with a validation_split, or score the"
+                " test split with `test`."
+            )
         if stage in ("test", "predict") and "test" not in self._splits:
             self._splits["test"] = self._images(train=False)
         if stage == "fit":
@@ -225,6 +235,29 @@ class ImageDataModule(LightningDataModule, ABC):
         return Batch(images, labels)
 
     # ----------------------------------------------------------------------------------------------------------- resume
+
+    def training_data(self) -> TrainingData:
+        """Returns what training draws from."""
+        images, used, held_out = self._sizes
+        return TrainingData(
+            dataset=type(self).__qualname__,
+            images=images,
+            used=used,
+            held_out=held_out,
+            subset_size=self.subset_size,
+            validation_split=self.validation_split,
+            batch_size=self.batch_size,
+            configured_batch_size=self._configured_batch_size,
+            mean=self.mean,
+            std=self.std,
+            crop_padding=self.crop_padding,
+            horizontal_flip=self.horizontal_flip,
+        )
+
+    @property
+    def starts_within_epoch(self) -> bool:
+        """Whether training begins with another batch than an epoch's first."""
+        return self._start[1] > 0
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the seed and the position of the next training batch as (epoch, batch)."""

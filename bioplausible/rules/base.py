@@ -21,6 +21,7 @@ from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
+from bioplausible.resume.training_data import TrainedOn
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import batch_size, join, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
@@ -87,7 +88,8 @@ class LearningRule(LightningModule, ABC):
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._callbacks: list[Callback] = [Preconditions(), ExactResume(), ConfiguredRates()]
+        self._trained_on = TrainedOn()
+        self._callbacks: list[Callback] = [Preconditions(), self._trained_on, ExactResume(), ConfiguredRates()]
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
         self.watch: Callable[[int, list[Tensor], float], None] | None = None
@@ -222,10 +224,11 @@ class LearningRule(LightningModule, ABC):
 
     # -------------------------------------------------------------------------------------------------- the shared step
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
-        output: Tensor = super().__call__(self.network.as_input(x))
-        return output
+        if len(inputs) == 1 and isinstance(inputs[0], Tensor):  # strategies call a step so, with a batch and its number
+            inputs = (self.network.as_input(inputs[0]),)
+        return super().__call__(*inputs, **options)
 
     def read_batch(self, batch: Any) -> Batch:
         """Returns what a data loader yields as images and classes (:func:`bioplausible.training.batch.as_batch`).
@@ -388,10 +391,12 @@ class LearningRule(LightningModule, ABC):
         """Adds the rule's name and seed to the checkpoint, unless training has diverged."""
         require_finite(self, self.step)
         note_rule(self, checkpoint)
+        self._trained_on.note(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Checks that the checkpoint is one of this rule and network, and takes its seed."""
         self.seed = require_same_rule(self, checkpoint)
+        self._trained_on.read(checkpoint)
 
     # -------------------------------------------------------------------------------------------------------- internals
 

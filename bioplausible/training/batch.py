@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bioplausible.errors import UserError
+from bioplausible.errors import OwnShareError, UserError
 
 IMAGE_NAMES = frozenset({"image", "images", "img", "input", "inputs", "pixel_values", "x"})
 LABEL_NAMES = frozenset({"class", "classes", "label", "labels", "target", "targets", "y"})
@@ -32,7 +32,8 @@ class Source(NamedTuple):
 
     def refuse(self, what: str, cure: str) -> UserError:
         """Returns the error that says what came, and what should have."""
-        return UserError(f"{self.who} {self.verb}s {what}: let it {self.verb} {cure}.")
+        kind = OwnShareError if self is LOADER else UserError
+        return kind(f"{self.who} {self.verb}s {what}: let it {self.verb} {cure}.")
 
 
 LOADER = Source("The data loader", "yield")
