@@ -1,11 +1,11 @@
 """What a network was trained on: a part of checkpoints, for later data are compared with it."""
 
-import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
 from bioplausible.errors import UserError
 
@@ -98,14 +98,13 @@ class TrainedOn(Callback):
             if data.starts_within_epoch:
                 require_same_batches(before, now)
             if changes := before.changes(now, SPOKEN):
-                warnings.warn(
+                rank_zero_warn(
                     f"Training goes on with other data options than the checkpoint's: {changes}.", stacklevel=2
                 )
         elif before is not None and before.dataset == now.dataset and before.trained_among_held_out(now):
-            warnings.warn(
+            rank_zero_warn(
                 f"The network was trained before, also on {before.trained_among_held_out(now)} of the {now.held_out}"
                 " images that are now for validation: its validation accuracy says too much.",
-                stacklevel=2,
             )
         self.known = now
 
@@ -132,11 +131,11 @@ class TrainedOn(Callback):
             return
         now: TrainingData = describe()
         if before.dataset != now.dataset:
-            warnings.warn(f"The network was trained on {before.dataset}, and is {what} on {now.dataset}.", stacklevel=2)
+            rank_zero_warn(f"The network was trained on {before.dataset}, and is {what} on {now.dataset}.")
         elif what == "validated":
             require_untrained(before, now)
         if changes := before.changes(now, OF_EVALUATION):
-            warnings.warn(f"The network is {what} on images that are normalised otherwise: {changes}.", stacklevel=2)
+            rank_zero_warn(f"The network is {what} on images that are normalised otherwise: {changes}.")
 
 
 def require_same_class(before: TrainingData, now: TrainingData) -> None:
