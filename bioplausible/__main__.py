@@ -50,6 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
 
     from bioplausible.commands import benchmark, command_line, list_recipes, report, sweep, verify
+    from bioplausible.errors import OwnShareError
     from bioplausible.errors.sentences import sentence
 
     own = {
@@ -70,9 +71,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        if cause is None and (first or not PEER_LEFT.search(str(error))):
+        if cause is None and PEER_LEFT.search(str(error)):
+            cause = "Another process of this run has ended: it says why, unless it was killed."
+        if cause is None:
             raise
-        if first:  # of several processes one says it
+        if first or isinstance(error, OwnShareError):  # of several processes one says it
             print(f"error: {cause}", file=sys.stderr)
         return 2
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bioplausible.data.augmentation import crop, mirror
-from bioplausible.data.batches import Batch, EpochBatches, Images, InOrder, loader
+from bioplausible.data.batches import EpochBatches, Images, InOrder, loader
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.lightning_internals import progress, replaces_samplers, trainer_option
+from bioplausible.resume.training_data import TrainingData
+from bioplausible.training.batch import Batch, Source, as_classes, as_images
 from bioplausible.training.data_parallel import share
 from bioplausible.training.randomness import generator, mix, run_seed
 
@@ -97,10 +99,19 @@ class ImageDataModule(LightningDataModule, ABC):
         self._seed = 0
         self._start = (0, 0)
         self._splits: dict[str, Images] = {}
+        self._configured_batch_size = batch_size
+        self._sizes = (0, 0, 0)
+        """Training images, how many of them are used, and how many of these are held out; 0 before they are loaded."""
 
     @abstractmethod
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        """Returns a split's images (N × channels × height × width), float32 in [0, 1], and classes (N), int64."""
+        """Returns a split's images (N × channels × height × width), float32 in [0, 1], and classes (N), int64.
+
+        Of what a module of your own returns, these are converted: images of another floating-point type or of
+        booleans, without the dimension of a single channel; classes of another type of whole numbers, (N × 1) or
+        one-hot (N × classes); arrays of NumPy's and lists. The rest is refused, also images of integers: of 0 and 1,
+        0 … 16 or 0 … 255 they don't say themselves which value is white.
+        """
 
     @property
     def input_size(self) -> int:
@@ -136,9 +147,15 @@ class ImageDataModule(LightningDataModule, ABC):
                     f"validation_split is {self.validation_split}, which leaves {held_out} of {len(order)} images for"
                     " validation: choose another share, or 0 for none."
                 )
+            self._sizes = len(images), len(order), held_out
             whole = held_out == 0 and self.subset_size is None
             self._splits["train"] = images if whole else images.subset(order[held_out:].sort().values)
             self._splits["val"] = images.subset(order[:held_out].sort().values)
+        if stage == "validate" and not len(self._splits["val"]):
+            raise UserError(
+                "validation_split is 0, so there is nothing to validate on: train with a validation_split, or score the"
+                " test split with `test`."
+            )
         if stage in ("test", "predict") and "test" not in self._splits:
             self._splits["test"] = self._images(train=False)
         if stage == "fit":
@@ -151,30 +168,32 @@ class ImageDataModule(LightningDataModule, ABC):
                 self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def _images(self, train: bool) -> Images:
-        images, labels = self.load(train)
-        self._check(images, labels, f"{type(self).__name__}.load(train={train}) returns")
+        source = Source(f"{type(self).__name__}.load(train={train})", "return")
+        given = self.load(train)
+        if not isinstance(given, (list, tuple)) or len(given) != 2:
+            kind = f"{len(given)} fields" if isinstance(given, (list, tuple)) else type(given).__name__
+            raise source.refuse(kind, "a pair (images, classes)")
+        images = as_images(given[0], torch.float32, source)
+        if self.image_shape[0] == 1 and images.shape[1:] == self.image_shape[1:]:
+            images = images[:, None]
+        labels = as_classes(given[1], self.num_classes, source)
+        self._check(images, labels, source)
         if self.mean is not None:
             images = images - torch.tensor(self.mean)[:, None, None]
         if self.std is not None:
             images = images / torch.tensor(self.std)[:, None, None]
         return Images(images, labels)
 
-    def _check(self, images: Tensor, labels: Tensor, source: str) -> None:
+    def _check(self, images: Tensor, labels: Tensor, source: Source) -> None:
         """Raises UserError where images and classes are not what :meth:`load` promises."""
         if tuple(images.shape[1:]) != tuple(self.image_shape) or len(images) != len(labels) or len(labels) == 0:
-            raise UserError(
-                f"{source} images {tuple(images.shape)} and {len(labels)} classes: let it return as many of both, at"
-                f" least one, and images of {self.image_shape}."
+            raise source.refuse(
+                f"images {tuple(images.shape)} and {len(labels)} classes",
+                f"as many of both, at least one, and images of {self.image_shape}",
             )
         low, high = (float(value) for value in images.aminmax())
         if not 0 <= low <= high <= 1:  # NaN is neither
-            raise UserError(f"{source} pixels from {low:g} to {high:g}: let it return numbers in [0, 1], without NaN.")
-        first, last = (int(value) for value in labels.aminmax())
-        if first < 0 or last >= self.num_classes:
-            raise UserError(
-                f"{source} classes from {first} to {last}: let it return numbers from 0 to {self.num_classes - 1}, or"
-                " give the module its num_classes."
-            )
+            raise source.refuse(f"pixels from {low:g} to {high:g}", "numbers in [0, 1], without NaN")
 
     # ---------------------------------------------------------------------------------------------------------- loaders
 
@@ -213,9 +232,32 @@ class ImageDataModule(LightningDataModule, ABC):
             images = crop(images, self.crop_padding, share(offsets)[: len(images)])
         if self.horizontal_flip:
             images = mirror(images, share(flips)[: len(images)])
-        return images, labels
+        return Batch(images, labels)
 
     # ----------------------------------------------------------------------------------------------------------- resume
+
+    def training_data(self) -> TrainingData:
+        """Returns what training draws from."""
+        images, used, held_out = self._sizes
+        return TrainingData(
+            dataset=type(self).__qualname__,
+            images=images,
+            used=used,
+            held_out=held_out,
+            subset_size=self.subset_size,
+            validation_split=self.validation_split,
+            batch_size=self.batch_size,
+            configured_batch_size=self._configured_batch_size,
+            mean=self.mean,
+            std=self.std,
+            crop_padding=self.crop_padding,
+            horizontal_flip=self.horizontal_flip,
+        )
+
+    @property
+    def starts_within_epoch(self) -> bool:
+        """Whether training begins with another batch than an epoch's first."""
+        return self._start[1] > 0
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the seed and the position of the next training batch as (epoch, batch)."""

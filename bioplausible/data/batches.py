@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bioplausible.training.batch import Batch
 from bioplausible.training.data_parallel import share
 from bioplausible.training.randomness import generator
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Images(Dataset[Batch]):
@@ -28,11 +27,11 @@ class Images(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> Batch:
-        return self.images[index], self.labels[index]
+        return Batch(self.images[index], self.labels[index])
 
     def subset(self, index: Tensor) -> "Images":
         """Returns the images at the given positions."""
-        return Images(*self[index])
+        return Images(self.images[index], self.labels[index])
 
 
 class EpochBatches(Sampler[Tensor]):

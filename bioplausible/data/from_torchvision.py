@@ -1,5 +1,6 @@
 """Data sets whose files torchvision obtains and checks."""
 
+import os
 import shutil
 import tempfile
 from abc import abstractmethod
@@ -33,9 +34,13 @@ class TorchvisionDataModule(ImageDataModule):
     """A data set in torchvision's layout below ``data_dir``, fetched there where it is missing.
 
     Args:
-        data_dir: folder that holds the data sets in torchvision's layout.
+        data_dir: folder that holds the data sets in torchvision's layout, or the data set's own folder there, as
+            ``data/MNIST`` or ``data/MNIST/raw``; ``~`` is the home folder.
         mirror: folder with the raw files under their published names, to take them from; None: the official source.
         **options: those of :class:`bioplausible.data.ImageDataModule`.
+
+    Raises:
+        UserError: ``~`` names the home folder of nobody, or an option is outside its range.
     """
 
     title: ClassVar[str]
@@ -51,8 +56,20 @@ class TorchvisionDataModule(ImageDataModule):
 
     def __init__(self, data_dir: str = "data", mirror: str | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.data_dir = Path(data_dir)
-        self.mirror = mirror
+        self.data_dir = _expanded("data_dir", data_dir)
+        self.mirror = None if mirror is None else _expanded("mirror", mirror)
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the data set's own: ``data_dir``, or one above it where that is the data set's own."""
+        own = Path(self.raw_folder).parts
+        if not _has_content(self.data_dir / self.folder):
+            here = Path(os.path.normpath(self.data_dir.absolute()))  # links keep their names
+            for depth in range(len(own), 0, -1):
+                above = here.parents[depth - 1]
+                if here.parts[-depth:] == own[:depth] and _has_content(above / self.raw_folder):
+                    return above
+        return self.data_dir
 
     @abstractmethod
     def download(self, root: Path) -> None:
@@ -79,7 +96,7 @@ class TorchvisionDataModule(ImageDataModule):
         Raises:
             UserError: the files can't be fetched, or are not those of this data set, or ``data_dir`` can't be written.
         """
-        wanted = self.data_dir / self.folder
+        wanted = self.root / self.folder
         try:
             if wanted.exists():
                 return
@@ -103,7 +120,7 @@ class TorchvisionDataModule(ImageDataModule):
         else:
             (root / self.raw_folder).mkdir(parents=True, exist_ok=True)
             for name in self.raw_files:
-                file = Path(self.mirror) / name
+                file = self.mirror / name
                 with self._explained(f"{self.title}'s file {file} is missing or damaged"):
                     self.unpack(file, root)
         for train in (True, False):
@@ -122,11 +139,11 @@ class TorchvisionDataModule(ImageDataModule):
             UserError: a file is missing, damaged, or not of this data set.
         """
         try:
-            images, labels = self.read(self.data_dir, train)
+            images, labels = self.read(self.root, train)
         except DamagedFileError as error:
             raise UserError(
-                f"{self.title}'s file {self.data_dir / self.raw_folder / error.name} {error.problem}: delete the"
-                f" folder {self.data_dir / self.folder}, so that its files are fetched anew."
+                f"{self.title}'s file {self.root / self.raw_folder / error.name} {error.problem}: delete the"
+                f" folder {self.root / self.folder}, so that its files are fetched anew."
             ) from error
         return images.float().div_(255), labels
 
@@ -150,6 +167,20 @@ class TorchvisionDataModule(ImageDataModule):
             if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS):
                 raise
             raise UserError(f"{what} ({reason(error)}): {self._cure()}.") from error
+
+
+def _expanded(name: str, given: str | Path) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name} is {given}, but there is no such home folder: give another path.") from error
+
+
+def _has_content(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return False
 
 
 def reason(error: Exception) -> str:

@@ -5,18 +5,42 @@ from pathlib import Path
 from typing import ClassVar
 
 import torchvision.datasets
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.datasets.utils import extract_archive
+from torchvision.datasets.utils import calculate_md5, extract_archive
 
 from bioplausible.data.from_torchvision import DamagedFileError, TorchvisionDataModule, reason
+
+PUBLISHED = {
+    "6bbc9ace898e44ae57da46a324031adb": "MNIST",
+    "a25bea736e30d166cdddb491f175f624": "MNIST",
+    "2646ac647ad5339dbf082846283269ea": "MNIST",
+    "27ae3e4e09519cfbb04c329615203637": "MNIST",
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a": "Fashion-MNIST",
+    "9018921c3c673c538a1fc5bad174d6f9": "Fashion-MNIST",
+    "8181f5470baa50b63fa0f6fddb340f0a": "Fashion-MNIST",
+    "15d484375f8d13e6eb1aabb0c3f46965": "Fashion-MNIST",
+    # of what is published packed, torchvision knows the checksums
+    **{
+        checksum: title
+        for title, dataset in (
+            ("MNIST", torchvision.datasets.MNIST),
+            ("Fashion-MNIST", torchvision.datasets.FashionMNIST),
+            ("Kuzushiji-MNIST", torchvision.datasets.KMNIST),
+        )
+        for _, checksum in dataset.resources
+    },
+}
+"""The data sets whose files have the same names, by the MD5 checksums of their published files, unpacked and packed."""
 
 
 class MNISTDataModule(TorchvisionDataModule):
     """60,000 + 10,000 handwritten digits of 28 × 28 pixels (LeCun et al. 1998), in [0, 1] without normalisation.
 
-    ``mirror`` may name a folder with the four published ``…-ubyte.gz`` files. The other arguments are those of
-    :class:`bioplausible.data.TorchvisionDataModule`.
+    ``mirror`` may name a folder with the four published ``…-ubyte.gz`` files. Those of other data sets have the same
+    names: what is known to be another one is refused, and what is not known is said in a warning. The other arguments
+    are those of :class:`bioplausible.data.TorchvisionDataModule`.
     """
 
     title = "MNIST"
@@ -31,11 +55,18 @@ class MNISTDataModule(TorchvisionDataModule):
         getattr(torchvision.datasets, self.folder)(str(root), download=True)
 
     def unpack(self, file: Path, root: Path) -> None:
-        """Unpacks a file; whether it is the right one, its content says: mirrors compress anew, so checksums differ."""
+        """Unpacks a file, unless it is another data set's; mirrors compress anew, so its content will be asked too."""
+        owner = PUBLISHED.get(calculate_md5(file))
+        if owner not in (None, self.title):
+            raise ValueError(f"it is {owner}'s")
         extract_archive(str(file), str(root / self.raw_folder))
 
     def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
-        """Returns a split's images and classes."""
+        """Returns a split's images and classes.
+
+        Raises:
+            DamagedFileError: a file is missing, damaged, or another data set's.
+        """
         split, n = "train" if train else "t10k", self.sizes[train]
         images_file, labels_file = f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte"
         images = self._read(read_image_file, root / self.raw_folder / images_file)
@@ -48,7 +79,19 @@ class MNISTDataModule(TorchvisionDataModule):
             raise DamagedFileError(labels_file, f"has {len(labels)} labels, not {n}")
         if int(labels.max()) >= self.num_classes:
             raise DamagedFileError(labels_file, f"has the label {int(labels.max())}, above {self.num_classes - 1}")
+        self._require_own(root / self.raw_folder / images_file, root / self.raw_folder / labels_file)
         return images[:, None], labels
+
+    def _require_own(self, *files: Path) -> None:
+        """Refuses files that are known to be another data set's, and warns of those that are not known."""
+        owners = {file.name: PUBLISHED.get(calculate_md5(file)) for file in files}
+        for name, owner in owners.items():
+            if owner not in (None, self.title):
+                raise DamagedFileError(name, f"is {owner}'s")
+        if unknown := [name for name, owner in owners.items() if owner is None]:
+            rank_zero_warn(
+                f"{self.title}'s {' and '.join(unknown)} are not as published: make sure that they are {self.title}'s."
+            )
 
     @staticmethod
     def _read(reader: Callable[[str], Tensor], file: Path) -> Tensor:

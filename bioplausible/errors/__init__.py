@@ -22,6 +22,10 @@ class UserError(ValueError):
         UserError.latest = sentence
 
 
+class OwnShareError(UserError):
+    """A mistake in one process's share of the data: of several processes it may be the only one that finds it."""
+
+
 NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|std::bad_alloc", re.IGNORECASE)
 
 

@@ -93,11 +93,15 @@ class Network(nn.Module):
         """Returns images or vectors (n × …) in the shape of layer 0.
 
         Raises:
-            UserError: they have another number of values.
+            UserError: they have another number of values, or there is but one image, without n.
         """
         shape = self.shapes[0]
         if tuple(x.shape[1:]) == shape:
             return x
+        if prod(x.shape[1:]) != prod(shape) and x.numel() == prod(shape):
+            raise UserError(
+                f"The input has the shape {_times(x.shape)}, that of a single sample: give a batch of it, x[None]."
+            )
         if prod(x.shape[1:]) != prod(shape) or (len(shape) == 3 and x.ndim == 4):
             raise UserError(
                 f"The input has the shape {_times(x.shape[1:])}, the network's first layer {_times(shape)}: let them"

@@ -10,6 +10,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 from bioplausible.observers.figures import log_scalars
 from bioplausible.rules import LearningRule
+from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
 
 LAYOUT = {
@@ -51,7 +52,7 @@ class Alignment(Callback):
         """Computes backpropagation's gradients where it is time, before the weights move."""
         self._gradients = {}
         if (trainer.global_step + 1) % self.every_n_steps == 0 and isinstance(pl_module, LearningRule):
-            x, y = join([batch[0], batch[1]])  # the update is the whole batch's
+            x, y = join(labelled(pl_module.read_batch(batch)))  # the update is the whole batch's
             self._gradients = backpropagation_gradients(pl_module, pl_module.network.as_input(x), y)
 
     def on_train_batch_end(

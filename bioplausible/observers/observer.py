@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors import UserError
 from bioplausible.rules import LearningRule
+from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
 
 
@@ -27,7 +28,7 @@ class Observer(Callback, ABC):
             raise UserError(f"every_n_steps is {every_n_steps}: it must be at least 1.")
         self.every_n_steps = every_n_steps
         self._looked_at = -1
-        self._batch: tuple[Tensor, Tensor] | None = None
+        self._batch: Any = None
 
     @abstractmethod
     def look(self, trainer: Trainer, rule: LearningRule, x: Tensor, y: Tensor) -> None:
@@ -40,11 +41,15 @@ class Observer(Callback, ABC):
             y: its classes (n).
         """
 
+    def last_batch(self, rule: LearningRule) -> tuple[Tensor, Tensor]:
+        """Returns the images and classes of this process's share of the last training batch."""
+        return labelled(rule.read_batch(self._batch))
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Looks where it is time."""
-        self._batch = (batch[0], batch[1])
+        self._batch = batch
         if trainer.global_step % self.every_n_steps == 0:
             self._look(trainer, pl_module)
 
@@ -57,6 +62,6 @@ class Observer(Callback, ABC):
         if self._batch is None or not isinstance(pl_module, LearningRule):
             return
         self._looked_at = trainer.global_step
-        x, y = join(self._batch)
+        x, y = join(self.last_batch(pl_module))
         with torch.no_grad():
             self.look(trainer, pl_module, pl_module.network.as_input(x), y)

@@ -14,6 +14,8 @@ from bioplausible.errors import UserError
 class PredictionsCSV(BasePredictionWriter):
     """Writes the columns sample, label, prediction and confidence, a row a test sample in the data set's order.
 
+    Where the data have no labels, the column is empty.
+
     The file is written aside and takes its name when it is whole.
 
     The confidence is the predicted class's share of the output (:meth:`bioplausible.LearningRule.class_probabilities`).
@@ -51,8 +53,9 @@ class PredictionsCSV(BasePredictionWriter):
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *_: Any) -> None:
         """Writes a batch."""
         assert self._file is not None
-        columns = (prediction[name].tolist() for name in ("label", "prediction", "confidence"))
-        for label, predicted, confidence in zip(*columns, strict=True):
+        classes, confidences = (prediction[name].tolist() for name in ("prediction", "confidence"))
+        labels = prediction["label"].tolist() if "label" in prediction else [""] * len(classes)
+        for label, predicted, confidence in zip(labels, classes, confidences, strict=True):
             csv.writer(self._file).writerow([self._samples, label, predicted, f"{confidence:.6f}"])
             self._samples += 1
 

@@ -1,6 +1,6 @@
 """What the units respond to."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from sklearn.manifold import TSNE
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.utils import make_grid, save_image
@@ -21,6 +22,7 @@ from bioplausible.network import Convolution, Dense, Local
 from bioplausible.observers.figures import log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule
+from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
 from bioplausible.training.pieces import samples_at_once
 
@@ -112,8 +114,9 @@ class Representations(Observer):
         dataloader_idx: int = 0,
     ) -> None:
         """Keeps what was predicted."""
-        if isinstance(outputs, Tensor):
-            self._validated.append((outputs, batch[1]))
+        if isinstance(outputs, Tensor) and isinstance(pl_module, LearningRule):
+            _, labels = labelled(pl_module.read_batch(batch))
+            self._validated.append((outputs, labels))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the confusion matrix as it is."""
@@ -170,13 +173,16 @@ class Representations(Observer):
         log_figure(trainer, "tsne", figure)
 
     def _images(self, trainer: Trainer, rule: LearningRule) -> tuple[Tensor, Tensor]:
-        dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        count = min(self.samples, len(dataset))
+        """Returns the first training images and their classes; of a loader that has no first ones, the last batch."""
+        loader = trainer.train_dataloader
+        dataset = getattr(loader, "dataset", None)
         if isinstance(dataset, Images):
-            x, y = dataset[torch.arange(count)]
+            x, y = labelled(dataset[torch.arange(min(self.samples, len(dataset)))])
+        elif isinstance(dataset, Sized) and isinstance(loader, DataLoader) and loader.batch_size is not None:
+            samples = [loader.dataset[i] for i in range(min(self.samples, len(dataset)))]
+            x, y = labelled(rule.read_batch(loader.collate_fn(samples)))
         else:
-            samples = [dataset[i] for i in range(count)]
-            x, y = torch.stack([image for image, _ in samples]), torch.tensor([int(label) for _, label in samples])
+            x, y = self.last_batch(rule)
         return rule.network.as_input(x).to(next(rule.parameters())), y
 
 

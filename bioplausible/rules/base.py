@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import wraps
 from typing import Any, Literal, cast
 
 import torch
@@ -20,6 +21,8 @@ from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
+from bioplausible.resume.training_data import TrainedOn
+from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import batch_size, join, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
@@ -85,7 +88,8 @@ class LearningRule(LightningModule, ABC):
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._callbacks: list[Callback] = [Preconditions(), ExactResume(), ConfiguredRates()]
+        self._trained_on = TrainedOn()
+        self._callbacks: list[Callback] = [Preconditions(), self._trained_on, ExactResume(), ConfiguredRates()]
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
         self.watch: Callable[[int, list[Tensor], float], None] | None = None
@@ -220,9 +224,30 @@ class LearningRule(LightningModule, ABC):
 
     # -------------------------------------------------------------------------------------------------- the shared step
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
+        if len(inputs) == 1 and isinstance(inputs[0], Tensor):  # strategies call a step so, with a batch and its number
+            inputs = (self.network.as_input(inputs[0]),)
+        return super().__call__(*inputs, **options)
+
+    def read_batch(self, batch: Any) -> Batch:
+        """Returns what a data loader yields as images and classes (:func:`bioplausible.training.batch.as_batch`).
+
+        Raises:
+            UserError: it is nothing that can be learned from, or scored.
+        """
+        return as_batch(batch, self.network.sizes[-1], cast(torch.dtype, self.dtype))
+
+    # wrapped, or Trainer would warn wherever a data module leaves this hook to the rule
+    @wraps(LightningModule.on_before_batch_transfer)
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:  # type: ignore[override]
+        """Reads the batch where it does not make a GPU wait."""
+        return self.read_batch(batch)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
         """Settles, learns, and adds up the metrics for one batch of images and classes."""
-        x, y = self.network.as_input(batch[0]), batch[1]
+        images, y = labelled(self.read_batch(batch))
+        x = self.network.as_input(images)
         with torch.no_grad(), self._full_precision():
             optimizer = cast(torch.optim.Optimizer, self.optimizers())
             self.phases = self.learn(x, self.one_hot(y, x.dtype), optimizer)
@@ -283,7 +308,7 @@ class LearningRule(LightningModule, ABC):
         if self.lr_scheduler_interval == "epoch":
             self._step_scheduler()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Scores one batch of the validation split, and returns the predicted classes (n) for callbacks."""
         return self._evaluate(self.val_means, batch)
 
@@ -291,7 +316,7 @@ class LearningRule(LightningModule, ABC):
         """Logs the validation means."""
         self._log_means("val", self.val_means, prog_bar=True)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         """Scores one batch of the test split."""
         self._evaluate(self.test_means, batch)
 
@@ -299,11 +324,16 @@ class LearningRule(LightningModule, ABC):
         """Logs the test means."""
         self._log_means("test", self.test_means, prog_bar=False)
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Returns ``label``, ``prediction`` and ``confidence`` (the predicted class's probability) of each sample."""
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Returns ``prediction`` and ``confidence`` (the predicted class's probability) of each sample.
+
+        And its ``label``, where the data have labels.
+        """
+        images, labels = self.read_batch(batch)
         with torch.no_grad(), self._full_precision():
-            confidence, prediction = self.class_probabilities(self._outputs(batch[0])).max(1)
-        return {"label": batch[1], "prediction": prediction, "confidence": confidence}
+            confidence, prediction = self.class_probabilities(self._outputs(images)).max(1)
+        known = {} if labels is None else {"label": labels}
+        return {**known, "prediction": prediction, "confidence": confidence}
 
     def one_hot(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """Returns the one-hot target (n × d_L) of the classes y (n)."""
@@ -322,10 +352,11 @@ class LearningRule(LightningModule, ABC):
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
 
-    def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _evaluate(self, means: EpochMeans, batch: Any) -> Tensor:
+        images, y = labelled(self.read_batch(batch))
         with torch.no_grad(), self._full_precision():
-            output = self._outputs(batch[0])
-            self._score(means, output, batch[1], self.one_hot(batch[1], output.dtype))
+            output = self._outputs(images)
+            self._score(means, output, y, self.one_hot(y, output.dtype))
             return output.argmax(1)
 
     def _score(self, means: EpochMeans, output: Tensor, y: Tensor, target: Tensor) -> None:
@@ -360,10 +391,12 @@ class LearningRule(LightningModule, ABC):
         """Adds the rule's name and seed to the checkpoint, unless training has diverged."""
         require_finite(self, self.step)
         note_rule(self, checkpoint)
+        self._trained_on.note(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Checks that the checkpoint is one of this rule and network, and takes its seed."""
         self.seed = require_same_rule(self, checkpoint)
+        self._trained_on.read(checkpoint)
 
     # -------------------------------------------------------------------------------------------------------- internals
 

@@ -90,7 +90,7 @@ def join(shares: Sequence[Tensor]) -> list[Tensor]:
         return list(shares)
     n, whole, device = len(shares[0]), batch_size(shares[0]), shares[0].device
     # as bytes, so that activities and classes travel together
-    parts = [t.reshape(-1).view(torch.uint8).view(n, prod(t.shape[1:]) * t.element_size()) for t in shares]
+    parts = [t.contiguous().view(-1).view(torch.uint8).view(n, prod(t.shape[1:]) * t.element_size()) for t in shares]
     widths = [part.shape[1] for part in parts]
     padded = torch.zeros(-(-whole // P), sum(widths), dtype=torch.uint8, device=device)
     torch.cat(parts, 1, out=padded[:n])

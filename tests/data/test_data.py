@@ -1,5 +1,8 @@
 """Data modules: on files of the true format, which the tests write."""
 
+import gzip
+import hashlib
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +14,9 @@ from bioplausible import (
     DigitsDataModule,
     FashionMNISTDataModule,
     MNISTDataModule,
+    UserError,
 )
+from bioplausible.data import mnist
 from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import EpochBatches
 from bioplausible.training.randomness import generator
@@ -109,7 +114,105 @@ def test_augmentation_moves_each_image_by_itself():
     assert torch.equal(flipped[~same], images[~same].flip(-1))
 
 
+OWN_FOLDERS = {
+    MNISTDataModule: ["data", "data/MNIST", "data/MNIST/raw"],
+    FashionMNISTDataModule: ["data", "data/FashionMNIST", "data/FashionMNIST/raw"],
+    CIFAR10DataModule: ["data", "data/cifar-10-batches-py"],
+    CIFAR100DataModule: ["data", "data/cifar-100-python"],
+}
+
+
+def prepared(cls, data_dir, mirror=None):
+    data = cls(data_dir=data_dir, mirror=mirror)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+@pytest.mark.parametrize("cls", OWN_FOLDERS)
+def test_a_data_sets_own_folder_is_recognised(cls, tmp_path, monkeypatch):
+    """However it is named: nothing is fetched, or written, again."""
+    mirror, home = tmp_path / "mirror", tmp_path / "home"
+    if cls in (MNISTDataModule, FashionMNISTDataModule):
+        write_idx(mirror)
+        monkeypatch.setattr(cls, "sizes", {True: 40, False: 20})
+    else:
+        write_cifar(cls, mirror, monkeypatch)
+    monkeypatch.setenv("HOME", str(home))
+    expected = prepared(cls, "~/data", str(mirror))._splits["train"].images
+    everything = sorted(tmp_path.rglob("*"))
+    for folder in OWN_FOLDERS[cls]:
+        own = home / folder
+        monkeypatch.chdir(own)
+        names = [str(own), f"~/{folder}", f"{own}/", ".", f"../{own.name}"]
+        for name in names:
+            assert torch.equal(prepared(cls, name)._splits["train"].images, expected), name
+    assert sorted(tmp_path.rglob("*")) == everything
+
+
+@pytest.mark.parametrize("folder", ["MNIST", "MNIST/raw", "raw", "FashionMNIST/raw"])
+def test_a_folder_that_only_has_such_a_name_is_an_ordinary_one(folder, tmp_path, monkeypatch):
+    write_idx(tmp_path / "mirror")
+    monkeypatch.setattr(MNISTDataModule, "sizes", {True: 40, False: 20})
+    (tmp_path / folder).mkdir(parents=True)
+    prepared(MNISTDataModule, str(tmp_path / folder), str(tmp_path / "mirror"))
+    assert len(list((tmp_path / folder / "MNIST/raw").iterdir())) == 4
+    prepared(MNISTDataModule, str(tmp_path / folder))
+
+
+def test_the_home_folder_is_expanded_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = MNISTDataModule(data_dir="~/data", mirror="~/mirror")
+    assert (data.data_dir, data.mirror) == (tmp_path / "data", tmp_path / "mirror")
+    assert data.hparams["data_dir"] == "~/data"  # another machine's home folder is another one
+    assert str(MNISTDataModule(data_dir="$HOME/a~b").data_dir) == "$HOME/a~b"
+    for option in ("data_dir", "mirror"):
+        with pytest.raises(UserError, match=f"{option} is ~nobody-at-all/x, but there is no such home folder"):
+            MNISTDataModule(**{option: "~nobody-at-all/x"})
+
+
+def test_fashion_mnist_does_not_pass_as_mnist(tmp_path, monkeypatch):
+    """Each of the four files, from a mirror and copied by hand; what is not known is accepted with a word."""
+    monkeypatch.setattr(MNISTDataModule, "sizes", {True: 40, False: 20})
+    write_idx(tmp_path / "mirror")
+    with pytest.warns(UserWarning, match="MNIST's train-images-idx3-ubyte and train-labels-idx1-ubyte are not as publ"):
+        prepared(MNISTDataModule, "data", str(tmp_path / "mirror"))
+    for packed in sorted((tmp_path / "mirror").iterdir()):
+        unpacked = packed.name.removesuffix(".gz")
+        for content in (packed.read_bytes(), gzip.decompress(packed.read_bytes())):
+            with monkeypatch.context() as patch:
+                patch.setitem(mnist.PUBLISHED, hashlib.md5(content).hexdigest(), "Fashion-MNIST")
+                with pytest.raises(UserError, match=f"{unpacked}.*is Fashion-MNIST's") as error:
+                    prepared(MNISTDataModule, "fetched", str(tmp_path / "mirror"))
+                assert "put the published" in str(error.value)
+                assert list((tmp_path / "fetched").iterdir()) == []
+    for unpacked in sorted((tmp_path / "data/MNIST/raw").iterdir()):
+        stage = "fit" if unpacked.name.startswith("train") else "test"
+        with monkeypatch.context() as patch:
+            patch.setitem(mnist.PUBLISHED, hashlib.md5(unpacked.read_bytes()).hexdigest(), "Fashion-MNIST")
+            with pytest.raises(UserError, match=f"{unpacked.name} is Fashion-MNIST's"):
+                MNISTDataModule(data_dir="data").setup(stage)
+
+
+def test_published_files_are_told_apart():
+    assert len(mnist.PUBLISHED) == 4 * 2 + 4 * 3
+    assert {cls.title for cls in (MNISTDataModule, FashionMNISTDataModule)} <= set(mnist.PUBLISHED.values())
+
+
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_the_real_fashion_mnist_files_are_not_mnists(tmp_path):
+    with pytest.raises(UserError, match="is Fashion-MNIST's"):
+        MNISTDataModule(data_dir=str(tmp_path / "data"), mirror=str(DEBIAN)).prepare_data()
+    assert list((tmp_path / "data").iterdir()) == []
+    FashionMNISTDataModule(data_dir=str(tmp_path / "data"), mirror=str(DEBIAN)).prepare_data()
+    (tmp_path / "data/FashionMNIST").rename(tmp_path / "data/MNIST")
+    for stage in ("fit", "test"):
+        with pytest.raises(UserError, match="is Fashion-MNIST's"):
+            MNISTDataModule(data_dir=str(tmp_path / "data")).setup(stage)
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.filterwarnings("error:.*as published")
 def test_the_real_fashion_mnist_files(tmp_path):
     data = FashionMNISTDataModule(data_dir=str(tmp_path), mirror=str(DEBIAN))
     data.prepare_data()

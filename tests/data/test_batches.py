@@ -1,0 +1,205 @@
+"""What is served, in which order, to whom: properties of the batches of every data module."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pytorch_lightning import Trainer, seed_everything
+
+from bioplausible import Backpropagation, ImageDataModule
+from bioplausible.data.batches import EpochBatches, InOrder
+from bioplausible.training import data_parallel
+from bioplausible.training.data_parallel import share
+
+N = 50
+
+
+class Numbered(ImageDataModule):
+    """Each image is told by the value of its pixels, and the test split by another range of them."""
+
+    image_shape = (1, 4, 4)
+
+    def load(self, train):
+        count = N if train else N - 7
+        numbers = torch.arange(count) + (0 if train else N)
+        return (numbers / (2 * N)).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous(), numbers % 10
+
+
+def numbers(batches):
+    """Returns which images some batches hold, in their order."""
+    return [round(value) for images, _ in batches for value in (images[:, 0, 0, 0] * 2 * N).tolist()]
+
+
+def served(**options):
+    data = Numbered(**options)
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    return data
+
+
+def together(processes, rank):
+    """Makes this process one of several."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(data_parallel, "processes", lambda: processes)
+    patch.setattr(data_parallel, "rank", lambda: rank)
+    return patch
+
+
+# ----------------------------------------------------------------------------------------------------------- evaluation
+
+
+@given(st.integers(1, N + 10), st.sampled_from([0.1, 0.3, 0.5]))
+def test_evaluation_goes_through_every_image_once_and_in_order(size, share_of):
+    data = served(evaluation_batch_size=size, validation_split=share_of)
+    held_out = round(N * share_of)
+    for loader, count in ((data.val_dataloader(), held_out), (data.test_dataloader(), N - 7)):
+        batches = list(loader)
+        seen = numbers(batches)
+        assert len(seen) == count
+        assert seen == sorted(set(seen))
+        assert len(batches) == len(loader) == math.ceil(count / size)
+        assert {len(labels) for _, labels in batches[:-1]} <= {size}
+        assert [n % 10 for n in seen] == torch.cat([labels for _, labels in batches]).tolist()
+    assert numbers(data.predict_dataloader()) == numbers(data.test_dataloader()) == list(range(N, 2 * N - 7))
+
+
+@pytest.mark.parametrize("size", [1, 7, 10, N - 8, N - 7, 1000])
+def test_the_accuracy_is_that_of_every_image_whatever_the_batch_size(size):
+    """The last image of each split, alone in its batch or not, counts as much as any other."""
+    torch.manual_seed(0)
+    rule = Backpropagation([16, 10])
+    trainer = Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+    data = Numbered(evaluation_batch_size=size, validation_split=0.3)
+    (validated,) = trainer.validate(rule, data, verbose=False)
+    (tested,) = trainer.test(rule, data, verbose=False)
+    for name, measured, images in (("val", validated, data._splits["val"]), ("test", tested, data._splits["test"])):
+        output = rule(images.images)
+        right = (output.argmax(1) == images.labels).double().mean()
+        losses = rule.sample_losses(output, rule.one_hot(images.labels, output.dtype))
+        assert measured[f"{name}/accuracy"] == pytest.approx(float(right))
+        assert measured[f"{name}/loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
+    predicted = trainer.predict(rule, data)
+    assert sum(len(p["prediction"]) for p in predicted) == N - 7
+
+
+# ---------------------------------------------------------------------------------------------------------------- split
+
+
+def test_the_validation_split_and_a_subset_depend_on_no_seed():
+    """Nor on the version: the images are named."""
+    for seed in range(4):
+        seed_everything(seed, verbose=False)
+        torch.manual_seed(seed + 10)
+        data = served(validation_split=0.2, subset_size=20)
+        split = {
+            name: sorted(numbers([data._splits[name][torch.arange(len(data._splits[name]))]]))
+            for name in ("train", "val")
+        }
+        expected = expected or split
+        assert split == expected
+    assert expected == {
+        "train": [],
+        "val": [],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- order
+
+
+@given(st.integers(0, 2**31), st.integers(0, 2**31), st.integers(0, 5))
+def test_another_seed_is_another_order(seed, other, epoch):
+    def order(s):
+        batches = EpochBatches(N, 7, s)
+        batches.set_epoch(epoch)
+        return torch.cat(list(batches)).tolist()
+
+    assert order(seed) == order(seed)
+    assert (order(seed) == order(other)) == (seed == other)
+
+
+def order_of(data):
+    return numbers(data.train_dataloader())
+
+
+def test_the_order_is_that_of_the_runs_seed(monkeypatch):
+    """The seed given to seed_everything; else that of a checkpoint; else torch's."""
+
+    def expected(seed):
+        return torch.cat(list(EpochBatches(N, 20, seed))).tolist()
+
+    orders = []
+    for seed in (0, 1, 12345):
+        torch.manual_seed(seed)
+        orders.append(order_of(served()))
+        assert orders[-1] == expected(seed)
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed + 1))
+        given = served()
+        assert order_of(given) == expected(seed + 1)
+        given.load_state_dict({"seed": 99, "epoch": 0, "batch": 0})
+        assert order_of(given) == expected(seed + 1)
+        monkeypatch.delenv("PL_GLOBAL_SEED")
+        resumed = served()
+        resumed.load_state_dict({"seed": 99, "epoch": 0, "batch": 0})
+        assert order_of(resumed) == expected(99)
+    assert orders[0] != orders[1]
+
+
+# --------------------------------------------------------------------------------------------------------- augmentation
+
+
+def augmented(step, seed=0, training=True, size=20, **options):
+    """Returns random images as a training step gets them."""
+    torch.manual_seed(seed)
+    data = served(batch_size=size, **options)
+    data.trainer = SimpleNamespace(training=training, global_step=step)
+    images = torch.rand(size, 1, 4, 4, generator=torch.Generator().manual_seed(7))
+    return images, data.on_after_batch_transfer((share(images), torch.arange(len(share(images)))), 0)
+
+
+@pytest.mark.parametrize("options", [{"crop_padding": 2}, {"horizontal_flip": True}], ids=str)
+def test_every_step_draws_an_augmentation_of_its_own(options):
+    """A pure function of (seed, step), and none outside of training."""
+    images, _ = augmented(0, **options)
+    seen = [augmented(step, seed, **options)[1].images for seed in (0, 1) for step in range(4)]
+    assert all(not torch.equal(a, images) for a in seen)
+    assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+    torch.rand(3)
+    assert torch.equal(augmented(2, 1, **options)[1].images, seen[6])
+    assert torch.equal(augmented(0, training=False, **options)[1][0], images)
+
+
+def test_samples_of_a_batch_are_augmented_each_by_itself():
+    images, batch = augmented(0, horizontal_flip=True)
+    mirrored = (batch.images != images).flatten(1).any(1)
+    assert 0 < int(mirrored.sum()) < len(images)
+
+
+# ------------------------------------------------------------------------------------------------------------ processes
+
+
+@given(st.integers(1, 40), st.integers(1, 15), st.integers(1, 5))
+def test_each_process_gets_its_own_share_of_every_batch(size, batch, processes):
+    """Together they have each sample once, those of process p being every P-th from p on."""
+    for batches in (EpochBatches(size, batch, 3), InOrder(size, batch)):
+        whole = list(batches)
+        of_each = []
+        for rank in range(processes):
+            patch = together(processes, rank)
+            of_each.append(list(batches))
+            patch.undo()
+        for b, samples in enumerate(whole):
+            for rank in range(processes):
+                assert of_each[rank][b].tolist() == samples.tolist()[rank::processes]
+
+
+@pytest.mark.parametrize("options", [{"crop_padding": 2}, {"horizontal_flip": True}], ids=str)
+def test_a_process_augments_its_share_as_one_process_would(options):
+    _, whole = augmented(3, **options)
+    for rank in range(3):
+        patch = together(3, rank)
+        _, mine = augmented(3, **options)
+        patch.undo()
+        assert torch.equal(mine.images, whole.images[rank::3])

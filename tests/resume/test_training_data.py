@@ -1,0 +1,283 @@
+"""Data options that are changed against what a checkpoint was trained on: nothing wrong is said, or done, of them."""
+
+import contextlib
+import warnings
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import BatchSizeFinder
+from torch.utils.data import DataLoader, TensorDataset
+
+from bioplausible import Backpropagation, ImageDataModule, UserError
+from bioplausible.__main__ import main
+from bioplausible.resume.training_data import require_untrained
+from tests.helpers import ARGS, RUN
+
+N = 60
+
+
+class Numbered(ImageDataModule):
+    """Each image is told by its one pixel."""
+
+    image_shape = (1, 1, 1)
+    count = N
+
+    def load(self, train):
+        numbers = torch.arange(self.count)
+        return (numbers / self.count).view(-1, 1, 1, 1), numbers % 10
+
+
+class Others(Numbered):
+    """Other data, of the same shape."""
+
+
+class Grown(Numbered):
+    """The same data module, whose folder has more images by now."""
+
+    count = N + 20
+
+
+Grown.__qualname__ = Numbered.__qualname__
+
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "accelerator": "cpu",
+}
+
+
+def rule():
+    return Backpropagation([1, 10])
+
+
+def trained(file, data):
+    """Writes a checkpoint of an epoch on some data, and returns what was trained."""
+    trainer, trained_rule = Trainer(max_epochs=1, **QUIET), rule()
+    trainer.fit(trained_rule, data)
+    trainer.save_checkpoint(file)
+    return trained_rule
+
+
+class SaveWithinEpoch(Callback):
+    def __init__(self, file):
+        self.file = file
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 2:
+            trainer.save_checkpoint(self.file)
+
+
+def resumed(file, data, epochs=2):
+    trainer = Trainer(max_epochs=epochs, **QUIET)
+    trainer.fit(rule(), data, ckpt_path=file)
+    return trainer
+
+
+def evaluated(command, file, data):
+    return getattr(Trainer(**QUIET), command)(rule(), data, ckpt_path=file)
+
+
+def said(call, *args) -> list[str]:
+    """Returns what is said of data while a call succeeds."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(*args)
+    return [str(w.message) for w in caught if str(w.message).startswith(("The network", "Training goes on"))]
+
+
+def numbers(data, split):
+    return set(data._splits[split].images.flatten().mul(data.count).round().int().tolist())
+
+
+sizes = st.one_of(st.none(), st.integers(2, N))
+shares = st.sampled_from([0, 0.1, 0.25, 0.5, 0.9])
+
+
+@given(sizes, shares, sizes, shares)
+def test_a_split_is_refused_exactly_where_it_holds_images_that_were_trained_on(subset, share, new_subset, new_share):
+    """Oracle: the images themselves."""
+    before, now = (Numbered(subset_size=n, validation_split=s) for n, s in ((subset, share), (new_subset, new_share)))
+    try:
+        before.setup("fit")
+        now.setup("fit")
+    except UserError:  # leaves none for training, or none for validation
+        assume(False)
+    overlap = numbers(before, "train") & numbers(now, "val")
+    expected = contextlib.nullcontext()
+    if overlap:
+        how_many = f"trained on {len(overlap)} of the {len(numbers(now, 'val'))} validation images"
+        expected = pytest.raises(UserError, match=how_many)
+    with expected:
+        require_untrained(before.training_data(), now.training_data())
+
+
+@pytest.mark.parametrize("now", [{"validation_split": 0.5}, {"validation_split": 0.25, "subset_size": None}])
+def test_training_images_are_not_called_validation_images(now, tmp_path):
+    """Neither by a resumed run, nor by an evaluation with a checkpoint, nor by one of a rule at hand."""
+    before = {"validation_split": 0.25, "subset_size": 40}
+    file = tmp_path / "a.ckpt"
+    at_hand = trained(file, Numbered(**before))
+    options = before | now
+    for call in (
+        lambda: resumed(file, Numbered(**options)),
+        lambda: evaluated("validate", file, Numbered(**options)),
+        lambda: Trainer(**QUIET).validate(at_hand, Numbered(**options)),
+        lambda: Trainer(**QUIET).validate(Backpropagation.load_from_checkpoint(file), Numbered(**options)),
+    ):
+        with pytest.raises(
+            UserError, match=r"validation images; it was trained with validation_split 0.25 and subset_si"
+        ):
+            call()
+    assert said(evaluated, "test", file, Numbered(**options)) == []  # which the split does not touch
+    assert said(evaluated, "validate", file, Numbered(**before)) == []
+    assert (
+        said(evaluated, "validate", file, Numbered(**before | {"validation_split": 0.1})) == []
+    )  # all held out before
+
+
+def test_without_held_out_images_there_is_nothing_to_validate_on(tmp_path):
+    file = tmp_path / "a.ckpt"
+    trained(file, Numbered())
+    with pytest.raises(UserError, match="score the test split with `test`, or train anew with a split"):
+        evaluated("validate", file, Numbered(validation_split=0.1))
+    with pytest.raises(UserError, match="validation_split is 0, so there is nothing to validate on"):
+        evaluated("validate", file, Numbered())
+    data = Numbered()
+    trained(file, data)
+    with pytest.raises(UserError, match="validation_split is 0, so there is nothing to validate on"):
+        Trainer(**QUIET).validate(rule(), data)  # set up before
+
+
+def test_a_trained_network_that_is_trained_anew_on_another_split_says_so(tmp_path):
+    at_hand = trained(tmp_path / "a.ckpt", Numbered(validation_split=0.1))
+    heard = said(Trainer(max_epochs=1, **QUIET).fit, at_hand, Numbered(validation_split=0.5))
+    assert heard == [
+        "The network was trained before, also on 24 of the 30 images that are now for validation: its validation"
+        " accuracy says too much."
+    ]
+
+
+def test_data_of_another_number_of_images_tell_not_which_ones_were_trained_on(tmp_path):
+    file = tmp_path / "a.ckpt"
+    trained(file, Numbered(validation_split=0.1))
+    for call in (lambda d: resumed(file, d), lambda d: evaluated("validate", file, d)):
+        with pytest.raises(
+            UserError, match=r"There were 60 training images where the checkpoint was trained, and there are 80"
+        ):
+            call(Grown(validation_split=0.1))
+    assert said(resumed, file, Grown()) == [
+        "Training goes on with other data options than the checkpoint's: images 80 instead of 60, validation_split 0.0"
+        " instead of 0.1."
+    ]
+
+
+def test_another_data_set_is_refused_on_resume_and_said_where_it_is_evaluated(tmp_path):
+    file = tmp_path / "a.ckpt"
+    trained(file, Numbered(validation_split=0.1))
+    with pytest.raises(UserError, match=r"trained on Numbered, not Others.*resume with Numbered, or train anew"):
+        resumed(file, Others(validation_split=0.1))
+    for command, verb in (("validate", "validated"), ("test", "tested"), ("predict", "asked for predictions")):
+        heard = said(evaluated, command, file, Others(validation_split=0.1))
+        assert heard == [f"The network was trained on Numbered, and is {verb} on Others."]
+
+
+CHANGED = {
+    "subset_size": 30,
+    "validation_split": 0.1,
+    "batch_size": 7,
+    "mean": [0.5],
+    "std": [0.5],
+    "crop_padding": 1,
+    "horizontal_flip": True,
+}
+"""Each option that training and its statements depend on, with another value than :data:`BEFORE`'s."""
+BEFORE = {"subset_size": 50, "validation_split": 0.2, "batch_size": 5}
+
+
+@pytest.mark.parametrize("option", CHANGED)
+def test_every_changed_option_is_said_and_refused_where_it_moves_the_position_within_an_epoch(option, tmp_path):
+    now = BEFORE | {option: CHANGED[option]}
+    trained(tmp_path / "whole.ckpt", Numbered(**BEFORE))
+    heard = said(resumed, tmp_path / "whole.ckpt", Numbered(**now))
+    assert len(heard) == 1
+    assert heard[0].startswith(
+        f"Training goes on with other data options than the checkpoint's: {option} {CHANGED[option]} instead"
+    )
+    within = SaveWithinEpoch(tmp_path / "part.ckpt")
+    Trainer(max_epochs=1, callbacks=[within], **QUIET).fit(rule(), Numbered(**BEFORE))
+    if option in ("subset_size", "validation_split", "batch_size"):
+        with pytest.raises(UserError, match=rf"lies within an epoch.*\({option} {CHANGED[option]} instead of"):
+            resumed(tmp_path / "part.ckpt", Numbered(**now))
+    else:
+        assert len(said(resumed, tmp_path / "part.ckpt", Numbered(**now))) == 1
+    assert said(resumed, tmp_path / "part.ckpt", Numbered(**BEFORE)) == []
+
+
+@pytest.mark.parametrize("option", ["mean", "std"])
+def test_other_normalisation_is_said_where_a_network_is_evaluated(option, tmp_path):
+    file = tmp_path / "a.ckpt"
+    trained(file, Numbered(**BEFORE))
+    for command in ("validate", "test", "predict"):
+        assert said(evaluated, command, file, Numbered(**BEFORE)) == []
+        (sentence,) = said(evaluated, command, file, Numbered(**BEFORE | {option: [0.5]}))
+        assert f"images that are normalised otherwise: {option} [0.5] instead of None" in sentence
+
+
+def test_a_batch_size_that_was_found_is_taken_up_again(tmp_path):
+    file = tmp_path / "a.ckpt"
+    finder = BatchSizeFinder(max_trials=3)
+    trainer = Trainer(max_epochs=1, callbacks=[finder], default_root_dir=tmp_path, **QUIET)
+    trainer.fit(rule(), Numbered(batch_size=5))
+    trainer.save_checkpoint(file)
+    assert finder.optimal_batch_size == 8
+    data = Numbered(batch_size=5)
+    assert said(resumed, file, data) == []
+    assert data.batch_size == 8
+    assert data.hparams["batch_size"] == 8
+    data = Numbered(batch_size=6)  # asked for
+    assert said(resumed, file, data) == [
+        "Training goes on with other data options than the checkpoint's: batch_size 6 instead of 8."
+    ]
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_used_as_before(tmp_path):
+    file = tmp_path / "a.ckpt"
+    trained(file, Numbered(validation_split=0.1))
+    content = torch.load(file, weights_only=True)
+    del content["training_data"]
+    torch.save(content, file)
+    assert said(resumed, file, Numbered(validation_split=0.5)) == []
+    assert said(evaluated, "validate", file, Numbered(validation_split=0.5)) == []
+
+
+def test_data_loaders_say_nothing_of_themselves(tmp_path):
+    loader = DataLoader(TensorDataset(torch.rand(10, 1), torch.arange(10)), batch_size=5)
+    file = tmp_path / "a.ckpt"
+    trained(file, Numbered())
+    assert said(evaluated, "validate", file, loader) == []
+    at_hand = trained(file, loader)
+    assert said(Trainer(**QUIET).validate, at_hand, Numbered(validation_split=0.5)) == []
+
+
+def test_the_command_line_ends_with_one_sentence(capsys):
+    assert main([*ARGS, "--data.init_args.validation_split", "0.1", "--trainer.max_epochs", "1"]) == 0
+    last = str(RUN / "checkpoints/last.ckpt")
+    before = capsys.readouterr().out
+    assert "validation accuracy" in before
+    for command in ("fit", "validate"):
+        for more, word in (
+            (["--data.init_args.validation_split", "0.3"], "validation images"),
+            (["--data.init_args.subset_size", "500"], "validation images"),
+        ):
+            assert main([command, "--ckpt_path", last, *more]) == 2
+            error = capsys.readouterr().err
+            assert word in error
+            assert error.count("\n") == 1
+    assert main(["validate", "--ckpt_path", last, "--data.init_args.validation_split", "0"]) == 2
+    assert "nothing to validate on" in capsys.readouterr().err
+    assert main(["validate", "--ckpt_path", last]) == 0

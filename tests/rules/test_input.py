@@ -1,0 +1,47 @@
+"""What may be given to a rule: images and vectors, however their values are laid out."""
+
+import pytest
+import torch
+
+from bioplausible import Backpropagation, UserError
+from tests.helpers import NETWORKS, VARIANTS, build
+
+SHAPES = [(3, 2, 2), (2, 6), (12,), (1, 12), (1, 3, 4)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_rule_takes_images_as_vectors_and_vectors_as_images(variant):
+    cls, options = VARIANTS[variant]
+    x = torch.rand(5, 12, dtype=torch.float64)
+    dense = build(cls, [12, 6, 5, 4], **options)
+    expected = dense(x)
+    assert expected.shape == (5, 4)
+    for shape in SHAPES:
+        assert torch.equal(dense(x.view(5, *shape)), expected)
+    if variant != "DirectFeedbackAlignment":  # dense networks alone
+        images = torch.rand(5, *NETWORKS["convolution"][0], dtype=torch.float64)
+        on_images = build(cls, "convolution", **options)
+        assert torch.equal(on_images(images.flatten(1)), on_images(images))
+
+
+def test_a_single_image_is_a_batch_of_one_or_refused():
+    """(1 × height × width) is both one image of a channel and a batch of one image without; the output is the same."""
+    torch.manual_seed(0)
+    grey, colour = Backpropagation([12, 4]), Backpropagation([12, 4])
+    image = torch.rand(1, 3, 4)
+    assert torch.equal(grey(image), grey(image.view(1, 12)))
+    for single in (torch.rand(3, 2, 2), torch.rand(12), torch.rand(3, 4)):
+        with pytest.raises(UserError, match=r"that of a single sample: give a batch of it, x\[None\]"):
+            colour(single)
+        assert colour(single[None]).shape == (1, 4)
+
+
+@pytest.mark.parametrize("shape", [(5, 11), (5, 3, 2, 3), (5,), (11,), (24,)])
+def test_another_number_of_values_is_refused(shape):
+    with pytest.raises(UserError, match="the network's first layer 12"):
+        Backpropagation([12, 4])(torch.rand(shape))
+
+
+def test_images_of_another_shape_are_refused_by_a_network_of_images():
+    with pytest.raises(UserError, match="5 × 5 × 2, the network's first layer 2 × 5 × 5"):
+        build(Backpropagation, "convolution")(torch.rand(3, 5, 5, 2, dtype=torch.float64))
