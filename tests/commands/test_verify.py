@@ -455,3 +455,10 @@ def test_a_phase_that_is_no_number_of_iterations_is_refused(capsys):
     meta, arrays = read(GOLDEN / "ep_1hidden.npz")
     for steps in (20.5, 0, -1, [20], True):
         require_refusal(write("steps.npz", {**meta, "free_steps": steps}, arrays), capsys, "free_steps")
+
+
+def test_without_a_nudge_there_is_nothing_to_replay(capsys):
+    for stem, entry in (("ep_1hidden", "beta_per_step"), ("pc_nudge_3layer_sgd", "lambda_per_step")):
+        meta, arrays = read(GOLDEN / f"{stem}.npz")
+        for values in ([0.5, 0, 0.5], [0.5, 0.5], [0.5] * 4, 0.5):
+            require_refusal(write("zero.npz", {**meta, entry: values}, arrays), capsys, "zero.npz", entry)

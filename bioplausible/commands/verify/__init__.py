@@ -61,9 +61,8 @@ class _Compare(Callback):
         with torch.no_grad():
             weights = {name: w * self.rule.units(name) for name, w in self.rule.weights().items()}
             replayed, terms = {**weights, **self.rule.observations()}, self.rule.terms()
-        found = self.recording.after_step(batch_idx)
         self.recording.require_keys(self.rule, batch_idx, replayed.keys())
-        for key, recorded in found.items():
+        for key, recorded in self.recording.after_step(batch_idx).items():
             self._compare(f"step{batch_idx}", key, replayed[key], recorded, terms.get(key, 0.0))
 
     def _compare(self, when: str, key: str, replayed: torch.Tensor, recorded: Any, terms: float = 0.0) -> None:

@@ -37,7 +37,7 @@ class RecordedCorInfoMax(RecordedRule):
         confirm_convention(meta)
         meta.word("activation", {"hard_sigmoid": None})
         self.each_step("beta_per_step", "beta")
-        layers, rates = (meta.read(name) or [] for name in ("sparse_layers", "sparsity_lr"))
+        layers, rates = (meta.read(entry) or [] for entry in ("sparse_layers", "sparsity_lr"))
         require(
             isinstance(layers, list) and isinstance(rates, list) and len(set(layers)) == len(layers),
             f"its meta says sparse_layers {layers} and sparsity_lr {rates}: give the number of each sparse layer once,"

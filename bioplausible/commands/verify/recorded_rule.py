@@ -219,7 +219,7 @@ class RecordedRule:
             f"its meta has {name} {values}: give a number for each of {self._steps} steps.",
         )
         require(
-            all(value != 0 for value in values),
+            attribute != "beta" or all(value != 0 for value in values),
             f"its meta has {name} {values}: at 0 nothing pulls on the output, and the rule would divide by it.",
         )
         self._per_step[attribute] = [value * scale for value in values]
