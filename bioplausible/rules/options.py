@@ -1,6 +1,7 @@
 """Options that several rules take."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 from bioplausible.errors.checks import require
@@ -12,6 +13,8 @@ MOST_STEPS = 10**6
 
 def require_steps(name: str, steps: int) -> None:
     """Raises a :class:`bioplausible.UserError` unless this is a number of iterations that a phase can take."""
+    whole = isinstance(steps, Integral) and not isinstance(steps, bool)
+    require(whole, f"{name} is {steps!r}: a phase takes a whole number of iterations.")
     require(1 <= steps <= MOST_STEPS, f"{name} is {steps}: a phase takes at least one iteration, at most {MOST_STEPS}.")
 
 

@@ -1,6 +1,8 @@
 """The command verify: it finds what differs and refuses what is no recording, or one that it does not understand."""
 
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,3 +294,171 @@ def test_a_recording_that_lost_a_steps_arrays_is_refused(capsys):
 def test_a_tolerance_that_is_none_is_refused(tolerance, capsys):
     assert main(["verify", str(GOLDEN / "ep_1hidden.npz"), f"--tolerance={tolerance}"]) == 2
     assert "tolerance is" in capsys.readouterr().err
+
+
+def test_how_large_an_error_is():
+    """Relative to the entry, and to a thousandth of the largest where the entry is smaller than that."""
+    recorded = np.array([1.0, 1e-3, 1e-5, 0.0])
+
+    def error(i, by, **options):
+        replayed = recorded.copy()
+        replayed[i] += by
+        found, place = verify.largest_error(replayed, recorded, **options)
+        assert place == [i]
+        return found
+
+    assert error(0, 2e-9) == pytest.approx(2e-9, rel=1e-6)
+    assert error(1, 2e-12) == pytest.approx(2e-9, rel=1e-4)
+    assert error(2, 2e-12) == pytest.approx(2e-9, rel=1e-4)
+    assert error(3, 2e-12) == pytest.approx(2e-9, rel=1e-6)
+    assert error(1, 2e-12, terms=1e5) == pytest.approx(2e-11, rel=1e-4)  # what is a difference of terms so large
+    assert error(0, 2e-9, terms=1e5) == pytest.approx(2e-9, rel=1e-6)  # smaller than the entry, they change nothing
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_equals_nothing(wrong):
+    ones, broken = np.ones(3), np.array([1.0, wrong, 1.0])
+    for pair in ((broken, ones), (ones, broken), (broken, broken)):
+        assert verify.largest_error(*pair)[0] == np.inf
+    assert verify.largest_error(broken, ones)[1] == [1]
+
+
+def test_another_shape_is_no_agreement():
+    assert verify.largest_error(np.ones((2, 3)), np.ones(3))[0] == np.inf
+    assert verify.largest_error(np.ones((0, 3)), np.ones((0, 3)))[0] == 0
+
+
+def test_the_tolerance_is_1e_9_for_every_recording(capsys):
+    for stem in ("pc_2layer_sigmoid_adam", "pc_nudge_2layer_adam_signs", "ep_1hidden"):
+        meta, arrays = read(GOLDEN / f"{stem}.npz")
+        for factor, status in ((1 + 3e-10, 0), (1 + 3e-9, 1)):
+            changed = {**arrays, "step2/W0": arrays["step2/W0"] * factor}
+            assert main(["verify", str(write("changed.npz", meta, changed))]) == status
+    assert "tolerance 1e-09" in capsys.readouterr().out
+
+
+def test_meta_that_says_something_twice_or_no_number_is_refused(capsys):
+    meta, arrays = read(GOLDEN / "ep_1hidden.npz")
+    for text, word in (
+        ('{"neural_lr": 0.5, ' + json.dumps({**meta, "neural_lr": 0.4})[1:], "neural_lr twice"),
+        (json.dumps({**meta, "neural_lr": float("nan")}), "NaN"),
+        (json.dumps({**meta, "neural_lr": float("inf")}), "Infinity"),
+        (json.dumps(list(meta.items())), "no JSON object"),
+        ("ep", "no recorded trajectory"),
+    ):
+        np.savez("broken.npz", meta=text, **arrays)
+        require_refusal("broken.npz", capsys, "broken.npz", word)
+
+
+def test_an_array_that_is_there_twice_is_refused(capsys):
+    path = Path("twice.npz")
+    path.write_bytes((GOLDEN / "ep_1hidden.npz").read_bytes())
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("step1/W0.npy", file.read("step0/W0.npy"))
+    require_refusal(path, capsys, "step1/W0 twice")
+
+
+def test_a_recording_may_say_what_it_holds(capsys):
+    meta, arrays = read(GOLDEN / "ep_1hidden.npz")
+    fewer = {key: array for key, array in arrays.items() if "free" not in key}
+    require_refusal(write("fewer.npz", meta, fewer), capsys, "step0/free0, step0/free1", "holds")
+    said = {**meta, "holds": ["W", "b", "nudged"]}
+    assert main(["verify", str(write("fewer.npz", said, fewer))]) == 0
+    require_refusal(write("more.npz", said, arrays), capsys, "free", "holds")
+    for holds, word in ((["W", "b", "nudged", "M"], "M"), ("W", "holds"), ([], "holds"), ([1], "holds")):
+        require_refusal(write("fewer.npz", {**meta, "holds": holds}, fewer), capsys, word)
+    for name in ("W0", "b1", "nudged0"):
+        lacking = {key: array for key, array in fewer.items() if key.startswith("init") or not key.endswith(f"/{name}")}
+        require_refusal(write("fewer.npz", said, lacking), capsys, f"step0/{name}")
+
+
+def test_weights_that_nothing_depends_on_must_have_their_shape(capsys):
+    meta, arrays = read(GOLDEN / "feedback_alignment_3layer_sgd.npz")
+    for changed in (arrays["init/Wfa0"].T, arrays["init/Wfa0"][None]):
+        require_refusal(write("shape.npz", meta, {**arrays, "init/Wfa0": changed}), capsys, "init/Wfa0")
+    meta, arrays = read(GOLDEN_NETWORKS / "dfa_conv_lenet_cross_entropy.npz")
+    require_refusal(write("other.npz", meta, {**arrays, "init/Wfa0": arrays["init/W0"]}), capsys, "init/Wfa0")
+
+
+OWN = {
+    "rule": "bioplausible.rules.FeedbackAlignment",
+    "layer_sizes": [12, 9, 7, 4],
+    "lr": 0.1,
+    "loss": "mean_squared_error",
+    "feedback": "fixed",
+    "initialization": "xavier",
+    "activation_function": "relu",
+    "output_activation": "linear",
+}
+
+
+def own_recording():
+    """Returns arrays of a recording by the names in the module, for :data:`OWN`."""
+    _, arrays = read(GOLDEN / "feedback_alignment_3layer_sgd.npz")
+    names = {"W": "weight", "b": "bias", "Wfa": "_feedback_weight"}
+    found = {"x": arrays["x"], "y": arrays["y"]}
+    for key, array in arrays.items():
+        when, _, name = key.partition("/")
+        kind, i = name.rstrip("0123456789"), name[-1:]
+        if kind in names and name != "Wfa0":
+            found[f"{when}/network.wiring.{int(i) + 1}.{names[kind]}"] = array
+    for step in range(3):
+        for k in (2, 3):
+            found[f"step{step}/network.wiring.{k}._feedback_weight"] = arrays[f"init/Wfa{k - 1}"]
+    return found
+
+
+def test_a_recording_by_class_path_must_say_every_argument(capsys):
+    """The class's defaults may not be what the recorded run had."""
+    arrays = own_recording()
+    assert main(["verify", str(write("own.npz", OWN, arrays))]) == 0
+    capsys.readouterr()
+    for entry in OWN:
+        require_refusal(write("own.npz", {k: v for k, v in OWN.items() if k != entry}, arrays), capsys, entry)
+    for key in arrays:
+        require_refusal(write("own.npz", OWN, {k: a for k, a in arrays.items() if k != key}), capsys, "own.npz")
+
+
+def test_rates_by_layer_take_the_place_of_lr():
+    """Whose optimizer has none of its own to fall back to."""
+    meta, arrays = read(GOLDEN / "ep_1hidden.npz")
+    kept = ("layer_sizes", "free_steps", "nudged_steps", "steps", "batch", "dtype", "beta_per_step")
+    own = {key: meta[key] for key in kept} | {
+        "rule": "bioplausible.rules.EquilibriumPropagation",
+        "learning_rates": meta["lr_w"],
+        "step_size": meta["neural_lr"],
+        "random_beta_sign": False,
+        "feedback_learning_rates": None,
+        "evaluation_steps": None,
+        "evaluation_step_size": None,
+        "initialization": "xavier",
+        "loss": "squared_error",
+        "feedback": "tied",
+        "feedback_update": "separate",
+        "update_order": "synchronous",
+        "activation_function": "clip",
+        "output_activation": "clip",
+        **dict.fromkeys(("three_phase", "relax_free_again", "persistent_states", "hold_output", "readout"), False),
+    }
+    names = {"W": "weight", "b": "bias"}
+    mine = {
+        key if "/" not in key or name[0] in "fn" else f"{when}/network.wiring.{int(name[-1]) + 1}.{names[name[:-1]]}": a
+        for key, a in arrays.items()
+        for when, _, name in [key.partition("/")]
+    }
+    assert main(["verify", str(write("own.npz", own, mine))]) == 0
+    with pytest.raises(UserError, match="does not say its lr"):
+        verify.replay(write("own.npz", {**own, "learning_rates": None}, mine))
+
+
+def test_a_phase_that_is_no_number_of_iterations_is_refused(capsys):
+    meta, arrays = read(GOLDEN / "ep_1hidden.npz")
+    for steps in (20.5, 0, -1, [20], True):
+        require_refusal(write("steps.npz", {**meta, "free_steps": steps}, arrays), capsys, "free_steps")
+
+
+def test_without_a_nudge_there_is_nothing_to_replay(capsys):
+    for stem, entry in (("ep_1hidden", "beta_per_step"), ("pc_nudge_3layer_sgd", "lambda_per_step")):
+        meta, arrays = read(GOLDEN / f"{stem}.npz")
+        for values in ([0.5, 0, 0.5], [0.5, 0.5], [0.5] * 4, 0.5):
+            require_refusal(write("zero.npz", {**meta, entry: values}, arrays), capsys, "zero.npz", entry)

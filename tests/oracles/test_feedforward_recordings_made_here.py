@@ -299,7 +299,8 @@ MADE = {
 def test_replay_agrees(name, tmp_path):
     maker, meta = MADE[name]
     path = tmp_path / f"{name}.npz"
-    maker({**meta, "input_shape": SHAPE, "optimizer": "sgd"}, seed=3).record(path)
+    repeated = {"input_shape": SHAPE, "optimizer": "sgd", "steps": 3, "batch": 4, "dtype": "float64"}
+    maker({**meta, **repeated}, seed=3).record(path)
     differences = verify.replay(path)
     recorded = {key for key in verify.Recording(path).arrays if key.startswith("step")}
     assert {d.place.split("[")[0] for d in differences} == recorded

@@ -27,8 +27,7 @@ def require_agreement(path):
     compared = {d.place.split("[")[0] for d in differences}
     recorded = {key for key in recording.arrays if not key.startswith("init/") or "angles" in key}
     assert compared == recorded
-    assert recording.tolerance == (1e-6 if "adam" in path.stem else 1e-9)
-    assert max(d.error for d in differences) <= recording.tolerance
+    assert max(d.error for d in differences) <= 1e-9
 
 
 @pytest.mark.parametrize("path", DENSE + CONVOLUTIONAL, ids=lambda p: p.stem)

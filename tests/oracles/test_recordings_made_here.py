@@ -290,6 +290,7 @@ def made(name, folder):
     meta = dict(MADE[name])
     shape, architecture = NETWORKS[meta.pop("network")]
     meta |= {"input_shape": shape, "architecture": architecture, "optimizer": "sgd", "name": name}
+    meta |= {"steps": 3, "batch": 4, "dtype": "float64"}
     path = folder / f"{name}.npz"
     Published(meta, seed=51).record(path)  # with it many hidden units of every phase are neither 0 nor 1
     return path

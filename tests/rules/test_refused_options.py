@@ -3,9 +3,17 @@
 import pytest
 import torch
 
-from bioplausible import CorInfoMaxSparse, EquilibriumPropagation, UserError
+from bioplausible import (
+    CorInfoMax,
+    CorInfoMaxSparse,
+    EquilibriumPropagation,
+    NudgedPredictiveCoding,
+    PredictiveCoding,
+    UserError,
+)
 from bioplausible.network import Connection
 from bioplausible.resume.rule_in_checkpoint import require_same_rule
+from tests.helpers import SIZES
 
 
 class Square(Connection):
@@ -60,3 +68,44 @@ def test_a_checkpoint_of_version_0_1_says_so():
     old["learning_rule"] = {"name": "EquilibriumPropagation", "seed": 0}
     with pytest.raises(UserError, match=r"of version 0\.1"):
         require_same_rule(rule, old)
+
+
+RANGES = [
+    (PredictiveCoding, {"loss": "cross_entropy"}, "target_range"),
+    (PredictiveCoding, {"loss": "cross_entropy", "target_range": (0, 0.9)}, "target_range"),
+    (PredictiveCoding, {"target_range": (0.9, 0.1)}, "target_range"),
+    (PredictiveCoding, {"target_range": (0.5, 0.5)}, "target_range"),
+    *((cls, {"step_size": size}, "step_size") for cls in (CorInfoMax, PredictiveCoding) for size in (0, -0.1)),
+    (CorInfoMax, {"feedforward_learning_rates": [0.1, -0.1, 0.1]}, "feedforward_learning_rates"),
+    (CorInfoMax, {"feedforward_learning_rates": -0.1}, "feedforward_learning_rates"),
+    (CorInfoMax, {"feedback_learning_rates": [0.1]}, "feedback_learning_rates"),
+    (CorInfoMax, {"feedback_learning_rates": [0.1] * 3}, "feedback_learning_rates"),
+    (CorInfoMax, {"forgetting_factor": 0.0}, "forgetting_factor"),
+    (CorInfoMax, {"forgetting_factor": 1.1}, "forgetting_factor"),
+    (CorInfoMax, {"epsilon": 0.0}, "epsilon"),
+    (CorInfoMax, {"leak": -0.1}, "leak"),
+    (CorInfoMax, {"track_correlations_every_n_steps": 0}, "track_correlations_every_n_steps"),
+    (CorInfoMax, {"third_phase_start": "rest"}, "third_phase_start"),
+    *((cls, {"beta": 0}, "beta") for cls in (CorInfoMax, EquilibriumPropagation, NudgedPredictiveCoding)),
+    *((CorInfoMax, {"nudged_steps": steps}, "nudged_steps") for steps in (0, 10**6 + 1, 2.5, True)),
+]
+
+
+@pytest.mark.parametrize(("cls", "options", "name"), RANGES, ids=str)
+def test_what_is_out_of_its_range_is_refused_by_name(cls, options, name):
+    with pytest.raises(UserError, match=name):
+        cls(SIZES, **options)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (PredictiveCoding, {"loss": "cross_entropy", "target_range": (0, 1)}),
+        (CorInfoMax, {"forgetting_factor": 1.0, "leak": 0.0, "nudged_steps": 1, "track_correlations_every_n_steps": 1}),
+        (CorInfoMax, {"feedforward_learning_rates": [0.1, 0.0, None], "feedback_learning_rates": [0.0, None]}),
+        (EquilibriumPropagation, {"beta": -1e-3, "nudged_steps": 1, "evaluation_steps": 1}),
+    ],
+    ids=str,
+)
+def test_the_ends_of_a_range_belong_to_it(cls, options):
+    cls(SIZES, **options)

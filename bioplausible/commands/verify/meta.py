@@ -1,5 +1,7 @@
 """What a recording says of itself: every entry is understood, or the recording is refused."""
 
+import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar, cast
@@ -9,13 +11,36 @@ from bioplausible.errors.checks import require
 T = TypeVar("T")
 
 REMARKS = frozenset({"name", "note", "source"})
-"""Entries for the reader."""
+"""Entries for the reader, which may be anything or missing: the only ones that change nothing by their nature."""
 
 REQUIRED: Any = object()
 """Stands for no default: the recording must say it."""
 
 LIKE_CONVOLUTION_POOLING_ACTIVATION = ("f", "activation", "relu", "tanh", "sigmoid", "linear")
 """What a layer's ``order`` may call its activation function."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Returns the entries of a recording's ``meta``.
+
+    Raises:
+        ValueError: it is no JSON object, says an entry twice, or holds a number that is NaN or infinite.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"meta says {', '.join(twice)} twice")
+        return dict(pairs)
+
+    def refuse(number: str) -> None:
+        raise ValueError(f"meta holds the number {number}")
+
+    found = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    if not isinstance(found, dict):
+        raise ValueError("meta is no JSON object")
+    return found
 
 
 class Meta:
@@ -67,8 +92,11 @@ class Meta:
             return default
         of_list = found if isinstance(found, list) and found else [found]
         require(
-            all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in of_list),
-            f"its meta has {name} {found!r}: give a number, or one for each layer or step where it is a list.",
+            all(
+                isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+                for number in of_list
+            ),
+            f"its meta has {name} {found!r}: give a finite number, or one for each layer or step where it is a list.",
         )
         return found
 
@@ -200,7 +228,9 @@ def _layer(layer: Mapping[str, Any], activation: str | None) -> Any:
     if kind == "dense":
         return layer["out_features"]
     pools = {"avg": "average", "max": "max", None: None}
-    pool = layer.get("pool")
+    missing = [key for key in kinds["conv"] if key != "order" and key not in layer]
+    require(not missing, f"its architecture has a conv layer without {', '.join(missing)}: add what the layer had.")
+    pool = layer["pool"]
     require(pool in pools, f"its architecture has the pool {pool!r}: verify knows max, avg and null.")
     _require_order(layer.get("order"), pool, activation)
     return {
@@ -214,7 +244,17 @@ def _require_order(order: str | None, pool: str | None, activation: str | None) 
     """Checks that a layer pools before its activation function, or as if: the largest stays the largest."""
     if order is None:
         return
-    steps = spell(re.sub(r"\(.*\)", "", order)).split(",")
+    said, _, same = spell(order).partition("(=")
+    require(
+        (not same or same.endswith(")")) and "(" not in said,
+        f"its architecture has a layer in the order {order!r}: give it as in conv, relu, pool, or with the order that"
+        " does the same: conv, relu, pool (= conv, pool, relu).",
+    )
+    for steps in (said, *([same[:-1]] if same else [])):
+        _require_steps(steps.split(","), order, pool, activation)
+
+
+def _require_steps(steps: list[str], order: str, pool: str | None, activation: str | None) -> None:
     known = steps[0] == "conv" and all(step in ("pool", *LIKE_CONVOLUTION_POOLING_ACTIVATION) for step in steps[1:])
     named = [step for step in steps[1:] if step != "pool"]
     require(

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from bioplausible.commands.verify.meta import network_of
-from bioplausible.commands.verify.recorded_rule import CONVENTION, DENSE, RecordedRule, named_arguments, step_sizes
+from bioplausible.commands.verify.recorded_rule import (
+    RecordedRule,
+    confirm_convention,
+    named_arguments,
+    step_sizes,
+)
 from bioplausible.errors.checks import require
 from bioplausible.functional import published_correlative_information, rows
 from bioplausible.rules import (
@@ -19,15 +24,25 @@ from bioplausible.rules import (
 class RecordedCorInfoMax(RecordedRule):
     """CorInfoMax and its sparse form."""
 
+    kinds = frozenset({"free", "nudged", "antinudged", "Rfree", "Rnudged", "angles_deg"})
+
     def build(self) -> LearningRule:
         """Returns the rule, with the correlation estimates that were recorded."""
         meta = self.meta
         self.dense = "layer_sizes" in meta
-        sparse = "sparse" in meta.read("rule")
-        meta.confirm("convention", CONVENTION, default=DENSE)
+        name = meta.read("rule")
+        sparse = "sparse" in name
+        if not name.endswith("_conv"):
+            self.kinds |= {"forward_info_free_pair"}
+        confirm_convention(meta)
         meta.word("activation", {"hard_sigmoid": None})
         self.each_step("beta_per_step", "beta")
-        layers, rates = meta.read("sparse_layers", None) or [], meta.read("sparsity_lr", None) or []
+        layers, rates = (meta.read(entry) or [] for entry in ("sparse_layers", "sparsity_lr"))
+        require(
+            isinstance(layers, list) and isinstance(rates, list) and len(set(layers)) == len(layers),
+            f"its meta says sparse_layers {layers} and sparsity_lr {rates}: give the number of each sparse layer once,"
+            " and their rates, or null.",
+        )
         require(
             (sparse or not layers) and bool(layers) == any(rates),
             f"its meta says sparse_layers {layers} and sparsity_lr {rates}: corinfomax_sparse has both, corinfomax"
@@ -43,6 +58,10 @@ class RecordedCorInfoMax(RecordedRule):
                 f"its meta has sparsity_lr {rates}: give a number for each layer or for each sparse one.",
             )
             arguments = {"dual_step_sizes": {k: rates[k - 1 if of_all else i] for i, k in enumerate(layers)}}
+            others = [rate for k, rate in enumerate(rates, start=1) if of_all and k not in layers]
+            require(
+                not any(others), f"its meta has sparsity_lr {rates}: the rate of a layer that is not sparse must be 0."
+            )
         return cast(
             LearningRule,
             cls(

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from bioplausible.commands.verify.meta import LOSSES, network_of
-from bioplausible.commands.verify.recorded_rule import CONVENTION, DENSE, RecordedRule, named_arguments
+from bioplausible.commands.verify.meta import LOSSES, REQUIRED, network_of
+from bioplausible.commands.verify.recorded_rule import RecordedRule, confirm_convention, named_arguments
 from bioplausible.errors.checks import require
 from bioplausible.rules import (
     ContrastiveSimilarityMatching,
@@ -18,6 +18,8 @@ from bioplausible.rules import (
 class RecordedEquilibriumPropagation(RecordedRule):
     """Equilibrium propagation and similarity matching in this package's units."""
 
+    kinds = frozenset({"free", "nudged"})
+
     def build(self) -> LearningRule:
         """Returns the rule."""
         meta = self.meta
@@ -27,9 +29,11 @@ class RecordedEquilibriumPropagation(RecordedRule):
             loss.kind == "squared_error" and loss.weight == 2,
             f"its meta says loss {meta.read('loss')!r}: the rule's is the squared error summed over outputs, no 1/2.",
         )
-        meta.confirm("convention", CONVENTION, default=DENSE)
+        confirm_convention(meta)
         f = meta.word("activation", {"hard_sigmoid": "clip"})
-        lateral = meta.number("lr_m", None)
+        lateral = meta.read("lr_m")
+        if lateral is not None:
+            lateral = meta.number("lr_m")
         require(matching == (lateral is not None), "its meta has lr_m of another rule: csm has a list, ep null.")
         self.each_step("beta_per_step", "beta")
         cls: Any = ContrastiveSimilarityMatching if matching else EquilibriumPropagation
@@ -103,7 +107,10 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
             loss.samples != "mean" and loss.weight > 0,
             f"its meta says loss {meta.read('loss')!r}: in these dynamics the loss is one sample's.",
         )
-        self.readout = meta.word("readout", self.readouts, default="last state")
+        algorithm = "algorithm" in meta
+        self.kinds = frozenset({"free", "angles_deg", "logits_free"})
+        self.kinds |= {"first", "second"} if algorithm else {"nudged", "antinudged"}
+        self.readout = meta.word("readout", self.readouts, default="last state" if algorithm else REQUIRED)
         require(
             (output_leak == self.leak and (output != "linear" or self.leak == 1))
             or (self.readout and output == "linear"),
@@ -124,9 +131,9 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
             "loss": loss.kind,
             "readout": self.readout,
             "feedback": "learned" if learned else "tied",
-            **(self.algorithm() if "algorithm" in meta else self.plain()),
+            **(self.algorithm() if algorithm else self.plain()),
         }
-        same, own = meta.read("same_update", None), meta.read("lr_fb", None)
+        same, own = (meta.read(entry, None if algorithm else REQUIRED) for entry in ("same_update", "lr_fb"))
         require(
             learned == (own is not None) == (same is not None),
             f"its meta says same_update {same} and lr_fb {own}: feedback weights of their own have both, tied ones"
@@ -166,7 +173,7 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
             "layers 1, 3, 5 ... at once, then layers 2, 4 ... at once": "asynchronous",
         }
         return {
-            "persistent_states": meta.word("warm_start", {warm: True, "none": False, "false": False}, default=None),
+            "persistent_states": meta.word("warm_start", {warm: True, "none": False, "false": False}),
             "update_order": meta.word("update", orders),
             "three_phase": self.estimator == "C",
             "relax_free_again": self.estimator != "C",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from bioplausible.commands.verify.meta import LOSSES, network_of
+from bioplausible.commands.verify.meta import LOSSES, REQUIRED, network_of
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection
@@ -22,7 +22,7 @@ from bioplausible.rules import (
 class RecordedFeedforward(RecordedRule):
     """Backpropagation, feedback alignment and its relatives."""
 
-    unused = frozenset({"Wfa0"})  # the first layer sends no error down
+    constant = frozenset({"Wfa"})
     variants: ClassVar[dict[str, dict[str, tuple[Any, dict[str, str]]]]] = {
         "backprop": {"bp": (Backpropagation, {})},
         "feedback_alignment": {"fa": (FeedbackAlignment, {"feedback": "fixed"})},
@@ -37,10 +37,11 @@ class RecordedFeedforward(RecordedRule):
     sent_down: ClassVar[dict[str, str]] = {
         "bp": r"",
         "fa": r"wfareplaceswonthewaydown",
-        "usf": r"wfa=scale\*sign\(w\).*",
-        "brsf": r"wfa=\|fresh(xavier|kaiming)draw\|\*sign\(w\).*",
+        "usf": r"wfa=scale\*sign\(w\),recomputedateveryforwardpass",
+        "brsf": r"wfa=\|fresh(INITIALIZATION)draw\|\*sign\(w\),ateveryforwardpass",
         "frsf": r"init/wfa=\|m\|;onthewaydown(m|\|m\|)\*sign\(w(now)?\)",
-        "dfa": r"wfamapstheoutputerror\(nxclasses\)tothelayer'sinput;convolutional:constantoveroutputpositions,.*",
+        "dfa": r"wfamapstheoutputerror\(nxclasses\)tothelayer'sinput;convolutional:constantoveroutputpositions,"
+        r"thentransposedconvolution",
     }
     """What a recording says of its feedback, by its variant, without spaces."""
     initializations: ClassVar[dict[str, Any]] = {
@@ -53,11 +54,21 @@ class RecordedFeedforward(RecordedRule):
         """Returns the rule."""
         meta = self.meta
         known = self.variants[meta.read("rule").removesuffix("_conv")]
-        self.variant = meta.word("variant", {v: v for v in known}, default=next(iter(known)) if len(known) == 1 else "")
+        # recordings of dense networks are all of one kind, and need not say what that is
+        dense = not meta.read("rule").endswith("_conv")
+        only = next(iter(known)) if dense and len(known) == 1 else REQUIRED
+        self.variant = meta.word("variant", {v: v for v in known}, default=only)
         cls, arguments = known[self.variant]
-        if "feedback" in meta:
-            meta.confirm("feedback", self.sent_down[self.variant])
-        initialization = meta.word("init", self.initializations, default="xavier")
+        initialization = meta.word("init", self.initializations, default="xavier" if dense else REQUIRED)
+        if "feedback" in meta or not dense:
+            drawn = "xavier" if initialization == "xavier" else "kaiming"
+            meta.confirm("feedback", self.sent_down[self.variant].replace("INITIALIZATION", drawn))
+        if dense and self.variant == "fa":
+            self.unused = {"Wfa0": "W0"}  # the first layer sends no error down
+        if not dense:
+            self.kinds = frozenset({"grad_W", "grad_b", "logits", "loss"})
+        if self.variant in ("usf", "brsf"):
+            self.kinds |= {"Wfa"}
         loss = meta.word("loss", LOSSES)
         network = network_of(meta, meta.read("activation"))
         outputs = (network.get("network") or network["layer_sizes"])[-1]
@@ -70,23 +81,24 @@ class RecordedFeedforward(RecordedRule):
         rule: LearningRule = cls(
             **network,
             activation_function=meta.read("activation"),
-            output_activation=meta.read("output_activation", "linear"),
+            output_activation=meta.read("output_activation", "linear" if dense else REQUIRED),
             loss={"squared_error": "mean_squared_error"}.get(loss.kind, loss.kind),
             initialization=initialization,
             optimizer=self.optimizer(meta.number("lr"), lambda group: self.factor),
             **arguments,
         )
-        self._check_scale(rule)
+        if "scale" in meta or not dense:
+            self._check_scale(rule)
         return rule
 
     def _check_scale(self, rule: LearningRule) -> None:
         """Checks the sizes of uniform sign-sharing feedback against the standard deviations of W's draw."""
-        scale = self.meta.read("scale", None)
-        if scale is None:
-            return
+        scale = self.meta.number("scale")
         drawn = [c._standard_deviation() for c in rule.network.connections]
         require(
-            len(scale) == len(drawn) and all(abs(s - d) < 1e-12 for s, d in zip(scale, drawn, strict=True)),
+            isinstance(scale, list)
+            and len(scale) == len(drawn)
+            and all(abs(s - d) < 1e-12 for s, d in zip(scale, drawn, strict=True)),
             f"its meta says scale {scale}, but weights drawn as it says have the standard deviations {drawn}.",
         )
 
@@ -108,6 +120,7 @@ class RecordedFeedforward(RecordedRule):
                     f"Wfa{i}" in recorded, f"it lacks step{step}/Wfa{i}, whose magnitudes were drawn for this batch."
                 )
                 magnitude = torch.from_numpy(recorded[f"Wfa{i}"]).abs()
+                require(magnitude.shape == c.feedback_weight.shape, f"its step{step}/Wfa{i} is not of W{i}'s shape.")
                 c.redraw_feedback = partial(_copy, c, magnitude)  # type: ignore[method-assign]
 
     def before_update(self) -> None:

@@ -1,8 +1,10 @@
 """Recordings of predictive coding."""
 
+import math
 import re
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from bioplausible.commands.verify.meta import LOSSES, network_of
@@ -19,8 +21,29 @@ from bioplausible.rules import (
 )
 
 
+class EarlyEpsilonAdam(torch.optim.Adam):
+    """Adam with ε added to √v before v's bias is corrected: in torch's order that is ε / √(1 − β₂ᵗ) after step t.
+
+    It is the faster form that Kingma & Ba (2015) name at the end of their section 2.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._epsilon = [group["eps"] for group in self.param_groups]
+        self._steps = 0
+
+    def step(self, *args: Any, **options: Any) -> Any:
+        """Takes a step."""
+        self._steps += 1
+        for group, ε in zip(self.param_groups, self._epsilon, strict=True):
+            group["eps"] = ε / math.sqrt(1 - group["betas"][1] ** self._steps)
+        return super().step(*args, **options)
+
+
 class RecordedPredictiveCoding(RecordedRule):
     """Predictive coding and its nudged form, dense."""
+
+    kinds = frozenset({"state"})
 
     def build(self) -> LearningRule:
         """Returns the rule."""
@@ -31,9 +54,9 @@ class RecordedPredictiveCoding(RecordedRule):
             cls = NudgedPredictiveCoding
             self.each_step("lambda_per_step", "beta")
         else:
-            meta.confirm(
-                "input", r"xistheactivityf\(x0\)oftheinputlayer", default="x is the activity f(x0) of the input layer"
-            )
+            self.kinds |= {"logits_after"}
+            self.adam = EarlyEpsilonAdam
+            meta.confirm("input", r"xistheactivityf\(x0\)oftheinputlayer")
             softened = re.fullmatch(r"([\d.]+)\*one_hot\+([\d.]+)", str(meta.read("target")).replace(" ", ""))
             require(
                 softened is not None, f"its meta says target {meta.read('target')!r}: verify knows a * one_hot + b."
@@ -70,6 +93,8 @@ class RecordedRosenbaum(RecordedPredictiveCoding):
     times a factor. With fixed predictions all follows the factor; else only errors of the same size relax alike.
     """
 
+    kinds = frozenset({"state", "error", "feedforward", "loss", "grad_W", "grad_b", "logits_after"})
+
     def build(self) -> LearningRule:
         """Returns the rule."""
         meta = self.meta
@@ -96,7 +121,7 @@ class RecordedRosenbaum(RecordedPredictiveCoding):
             f"its meta says loss {meta.read('loss')!r} with Strict errors: here a sample's inference does not depend on"
             " the batch size, and no change of units repeats one that does.",
         )
-        stale = meta.read("stale", None) is None or meta.flag("stale")
+        stale = (self.fixed and meta.read("stale") is None) or meta.flag("stale")
         return PredictiveCoding(
             **network,
             activation_function=meta.read("activation"),

@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, ClassVar, cast
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor
 
-from bioplausible.commands.verify.meta import Meta, network_of
+from bioplausible.commands.verify.meta import REQUIRED, Meta, network_of
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection
@@ -46,7 +47,30 @@ DENSE = "mean over samples"
 CONVENTION = (
     r"meanoversamples|kernels(,biases)?:sumoverpositions,meanoversamples;([bmr],)*[bmr]:meanoverpositionsandsamples"
 )
-"""What updates and statistics sum and average over, without spaces; recordings of dense networks need not say it."""
+"""What updates and statistics sum and average over, without spaces."""
+
+
+def confirm_convention(meta: Meta) -> None:
+    """Checks what updates and statistics sum and average over; recordings of the rules of dense networks don't say it.
+
+    Raises:
+        UserError: it is something else than what the package does, or is not said.
+    """
+    meta.confirm(
+        "convention", CONVENTION, default=REQUIRED if meta.read("rule").endswith(("_conv", "_leaky")) else DENSE
+    )
+
+
+UNSAID = frozenset({"layer_sizes", "network", "optimizer", "lr_scheduler", "lr_scheduler_interval"})
+"""Arguments that a recording says by other names, and the schedule: recorded rates are constant."""
+
+NOT_LEARNED = frozenset({"track_correlations", "track_correlations_every_n_steps"})
+"""Arguments that decide what is logged, and change nothing that is recorded."""
+
+
+def kind_of(key: str) -> str:
+    """Returns the kind of array that a key names: what all layers' have in common."""
+    return key.rstrip("0123456789")
 
 
 class RecordedRule:
@@ -68,34 +92,88 @@ class RecordedRule:
         UserError: a hyperparameter is missing, or stands for nothing that is known of the rule.
     """
 
-    unused: ClassVar[frozenset[str]] = frozenset()
-    """Initial weights that recordings hold and the rule has no use for."""
+    kinds: frozenset[str] = frozenset()
+    """The kinds of arrays, besides the weights, that a recording of the rule holds after each step.
+
+    Whatever else the rule has is compared where it is recorded. A recording that holds other kinds says so in its
+    ``meta``, as ``holds``.
+    """
+    adam: type[torch.optim.Optimizer] = torch.optim.Adam
+    """What a recording of the rule means by adam."""
+    constant: frozenset[str] = frozenset()
+    """The kinds of weights that never change: they need not be recorded after each step."""
+    unused: Mapping[str, str] = MappingProxyType({})
+    """Initial weights that a recording may hold though nothing depends on them, each with one of the same shape."""
 
     def __init__(self, meta: Meta, steps: int, batch_size: int) -> None:
         self.meta, self.batch_size = meta, batch_size
+        self.published = type(self) is not RecordedRule
+        """Whether it is of the kind that published recordings are, which repeat what x says and name the optimizer."""
         for name, of_arrays in (("steps", steps), ("batch", batch_size)):
-            said = meta.read(name, of_arrays)
-            require(said == of_arrays, f"its meta says {name} {said}, but x has {of_arrays}.")
-        meta.word("dtype", {"float64": None}, default="float64")
+            said = meta.read(name, REQUIRED if self.published else of_arrays)
+            require(type(said) is int and said == of_arrays, f"its meta says {name} {said}, but x has {of_arrays}.")
+        meta.word("dtype", {"float64": None}, default=REQUIRED if self.published else "float64")
+        self.holds = self._kinds_said()
         self._per_step: dict[str, Sequence[float]] = {}
         self._steps = steps
         self.step = 0
         self.rule = self.build().double()
         meta.require_all_read()
 
+    def _kinds_said(self) -> frozenset[str] | None:
+        said = self.meta.read("holds", None)
+        if said is None:
+            return None
+        require(
+            isinstance(said, list) and bool(said) and all(isinstance(kind, str) for kind in said),
+            f"its meta has holds {said!r}: give a list of the kinds of arrays that it holds, such as W and free.",
+        )
+        return frozenset(said)
+
+    def expected(self, replayed: Iterable[str], recorded: Iterable[str]) -> set[str]:
+        """Returns the keys that a recording must hold after each step: of each kind that it holds those of all layers.
+
+        Args:
+            replayed: those that the rule has.
+            recorded: those that the recording has.
+
+        Raises:
+            UserError: ``holds`` names a kind that the rule has not, or not one that is recorded.
+        """
+        of_rule, of_recording = ({kind_of(key) for key in keys} for keys in (replayed, recorded))
+        if self.holds is None:
+            kinds = of_recording | self.kinds | ({kind_of(key) for key in self.weights()} - self.constant)
+        else:
+            kinds = set(self.holds)
+            unknown, unsaid = sorted(kinds - of_rule), sorted(of_recording & of_rule - kinds)
+            require(not unknown, f"its meta has holds {', '.join(unknown)}, which the rule does not have.")
+            require(not unsaid, f"it holds {', '.join(unsaid)}, of which its meta's holds says nothing: add it there.")
+        return {key for key in replayed if kind_of(key) in kinds}
+
     # ------------------------------------------------------------------------------------------ what a mapping must say
 
     def build(self) -> LearningRule:
         """Returns the rule."""
         meta, cls = self.meta, rule_class(str(self.meta.read("rule")))
-        taken = {name for base in cls.__mro__ for name in inspect.signature(cast(Any, base).__init__).parameters}
+        taken = _parameters(cls)
         entries = {e: a for e, a in named(*meta.names).items() if a in taken}
-        arguments = {a: meta.read(e) for e, a in entries.items() if a not in ("layer_sizes", "network", "optimizer")}
-        if "lr" in meta or "optimizer" in meta:
-            arguments["optimizer"] = self.optimizer(meta.number("lr", 0.0))
+        arguments = {a: meta.read(e) for e, a in entries.items() if a not in UNSAID}
+        variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        needed = {n for n, kind in taken.items() if kind not in variable} - {"self"} - UNSAID - NOT_LEARNED
+        per_step = {n.removesuffix("_per_step") for n in meta.names if n.endswith("_per_step")}
+        missing = sorted(needed - arguments.keys() - per_step)
+        require(
+            not missing,
+            f"its meta does not say {', '.join(missing)}: add the values that the recorded run had, of all arguments of"
+            f" {cls.__name__}, for its defaults may not be those.",
+        )
+        arguments["optimizer"] = self.optimizer(meta.number("lr", 0.0))
         for name in [n for n in meta.names if n.endswith("_per_step")]:
             self.each_step(name, name.removesuffix("_per_step"))
-        return cls(**network_of(meta), **arguments)
+        rule = cls(**network_of(meta), **arguments)
+        rates = all("lr" in group for group in rule.parameter_groups())
+        require("lr" in meta or rates, "its meta does not say its lr: add it.")
+        return rule
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the rule's own weights by their keys: set at the start, and compared after each step."""
@@ -137,8 +215,12 @@ class RecordedRule:
         """Reads an entry of one number a step, to which the rule's attribute will be set, times a scale."""
         values = self.meta.number(name)
         require(
-            isinstance(values, list) and len(values) >= self._steps,
+            isinstance(values, list) and len(values) == self._steps,
             f"its meta has {name} {values}: give a number for each of {self._steps} steps.",
+        )
+        require(
+            attribute != "beta" or all(value != 0 for value in values),
+            f"its meta has {name} {values}: at 0 nothing pulls on the output, and the rule would divide by it.",
         )
         self._per_step[attribute] = [value * scale for value in values]
 
@@ -149,8 +231,8 @@ class RecordedRule:
             lr: rate of the groups that have none of their own.
             units: by a group's name, the rule's rate divided by the recorded one.
         """
-        kinds: dict[str, type[torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-        kind = self.meta.word("optimizer", kinds, default="sgd")
+        kinds: dict[str, type[torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": self.adam}
+        kind = self.meta.word("optimizer", kinds, default=REQUIRED if self.published else "sgd")
         decay = self.meta.number("weight_decay", 0)
         options = {"momentum": self.meta.number("momentum", 0)} if kind is torch.optim.SGD else {}
         for name, value in {"lr": lr, "weight_decay": decay, **options}.items():
@@ -183,6 +265,19 @@ class RecordedRule:
         """Returns the direction that the optimizer descended in the last step, by its key."""
         of_weight = self.by_layer("grad_W", lambda c: None if c.weight is None else c.weight.grad)
         return {**of_weight, **self.by_layer("grad_b", lambda c: None if c.bias is None else c.bias.grad)}
+
+
+def _parameters(cls: type) -> dict[str, Any]:
+    """Returns the kinds of all arguments that a rule takes, those that it passes on to its base classes included."""
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if not issubclass(base, LearningRule):
+            continue
+        parameters = inspect.signature(cast(Any, base).__init__).parameters
+        found = {**{name: p.kind for name, p in parameters.items()}, **found}
+        if inspect.Parameter.VAR_KEYWORD not in (p.kind for p in parameters.values()):
+            break  # what its own base classes take is its affair
+    return found
 
 
 def rule_class(name: str) -> type[LearningRule]:

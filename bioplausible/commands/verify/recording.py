@@ -1,24 +1,24 @@
 """A recorded trajectory, read from its file."""
 
-import json
-import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bioplausible.commands.verify.meta import Meta
+from bioplausible.commands.verify.meta import Meta, parse
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.commands.verify.recorded_rules import recorded_rule
 from bioplausible.errors import REFUSALS, UserError
 from bioplausible.errors.checks import require
 
-SMALL = 1e-3
-"""Entries below this share of their array's largest count as if they had it: rounding is relative to the largest.
+TOLERANCE = 1e-9
+"""The largest relative error with which a replay still agrees."""
 
-With Adam all do: its 1e-8, which the published code puts elsewhere, shifts small and large weights alike.
-"""
+SMALL = 1e-3
+"""Entries below this share of their array's largest count as if they had it: rounding is relative to the largest."""
 
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
@@ -37,16 +37,21 @@ class Recording:
         self.path = path
         try:
             with np.load(path, allow_pickle=False) as file:
-                self.arrays: dict[str, Any] = {key: file[key] for key in file.files}
-            self.meta: dict[str, Any] = dict(json.loads(str(self.arrays.pop("meta"))))
-            self.x = torch.from_numpy(self.arrays.pop("x")).double()
-            self.y = torch.from_numpy(self.arrays.pop("y"))
+                names: list[str] = file.files
+                self.arrays: dict[str, Any] = {key: file[key] for key in names}
+            self.meta = parse(str(self.arrays.pop("meta")))
+            x, y = self.arrays.pop("x"), self.arrays.pop("y")
         except Exception as error:  # zip, NumPy and JSON each raise their own
             said = " ".join(str(error).split())
             raise UserError(
                 f"{path} is no recorded trajectory ({type(error).__name__}: {said}): it must be an .npz file with"
                 " meta, x, y, init/… and step0/…, as tests/golden/README.md describes."
             ) from error
+        twice = sorted({name for name in names if names.count(name) > 1})
+        self._require(not twice, f"it holds {', '.join(twice)} twice")
+        for name, array in {"x": x, "y": y, **self.arrays}.items():
+            self._require_numbers(name, array)
+        self.x, self.y = torch.from_numpy(x).double(), torch.from_numpy(y)
         steps = len(self.y) if self.y.ndim == 2 else 0
         self._require(
             self.y.numel() > 0 and steps > 0 and self.x.shape[:2] == self.y.shape,
@@ -56,10 +61,7 @@ class Recording:
         self._require(self.y.dtype in INTEGERS, f"y is {self.y.dtype}, where it should be whole numbers, the classes")
         self.y = self.y.long()
         strays = [
-            key
-            for key in self.arrays
-            if not key.startswith("init/")
-            and not ((found := re.match(r"step(\d+)/", key)) is not None and int(found[1]) < steps)
+            key for key in self.arrays if not key.startswith(("init/", *(f"step{step}/" for step in range(steps))))
         ]
         self._require(not strays, f"it holds {', '.join(strays)}, which is neither init/… nor of one of {steps} steps")
         self._require(bool(self.after_step(0)), "it records nothing after the first step: there is nothing to compare")
@@ -69,21 +71,6 @@ class Recording:
             alone = [f"step0/{key}" for key in first - now] + [f"step{step}/{key}" for key in now - first]
             self._require(not alone, f"each step holds the same arrays but for {', '.join(sorted(alone))}")
 
-    @property
-    def adam(self) -> bool:
-        """Whether the optimizer was Adam."""
-        return self.meta.get("optimizer") == "adam"
-
-    @property
-    def tolerance(self) -> float:
-        """The largest relative error with which a replay still agrees."""
-        return 1e-6 if self.adam else 1e-9
-
-    @property
-    def small(self) -> float:
-        """The share of an array's largest entry below which its entries count as if they had it."""
-        return 1.0 if self.adam else SMALL
-
     def rule(self) -> RecordedRule:
         """Returns the rule with the recorded hyperparameters and initial weights, in float64.
 
@@ -91,14 +78,8 @@ class Recording:
             UserError: the recording does not say what it was made of, says what is not known of its rule, or starts
                 from other weights than the rule has.
         """
-        self._require("rule" in self.meta, "its meta does not say its rule: add it")
-        try:
+        with self.refused("its meta is not that of its rule"):
             recorded = recorded_rule(Meta(self.meta), len(self.x), self.x.shape[1])
-        except UserError as error:
-            raise self._refused(str(error)) from error
-        except REFUSALS as error:  # a number where a list belongs, a list that is too short …
-            said = " ".join(str(error).split())
-            raise self._refused(f"its meta is not that of its rule ({type(error).__name__}: {said})") from error
         self._require(
             self.x.shape[2:] == torch.Size(recorded.rule.network.shapes[0]),
             f"x has samples of {_times(self.x.shape[2:])}, its network takes {_times(recorded.rule.network.shapes[0])}",
@@ -113,8 +94,9 @@ class Recording:
     def _start(self, recorded: RecordedRule) -> None:
         """Sets the weights to the recorded initial ones."""
         weights, given = recorded.weights(), self.at_start()
-        expected = weights.keys() | recorded.at_start().keys()
-        missing, unknown = weights.keys() - given.keys(), given.keys() - expected - recorded.unused
+        derived = recorded.at_start().keys()
+        missing = (weights.keys() | derived & self.after_step(0).keys()) - given.keys()
+        unknown = given.keys() - weights.keys() - derived - recorded.unused.keys()
         self._require(not missing, f"it lacks init/{', init/'.join(sorted(missing))}, with which the rule starts")
         self._require(not unknown, f"it has init/{', init/'.join(sorted(unknown))}, which the rule does not have")
         with torch.no_grad():
@@ -124,6 +106,52 @@ class Recording:
                     f"its init/{name} is {_times(given[name].shape)}, the rule's {_times(weight.shape)}",
                 )
                 weight.copy_(torch.from_numpy(given[name]) / recorded.units(name))
+            for name, like in recorded.unused.items():
+                self._require(
+                    name not in given or given[name].shape == given[like].shape,
+                    f"its init/{name} is not of init/{like}'s shape",
+                )
+
+    def require_keys(self, recorded: RecordedRule, step: int, replayed: Iterable[str]) -> None:
+        """Checks that a step's arrays are those that a recording of the rule holds.
+
+        Args:
+            recorded: the rule.
+            step: its number.
+            replayed: the keys of what the rule has after it.
+
+        Raises:
+            UserError: one is missing, or is none that the rule has.
+        """
+        found = self.after_step(step).keys()
+        missing, unknown = recorded.expected(replayed, found) - found, found - set(replayed)
+        require(
+            not unknown, f"it records {self._keys(step, unknown)}, which {type(recorded.rule).__name__} does not have"
+        )
+        require(
+            not missing,
+            f"it lacks {self._keys(step, missing)}: add what is missing, or leave out the whole kind and let meta say"
+            " in holds which kinds of arrays there are",
+        )
+
+    @staticmethod
+    def _keys(step: int, keys: Iterable[str]) -> str:
+        return ", ".join(f"step{step}/{key}" for key in sorted(keys))
+
+    @contextmanager
+    def refused(self, why: str) -> Iterator[None]:
+        """Turns what is raised of this recording into one sentence that names its file.
+
+        Args:
+            why: of what is no :class:`bioplausible.UserError`.
+        """
+        try:
+            yield
+        except UserError as error:
+            raise self._refused(str(error)) from error
+        except REFUSALS as error:  # a number where a list belongs, a list that is too short …
+            said = " ".join(str(error).split())
+            raise self._refused(f"{why} ({type(error).__name__}: {said})") from error
 
     def at_start(self) -> dict[str, Any]:
         """Returns what was recorded before the first step, by its key there."""
@@ -133,6 +161,17 @@ class Recording:
         """Returns what was recorded after a step, by its key without the step."""
         prefix = f"step{step}/"
         return {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}
+
+    def _require_numbers(self, name: str, array: Any) -> None:
+        """Checks that an array holds finite numbers, in the precision that its meta says."""
+        self._require(
+            array.dtype.kind in "iu" or array.dtype == np.float64,
+            f"its {name} holds {array.dtype}, where it should be float64, the arithmetic of the recorded run",
+        )
+        broken = np.argwhere(~np.isfinite(array))
+        self._require(
+            not len(broken), f"its {name} is not finite at {broken[0].tolist() if len(broken) else []}: record it anew"
+        )
 
     def _require(self, condition: bool, reason: str) -> None:
         require(condition, str(self._refused(reason)))

@@ -1,0 +1,120 @@
+"""What the report computes, against the same numbers computed here."""
+
+import csv
+import math
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from bioplausible.__main__ import main
+from bioplausible.commands.report import tables
+from bioplausible.commands.report.curves import curves
+from bioplausible.commands.report.runs import find_runs
+from bioplausible.commands.report.tables import Estimate, Group, group
+from tests.helpers import make_run
+
+SEEDS = {0: 0.90, 10: 0.913, 20: 0.92, 30: 0.886}
+
+
+def made(accuracies=SEEDS):
+    for seed, accuracy in accuracies.items():
+        make_run(Path(f"logs/version_{seed}"), accuracy, seed)
+    (one,) = group(find_runs([Path("logs")]))
+    return one
+
+
+def test_an_estimate_is_the_mean_and_the_standard_deviation_with_n_minus_1():
+    values = [91.0, 88.5, 90.25, 93.0]
+    found = Estimate.of(values)
+    mean = sum(values) / 4
+    assert found.mean == pytest.approx(mean)
+    assert found.std == pytest.approx(math.sqrt(sum((v - mean) ** 2 for v in values) / 3))
+    assert found.n == 4
+    assert str(found) == f"{mean:.2f} ± {found.std:.2f}"
+    assert str(Estimate.of([91.0])) == "91.00"
+    assert Estimate.of([91.0]).std is None
+
+
+def test_a_curve_is_the_mean_over_seeds_and_its_band_one_standard_deviation_with_n_minus_1():
+    runs = made()
+    for i, run in enumerate(runs.runs):
+        run.curves["train/accuracy"] = {9: 0.5 + 0.1 * i**2, 19: 0.6 - 0.05 * i}
+    figure = curves([runs], [("train/accuracy", "training accuracy (%)", 100.0)], "title")
+    axis = figure.axes[0]
+    (line,) = axis.lines
+    (band,) = axis.collections
+    per_step = {
+        9: [50 + 10 * i**2 for i in range(4)],
+        19: [60 - 5 * i for i in range(4)],
+    }
+    assert line.get_xdata().tolist() == [9, 19]
+    assert line.get_ydata().tolist() == pytest.approx([statistics.mean(v) for v in per_step.values()])
+    corners = band.get_paths()[0].vertices
+    for step, values in per_step.items():
+        at = corners[corners[:, 0] == step][:, 1]
+        mean, std = statistics.mean(values), statistics.stdev(values)
+        assert at.min() == pytest.approx(mean - std)
+        assert at.max() == pytest.approx(mean + std)
+
+
+def test_a_single_seed_has_no_band():
+    figure = curves([made({0: 0.9})], [("train/accuracy", "training accuracy (%)", 100.0)], "title")
+    assert len(figure.axes[0].lines) == 1
+    assert not figure.axes[0].collections
+
+
+def test_a_mean_deviates_beyond_two_combined_standard_errors(monkeypatch):
+    """Each the standard deviation over the root of its own number of seeds."""
+    one = made()
+    measured = Estimate.of([100 * a for a in SEEDS.values()])
+    error = math.sqrt(measured.std**2 / 4 + 0.4**2 / 9)
+    entry = {"data": one.first.data, "rule": one.first.rule, "layer_sizes": [784, 500, 10]}
+    for errors in (0.5, 0.9, 1.1, 1.4, 1.9, 2.1, 2.9, 3.1):
+        for sign in (1, -1):
+            mean = measured.mean + sign * errors * error
+            monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": mean, "std": 0.4, "seeds": 9}])
+            assert one.published == Estimate(mean, 0.4, 9)
+            assert one.deviates is (errors > 2)
+    for std in ({}, {"std": None}):
+        monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": 50.0, "seeds": 9, **std}])
+        assert one.deviates is None
+
+
+def test_what_was_measured_last_counts_not_what_was_best():
+    make_run(Path("logs/version_0"), 0.95, 0)
+    board = SummaryWriter("logs/version_0")
+    for step, accuracy in ((501, 0.90), (502, 0.80)):
+        board.add_scalar("test/accuracy", accuracy, step)
+        board.add_scalar("train/accuracy", accuracy, step)
+    board.close()
+    assert main(["report", "logs", "--out", "out"]) == 0
+    with Path("out/settings.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["accuracy"] == "80.00"
+    (run,) = find_runs([Path("logs")])
+    assert run.last("train/accuracy") == pytest.approx(0.8)
+    assert run.last("no/such") is None
+    assert run.typical("test/accuracy") == pytest.approx(0.9)
+
+
+def test_of_two_runs_with_one_seed_the_later_counts():
+    make_run(Path("logs/b"), 0.90, 0)
+    make_run(Path("logs/a"), 0.95, 0)
+    (one,) = group(find_runs([Path("logs")]))
+    assert one.accuracy.mean == pytest.approx(95)
+    assert isinstance(one, Group)
+    assert one.seeds == [0]
+
+
+def test_seconds_per_epoch_are_a_median_and_speeds_are_means_over_runs():
+    one = made()
+    assert [run.seconds_per_epoch for run in one.runs] == pytest.approx([7.0] * 4, abs=1e-3)
+    assert main(["report", "logs", "--out", "out"]) == 0
+    with Path("out/settings.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    speed = np.mean([1000 + seed for seed in SEEDS])
+    assert row["samples_per_second"] == f"{speed:.0f}"
+    assert row["steps_per_second"] == f"{speed / 20:.0f}"

@@ -1,0 +1,110 @@
+"""Where weights start: the bounds and the form of their distribution, of every rule and of every kind of weight."""
+
+import pytest
+import torch
+
+from bioplausible import FeedbackAlignment
+from bioplausible.network.initialization import draw, draw_bias, positive_semidefinite
+from tests.helpers import all_rules, build
+
+FAN_IN, FAN_OUT = 300, 500
+BOUNDS = {
+    "xavier": (6 / (FAN_IN + FAN_OUT)) ** 0.5,
+    "kaiming": (6 / FAN_IN) ** 0.5,
+    "linear": FAN_IN**-0.5,
+}
+
+
+def require_uniform(w, bound):
+    """The entries are spread evenly over ± bound."""
+    w = w.detach().double().flatten()
+    assert w.abs().max() <= bound * (1 + 1e-6)
+    assert w.abs().max() > 0.99 * bound
+    evenly = torch.histc(w / bound, bins=10, min=-1, max=1) / len(w)
+    assert (evenly - 0.1).abs().max() < 5 * (0.09 / len(w)) ** 0.5
+    assert abs(float(w.mean())) < 5 * bound / (3 * len(w)) ** 0.5
+
+
+@pytest.mark.parametrize("initialization", BOUNDS)
+def test_weights_are_uniform_within_their_bound(initialization):
+    w = draw((FAN_OUT, FAN_IN), FAN_IN, FAN_OUT, initialization)
+    assert w.shape == (FAN_OUT, FAN_IN)
+    require_uniform(w, BOUNDS[initialization])
+
+
+@pytest.mark.parametrize("initialization", BOUNDS)
+def test_biases_are_zero_with_xavier_and_else_uniform(initialization):
+    b = draw_bias(5000, FAN_IN, initialization)
+    assert b.shape == (5000,)
+    if initialization == "xavier":
+        assert not b.any()
+    else:
+        require_uniform(b, FAN_IN**-0.5)
+
+
+def test_lateral_weights_are_a_xavier_matrix_times_its_transpose():
+    size = 200
+    M = positive_semidefinite(size)
+    assert torch.equal(M, M.t())
+    assert torch.linalg.eigvalsh(M.double()).min() > -1e-6
+    # each diagonal entry is the sum of `size` squares of variance 2/(2 size)
+    assert float(M.diagonal().mean()) == pytest.approx(1, abs=0.05)
+    assert float((M - M.diagonal().diag()).square().sum() / (size * (size - 1))) == pytest.approx(1 / size, rel=0.1)
+
+
+DEFAULT = {
+    "Backpropagation": "linear",
+    "FeedbackAlignment": "xavier",
+    "DirectFeedbackAlignment": "xavier",
+    "EquilibriumPropagation": "xavier",
+    "ContrastiveSimilarityMatching": "xavier",
+    "CorInfoMax": "xavier",
+    "CorInfoMaxSparse": "xavier",
+    "PredictiveCoding": "kaiming",
+    "NudgedPredictiveCoding": "kaiming",
+}
+SIZES = [300, 500, 400, 10]
+
+
+def bound_of(shape, initialization):
+    fan_out, fan_in = shape
+    return {"xavier": (6 / (fan_in + fan_out)) ** 0.5, "kaiming": (6 / fan_in) ** 0.5, "linear": fan_in**-0.5}[
+        initialization
+    ]
+
+
+@pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+def test_every_rule_starts_as_it_says(cls):
+    options = [({}, DEFAULT[cls.__name__])]
+    if "CorInfoMax" not in cls.__name__:
+        options += [({"initialization": name}, name) for name in BOUNDS]
+    for given, initialization in options:
+        rule = build(cls, SIZES, **given)
+        for c in rule.network.connections:
+            require_uniform(c.weight, bound_of(c.weight.shape, initialization))
+            if c.bias is not None:
+                if initialization == "xavier":
+                    assert not c.bias.any()
+                else:
+                    assert c.bias.abs().max() <= c.weight.shape[1] ** -0.5
+                    assert c.bias.any()
+            if c._feedback_weight is not None:
+                require_uniform(c.feedback_weight, bound_of(c.weight.shape, initialization))
+                V, W = c.feedback_weight.detach(), c.weight.detach()
+                assert abs(float((V * W).sum() / V.norm() / W.norm())) < 5 / c.weight.numel() ** 0.5  # drawn by itself
+        for k in (2, 3):
+            if hasattr(rule, f"D_{k}"):
+                D = rule.get_buffer(f"D_{k}")
+                assert D.shape == (10, SIZES[k - 1])
+                require_uniform(D, bound_of(D.shape, "xavier"))  # whatever W starts as
+
+
+@pytest.mark.parametrize("initialization", BOUNDS)
+def test_kernels_count_their_positions(initialization):
+    """fan_in is channels × kernel², fan_out channels × kernel²."""
+    network = [[32, 6, 6], {"conv": 64, "kernel": 3}, {"conv": 48, "kernel": 3, "padding": 1}, 4]
+    rule = FeedbackAlignment(network=network, initialization=initialization, feedback="fixed")
+    for c, (pre, post) in zip(rule.network.connections[:2], ((32, 64), (64, 48)), strict=True):
+        bound = bound_of((post * 9, pre * 9), initialization)
+        require_uniform(c.weight, bound)
+        require_uniform(c.feedback_weight, bound)

@@ -1,0 +1,106 @@
+"""Numbers that observers log, of states and matrices made up here so that each mistake shows."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+
+from bioplausible import CorInfoMax, EquilibriumPropagation
+from bioplausible.observers import alignment, information, representations
+from bioplausible.observers.alignment import cosine
+from bioplausible.observers.information import Information
+from bioplausible.observers.representations import Representations
+from tests.helpers import SIZES, batch, build
+
+
+def trainer_of(**entries):
+    known = {"loggers": [], "logger": None, "log_dir": None, "global_step": 1, "sanity_checking": False}
+    return SimpleNamespace(**{**known, "state": SimpleNamespace(fn=TrainerFn.FITTING), **entries})
+
+
+def test_a_confusion_matrix_has_a_row_for_each_true_class_and_sums_to_one_along_it():
+    look, rule = Representations(samples=10), build(EquilibriumPropagation)
+    true = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3])
+    predicted = torch.tensor([0, 1, 1, 2, 1, 1, 0, 3])
+    for part in (slice(0, 5), slice(5, None)):
+        look.on_validation_batch_end(trainer_of(), rule, predicted[part], (None, true[part]), 0)
+    look.on_validation_epoch_end(trainer_of(), rule)
+    expected = [[0.25, 0.5, 0.25, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+    assert look._confusion.tolist() == expected
+    look.on_validation_batch_end(trainer_of(), rule, true[:1], (None, true[:1]), 0)
+    look.on_validation_epoch_end(trainer_of(), rule)
+    assert look._confusion.sum() == 1  # of that validation alone
+    for other in ({"sanity_checking": True}, {"state": SimpleNamespace(fn=TrainerFn.VALIDATING)}):
+        look.on_validation_batch_end(trainer_of(), rule, predicted, (None, true), 0)
+        look.on_validation_epoch_end(trainer_of(**other), rule)
+        assert look._confusion.sum() == 1
+
+
+def test_dead_saturated_and_silent_units_are_told_apart(monkeypatch):
+    """Of ten units: three silent for all images, two constant, one silent for half of them, the rest alive."""
+    logged = {}
+    monkeypatch.setattr(representations, "log_scalars", lambda trainer, scalars: logged.update(scalars))
+    rule = build(EquilibriumPropagation, [7, 10, 4])
+    r = torch.rand(20, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    r[:, :3] = torch.tensor([0.0, 9e-4, -9e-4])
+    r[:, 3:5] = torch.tensor([1.0, 0.3])
+    r[::2, 5] = 0
+    monkeypatch.setattr(rule, "activity", lambda x: [x, r, r[:, :4]])
+    look = Representations(samples=20)
+    monkeypatch.setattr(look, "_images", lambda trainer, rule: (torch.rand(20, 7), None))
+    look.look(trainer_of(), rule, None, None)
+    assert logged["representation/layer_1_dead"] == pytest.approx(0.3)
+    assert logged["representation/layer_1_saturated"] == pytest.approx(0.2)
+    assert logged["representation/layer_1_silent"] == pytest.approx(0.3 + 0.1 / 2)
+    assert logged["representation/layer_2_dead"] == pytest.approx(0.75)
+    assert logged["representation/layer_2_saturated"] == pytest.approx(0.25)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("regularized", [False, True])
+def test_the_distance_of_B_is_that_from_the_nudged_phases_correlation(regularized, monkeypatch):
+    logged = {}
+    monkeypatch.setattr(information, "log_scalars", lambda trainer, scalars: logged.update(scalars))
+    monkeypatch.setattr(information, "log_figure", lambda *args: None)
+    rule = build(CorInfoMax, track_correlations=True, regularize_lateral=regularized, epsilon=0.1)
+    for name, correlations in rule.correlations.items():
+        for k in (1, 2, 3):
+            A = torch.rand(SIZES[k], SIZES[k], dtype=torch.float64)
+            correlations.of_state(k).copy_(A @ A.t() + (2 if name == "free" else 1) * torch.eye(SIZES[k]))
+    x, y, _ = batch()
+    Information().look(trainer_of(), rule, x, y)
+    for k in (1, 2, 3):
+        B, R = rule.network.laterals[k].weight, rule.correlations["nudged"].of_state(k)
+        inverse = (R + (0.1 if regularized else 0) * torch.eye(len(R))).inverse()
+        assert logged[f"information/B_layer_{k}_distance"] == pytest.approx(
+            float((B - inverse).norm() / inverse.norm())
+        )
+        eigenvalues = torch.linalg.eigvalsh(B)
+        assert logged[f"information/B_layer_{k}_smallest"] == pytest.approx(float(eigenvalues.min()), abs=1e-9)
+        assert logged[f"information/B_layer_{k}_largest"] == pytest.approx(float(eigenvalues.max()))
+
+
+def test_a_cosine_has_a_sign_and_no_length():
+    a = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    b = torch.tensor([[6.0, 1.0], [0.0, 0.0]])
+    assert float(cosine(a, b)) == pytest.approx(18 / 5 / 37**0.5)
+    assert float(cosine(-2 * a, b)) == pytest.approx(-18 / 5 / 37**0.5)
+    assert float(cosine(None, b)) == float(cosine(torch.zeros_like(b), b)) == 0
+
+
+def test_the_cosine_compares_the_update_with_the_descent_not_the_ascent(monkeypatch):
+    logged = {}
+    monkeypatch.setattr(alignment, "log_scalars", lambda trainer, scalars: logged.update(scalars))
+    rule = build(EquilibriumPropagation)
+    x, y, _ = batch()
+    watch = alignment.Alignment(every_n_steps=3)
+    for step in range(3):
+        trainer = trainer_of(global_step=step)
+        watch.on_train_batch_start(trainer, rule, (x, y), step)
+        for k, c in enumerate(rule.network.connections, start=1):
+            g = watch._gradients.get(f"layer_{k}")
+            c.weight.grad = torch.zeros_like(c.weight) if g is None else (-1) ** k * 5 * g
+        watch.on_train_batch_end(trainer, rule, None, (x, y), step)
+        assert bool(logged) == (step == 2)
+    assert logged == {f"alignment/layer_{k}_cosine": pytest.approx((-1) ** k) for k in (1, 2, 3)}
