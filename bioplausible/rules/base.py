@@ -15,7 +15,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.functional import alignment_angle
-from bioplausible.lightning_internals import trainer_option
+from bioplausible.lightning_internals import ends_here, trainer_option, within_epoch
 from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
@@ -27,6 +27,7 @@ from bioplausible.training.optimization import build_optimizer, build_scheduler,
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces
 from bioplausible.training.preconditions import Preconditions, require_finite
+from bioplausible.training.stop_on_signal import ended_by_signal
 
 
 class LearningRule(LightningModule, ABC):
@@ -105,6 +106,7 @@ class LearningRule(LightningModule, ABC):
         self.output = torch.empty(0)
         """The last training batch's outputs (n × d_L), of all processes; for callbacks to read."""
         self.train_means = EpochMeans(persistent=True, sync_on_compute=False)
+        self._means_written = -1
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
 
@@ -275,10 +277,9 @@ class LearningRule(LightningModule, ABC):
         Raises:
             UserError: training has diverged; no checkpoint is written of it.
         """
-        means = {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
+        self.log_dict(self._training_means(), logger=False)  # for callbacks that monitor them
+        self._write_training_means()
         self.train_means.reset()
-        self.log_dict(means, logger=False)  # for callbacks that monitor them
-        self._write(means)
         require_finite(self, self.step)
         if self.lr_scheduler_interval == "epoch":
             self._step_scheduler()
@@ -322,6 +323,15 @@ class LearningRule(LightningModule, ABC):
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
 
+    def _training_means(self) -> dict[str, Tensor]:
+        return {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
+
+    def _write_training_means(self) -> None:
+        """Writes the means of the epoch so far, once, and not where a signal ends training: the epoch will go on."""
+        if self._means_written != self.step and not (ended_by_signal(self.trainer) and within_epoch(self.trainer)):
+            self._means_written = self.step
+            self._write(self._training_means())
+
     def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> Tensor:
         with torch.no_grad(), self._full_precision():
             output = self._outputs(batch[0])
@@ -357,7 +367,12 @@ class LearningRule(LightningModule, ABC):
         return self._callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the rule's name and seed to the checkpoint, unless training has diverged."""
+        """Adds the rule's name and seed to the checkpoint, unless training has diverged.
+
+        Where training ends within an epoch, its means are logged before: a kill may come right after.
+        """
+        if within_epoch(self.trainer) and ends_here(self.trainer):
+            self._write_training_means()
         require_finite(self, self.step)
         note_rule(self, checkpoint)
 

@@ -62,3 +62,9 @@ class StopOnSignal(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def ended_by_signal(trainer: Trainer) -> bool:
+    """Returns whether a signal ends training: what it leaves will go on, so this is the end of nothing."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(callback, StopOnSignal) and callback.signal is not None for callback in callbacks)
