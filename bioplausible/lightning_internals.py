@@ -60,6 +60,8 @@ REQUIRED = {
     # ModelCheckpoint
     "pytorch_lightning.callbacks.ModelCheckpoint._save_checkpoint": "overridden: no hook runs right before a file is"
     " written, when the one before must be kept",
+    "pytorch_lightning.callbacks.ModelCheckpoint._should_remove_checkpoint": "overridden: no option lets the file be"
+    " removed that training resumed from",
     "pytorch_lightning.callbacks.ModelCheckpoint._should_skip_saving_checkpoint": _SAVE,
     "pytorch_lightning.callbacks.ModelCheckpoint._save_topk_checkpoint": _SAVE,
     "pytorch_lightning.callbacks.ModelCheckpoint._monitor_candidates": _SAVE,
@@ -114,6 +116,7 @@ NEEDLESS_WARNINGS = (
     "your dataloader is not resumable",  # the data module resumes it
     "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own folder
     "callbacks used to create the checkpoint need to be provided",  # evaluation has no use for them
+    "You're using the WeightAveraging callback, but",  # evaluation needs no state of it
     "LeafSpec",
     "NaN values found in confusion matrix",  # a class that a small validation split lacks
     "sync_dist=True",  # the metrics add up the processes' sums themselves
@@ -150,17 +153,26 @@ def batch_in_epoch(trainer: Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_idx
 
 
+def batches_left(trainer: Trainer) -> bool:
+    """Returns whether the last batch trained on is not the last one of its epoch."""
+    return batch_in_epoch(trainer) + 1 < trainer.num_training_batches
+
+
 def within_epoch(trainer: Trainer) -> bool:
-    """Returns whether batches of the epoch that is on are still to be trained on."""
+    """Returns whether an epoch is on of which batches are left: one that training leaves counts as finished."""
     begun, finished, _ = progress(trainer)
-    return begun > finished and batch_in_epoch(trainer) + 1 < trainer.num_training_batches
+    return begun > finished and batches_left(trainer)
 
 
 def ends_here(trainer: Trainer) -> bool:
     """Returns whether training goes no further than the last batch, or than the epoch that just ended."""
+    return trainer.global_step == trainer.max_steps or stops_early(trainer) or enough_epochs(trainer)
+
+
+def enough_epochs(trainer: Trainer) -> bool:
+    """Returns whether the epochs are finished that were asked for."""
     epochs = trainer.max_epochs
-    enough = epochs not in (None, -1) and progress(trainer).epochs_finished >= epochs
-    return enough or trainer.global_step == trainer.max_steps or stops_early(trainer)
+    return epochs not in (None, -1) and progress(trainer).epochs_finished >= epochs
 
 
 def validation_follows(trainer: Trainer) -> bool:
@@ -208,9 +220,14 @@ def end_restart(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop.restarting = False
 
 
-def log_at_current_step(trainer: Trainer) -> None:
-    """Lets what is logged after training stand at the last step, also where nothing was left to train."""
+def count_as_ended(trainer: Trainer) -> None:
+    """Lets Trainer count steps and epochs at the end as where it has trained, if nothing was left to train.
+
+    What is logged after training stands at the last step and epoch.
+    """
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    epochs.processed = epochs.completed = epochs.ready
 
 
 def restore_metrics(trainer: Trainer, metrics: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from bioplausible.lightning_internals import ends_here, within_epoch
+from bioplausible.lightning_internals import batches_left, ends_here, within_epoch
 from bioplausible.rules import LearningRule
 from bioplausible.training.stop_on_signal import ended_by_signal
 
@@ -42,16 +42,15 @@ class SamplesPerSecond(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's mean speed, unless it is one that a signal cut short: it will go on."""
-        if not (ended_by_signal(trainer) and within_epoch(trainer)):
-            self._log(trainer)
+        self._log(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Logs it before the last checkpoint where training ends within an epoch: a kill may come right after."""
-        if within_epoch(trainer) and ends_here(trainer) and not ended_by_signal(trainer):
+        if within_epoch(trainer) and ends_here(trainer):
             self._log(trainer)
 
     def _log(self, trainer: Trainer) -> None:
-        if self._logged_at == trainer.global_step:
+        if self._logged_at == trainer.global_step or (ended_by_signal(trainer) and batches_left(trainer)):
             return
         self._logged_at = trainer.global_step
         for logger in trainer.loggers:

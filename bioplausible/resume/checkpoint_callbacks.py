@@ -265,6 +265,10 @@ class EveryNSteps(_RunCheckpoint):
         super()._save_checkpoint(trainer, filepath)
         self._kept = set(self.best_k_models)
 
+    def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
+        """Returns True, also for the one that training resumed from: it is one of its own."""
+        return previous != current
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

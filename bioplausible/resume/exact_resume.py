@@ -11,9 +11,9 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from bioplausible.lightning_internals import (
+    count_as_ended,
     end_restart,
     go_on_with,
-    log_at_current_step,
     restore_metrics,
     set_max_steps,
     what_follows,
@@ -121,8 +121,8 @@ class ExactResume(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Does what the end of training does, where nothing was left to train."""
         self._give_back_max_steps(trainer)
+        count_as_ended(trainer)
         if self._restored:
-            log_at_current_step(trainer)
             end_averaging(trainer, pl_module)
             self._restored = {}
 

@@ -1,9 +1,10 @@
 """What a learning rule is, and the training step that all of them share."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal, cast
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.functional import alignment_angle
-from bioplausible.lightning_internals import ends_here, trainer_option, within_epoch
+from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
 from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
@@ -28,6 +29,9 @@ from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces
 from bioplausible.training.preconditions import Preconditions, require_finite
 from bioplausible.training.stop_on_signal import ended_by_signal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class LearningRule(LightningModule, ABC):
@@ -64,6 +68,17 @@ class LearningRule(LightningModule, ABC):
     network: Network
     exchange: Choice = "smaller"
     """What several processes exchange in a training step: ``phases``, ``updates``, or what takes fewer bytes."""
+
+    named_arguments: frozenset[str] = frozenset()
+    """The arguments that the rule was built with: when training resumes, what nobody named stays the checkpoint's."""
+
+    def __new__(cls, *args: Any, **options: Any) -> "Self":
+        """Notes which arguments are given."""
+        rule = super().__new__(cls)
+        with suppress(TypeError):  # which __init__ will raise, with its own words
+            given = inspect.signature(cls.__init__).bind_partial(rule, *args, **options)
+            rule.named_arguments = frozenset(given.arguments).union(options)
+        return rule
 
     def __init__(
         self,
@@ -328,7 +343,7 @@ class LearningRule(LightningModule, ABC):
 
     def _write_training_means(self) -> None:
         """Writes the means of the epoch so far, once, and not where a signal ends training: the epoch will go on."""
-        if self._means_written != self.step and not (ended_by_signal(self.trainer) and within_epoch(self.trainer)):
+        if self._means_written != self.step and not (ended_by_signal(self.trainer) and batches_left(self.trainer)):
             self._means_written = self.step
             self._write(self._training_means())
 
