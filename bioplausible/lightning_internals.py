@@ -170,9 +170,9 @@ def ends_here(trainer: Trainer) -> bool:
 
 
 def enough_epochs(trainer: Trainer) -> bool:
-    """Returns whether the epochs are finished that were asked for."""
+    """Returns whether the epochs are finished that were asked for; one that training leaves counts as finished."""
     epochs = trainer.max_epochs
-    return epochs not in (None, -1) and progress(trainer).epochs_finished >= epochs
+    return epochs not in (None, -1) and progress(trainer).epochs_finished >= epochs and not batches_left(trainer)
 
 
 def validation_follows(trainer: Trainer) -> bool:

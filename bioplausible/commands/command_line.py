@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.environment import environment
 from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import recipes
@@ -205,9 +206,8 @@ class CommandLine(LightningCLI):
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
         trainer = self.config_init[self.subcommand].get("trainer", {})
-        callbacks = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
-        if trainer.get("enable_progress_bar") is not False:
-            callbacks.append(LiveProgressBar())
+        given = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
+        callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
         if self.subcommand == "fit":
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
             if every is not None and trainer.get("enable_checkpointing") is False:
@@ -216,6 +216,8 @@ class CommandLine(LightningCLI):
                 raise UserError(
                     f"checkpoint_keep is {keep}, which does nothing without checkpoint_every_n_steps: add it."
                 )
+            own_stop = [callback for callback in given if isinstance(callback, StopOnSignal)]
+            self.stop_on_signal = own_stop[0] if own_stop else self.stop_on_signal
             callbacks += [SamplesPerSecond(), self.stop_on_signal, HowToGoOn()]
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
@@ -227,12 +229,13 @@ class CommandLine(LightningCLI):
             folder = run_folder(config.ckpt_path) or Path()
             self.predictions = PredictionsCSV(Path(config.output) if config.output else folder / "predictions.csv")
             callbacks.append(self.predictions)
+        callbacks = beside(given, callbacks)
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         if starts_processes_within(built):
-            given = trainer.get("strategy")
-            name = given if isinstance(given, str) else type(built.strategy).__name__
+            strategy = trainer.get("strategy")
+            name = strategy if isinstance(strategy, str) else type(built.strategy).__name__
             raise UserError(
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."

@@ -18,8 +18,9 @@ from bioplausible.lightning_internals import (
     within_epoch,
 )
 from bioplausible.resume.averaged_weights import averages_at_epoch_end, same_weights, with_result
-from bioplausible.resume.checkpoint_files import read_checkpoint, whole_checkpoint
+from bioplausible.resume.checkpoint_files import ASIDE, read_checkpoint, whole_checkpoint
 from bioplausible.training.loggers import RunLogger
+from bioplausible.training.stop_on_signal import ended_by_signal
 
 WITHIN_EPOCH = "within_epoch"
 """Key in a checkpoint that says whether batches of its epoch are left."""
@@ -63,11 +64,14 @@ class LastCheckpoint(_RunCheckpoint):
         super().__init__(filename="last", save_on_train_epoch_end=True)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Writes the checkpoint anew where a kill came between another one of the same step and this one."""
+        """Removes what a kill left, and writes the checkpoint where one came between another of its step and this."""
         path = Path(str(self.dirpath), f"last{self.FILE_EXTENSION}")
         resumed = trainer.ckpt_path
         if not trainer.training or resumed is None or Path(resumed).resolve().parent != path.resolve().parent:
             return
+        if trainer.is_global_zero:
+            for left in path.parent.glob(f".*{ASIDE}"):
+                left.unlink()
         if Path(resumed).resolve() == path.resolve() or not checkpoint.get(LAST_IS_DUE):
             return
         before = whole_checkpoint(path)
@@ -83,7 +87,8 @@ class LastCheckpoint(_RunCheckpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Notes whether the last checkpoint is one of this step, and whether batches of the epoch are left."""
         checkpoint[WITHIN_EPOCH] = within_epoch(trainer)
-        checkpoint[LAST_IS_DUE] = ends_here(trainer) or not checkpoint[WITHIN_EPOCH]
+        ends = ends_here(trainer) and not ended_by_signal(trainer)
+        checkpoint[LAST_IS_DUE] = ends or not checkpoint[WITHIN_EPOCH]
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Keeps the one before as ``previous.ckpt``, unless it is damaged.
@@ -134,7 +139,7 @@ def _keep_previous(last: Path, checkpoint: dict[str, Any] | None) -> None:
     if checkpoint is None or checkpoint.get(WITHIN_EPOCH):
         return
     previous = last.with_name(f"previous{last.suffix}")
-    link = last.with_name(f".{previous.name}.aside")
+    link = last.with_name(f".{previous.name}{ASIDE}")
     try:
         link.unlink(missing_ok=True)  # a kill left it
         link.hardlink_to(last)

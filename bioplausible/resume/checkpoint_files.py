@@ -18,6 +18,8 @@ CHECKSUM = "checksum"
 RUN_CONFIG = "run_config"
 """Key in a checkpoint of the command line's configuration of its run, as YAML text."""
 MARK = b"\nsha256 "
+ASIDE = ".aside"
+"""End of the name, which starts with a dot, of a file that is not whole yet."""
 END_OF_ZIP = b"PK\x05\x06"
 
 
@@ -47,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}.aside")  # what a kill leaves of it, the next one overwrites
+            aside = path.with_name(f".{path.name}{ASIDE}")  # what a kill leaves of it, the next one overwrites
             try:
                 with aside.open("wb") as file:
                     hashed = _Hashed(file)

@@ -296,7 +296,7 @@ class LearningRule(LightningModule, ABC):
         self._write_training_means()
         self.train_means.reset()
         require_finite(self, self.step)
-        if self.lr_scheduler_interval == "epoch":
+        if self.lr_scheduler_interval == "epoch" and not self._will_go_on():
             self._step_scheduler()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -342,10 +342,14 @@ class LearningRule(LightningModule, ABC):
         return {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
 
     def _write_training_means(self) -> None:
-        """Writes the means of the epoch so far, once, and not where a signal ends training: the epoch will go on."""
-        if self._means_written != self.step and not (ended_by_signal(self.trainer) and batches_left(self.trainer)):
+        """Writes the means of the epoch so far, once."""
+        if self._means_written != self.step and not self._will_go_on():
             self._means_written = self.step
             self._write(self._training_means())
+
+    def _will_go_on(self) -> bool:
+        """Returns whether a signal ends training within an epoch, which is then no epoch's end."""
+        return batches_left(self.trainer) and ended_by_signal(self.trainer)
 
     def _evaluate(self, means: EpochMeans, batch: tuple[Tensor, Tensor]) -> Tensor:
         with torch.no_grad(), self._full_precision():
