@@ -1,7 +1,7 @@
 """Learning rates and other options of optimizer and scheduler that are changed when training resumes."""
 
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -29,7 +29,7 @@ class ConfiguredRates(Callback):
     def __init__(self) -> None:
         self._before: dict[str, Any] = {}
         self._now: dict[str, Any] = {}
-        self._schedule_is_kept = False
+        self._schedule_is_kept = self._averages = False
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the options that were configured."""
@@ -46,10 +46,8 @@ class ConfiguredRates(Callback):
             return
         keep_rates(pl_module, checkpoint)
         keep_optimizer(pl_module, saved)
-        # where weights are averaged, the schedule is the average's
-        self._schedule_is_kept = bool(averaging_under_way(trainer, checkpoint)) or keep_schedule(
-            pl_module, saved, checkpoint
-        )
+        self._averages = bool(averaging_under_way(trainer, checkpoint))
+        self._schedule_is_kept = self._averages or keep_schedule(pl_module, saved, checkpoint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the options, before the checkpoint's are restored.
@@ -71,8 +69,8 @@ class ConfiguredRates(Callback):
         }
         if not self._before:
             return
-        if self._schedule_is_kept:  # its state is the restored one, what was configured is in the checkpoint
-            self._now |= {name: self._before[name] for name in ("lr_scheduler", "lr_scheduler_class", "schedules")}
+        if self._schedule_is_kept:
+            self._keep_what_was_configured(pl_module)
         for part in ("optimizer", "lr_scheduler"):
             before, now = self._before[part], self._now[part]
             if before != now:
@@ -107,11 +105,36 @@ class ConfiguredRates(Callback):
             group.update(changed)
             if "lr" in changed:
                 group["lr"] = now["lr"] * (common if factor is None else factor)
-        if not self._schedule_is_kept:
+        if not self._averages:  # the schedule is the average's
             schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
             for scheduler, *schedule in zip(schedulers, self._before["schedules"], self._now["schedules"], strict=True):
                 vars(scheduler).update(_changed(*schedule))
-        self._before, self._schedule_is_kept = {}, False
+        self._before, self._schedule_is_kept, self._averages = {}, False, False
+
+    def _keep_what_was_configured(self, pl_module: LightningModule) -> None:
+        """Takes over what was configured before, for a kept schedule is in the state that it had come to.
+
+        What it set of the optimizer's options where it was built, it has not set now.
+        """
+        then, now = self._before["optimizer_defaults"], self._now["optimizer_defaults"]
+        rates = []
+        for group, before, own in zip(
+            self._now["groups"], self._before["groups"], cast(Any, pl_module).parameter_groups(), strict=True
+        ):
+            for name in group.keys() - own.keys():
+                if then.get(name) == now.get(name):
+                    group[name] = before.get(name, group[name])
+            named = group["lr"] != before["lr"]
+            rates.append(group["lr"] if named else None)
+            if named and "initial_lr" in group:
+                group["initial_lr"] = group["lr"]
+        schedules = [dict(schedule) for schedule in self._before["schedules"]]
+        for schedule in schedules:
+            if "base_lrs" in schedule:
+                bases = zip(schedule["base_lrs"], rates, strict=True)
+                schedule["base_lrs"] = [base if rate is None else rate for base, rate in bases]
+        self._now |= {name: self._before[name] for name in ("lr_scheduler", "lr_scheduler_class")}
+        self._now["schedules"] = schedules
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
