@@ -34,9 +34,20 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status.
 
     0; 1 where ``verify`` found a difference or a trial of ``sweep`` failed; 2 for a user's mistake; 128 + its number
-    where a signal ended training.
+    where a signal ended it.
     """
-    arguments = list(sys.argv[1:] if args is None else args)
+    try:
+        return _run(list(sys.argv[1:] if args is None else args))
+    except BaseException as error:
+        from bioplausible.errors.sentences import interrupted
+
+        if not interrupted(error):
+            raise
+        print("stopped by SIGINT", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(COMMANDS)
         return 0 if arguments else 2

@@ -13,6 +13,7 @@ from lightning_fabric.utilities import logger as hyperparameters
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loops import evaluation_loop
 from pytorch_lightning.strategies import launchers
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _OPTION = "Trainer keeps this option, but declares no attribute for it"
 _LOOPS = "no hook and no property of Trainer's tells it"
+_RESTART = "Trainer leaves out a validation, or an epoch's end, before which a checkpoint was written"
 _SAVE = "no method saves at a step of one's own choice and books it"
 _BEST = "ModelCheckpoint has no method that forgets a file or finds it elsewhere"
 _HPARAMS = (
@@ -41,10 +43,25 @@ REQUIRED = {
     "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_progress.current.ready": f"batches begun: {_LOOPS}",
     "pytorch_lightning.Trainer().fit_loop.epoch_progress.current.ready": f"epochs begun: {_LOOPS}",
     "pytorch_lightning.Trainer().fit_loop.epoch_progress.current.processed": f"epochs finished: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_progress.current.processed": f"batches trained on: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_progress.current.completed": f"batches finished: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.restarting": _RESTART,
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop._should_check_val_fx": f"whether validation follows: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop._batches_that_stepped": f"the step under which it logs: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.val_loop.setup_data": f"whether there is a validation: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.val_loop.skip": f"whether there is a validation: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.val_loop.restarting": _RESTART,
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.val_loop._restart_stage": _RESTART,
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.val_loop._has_run": _RESTART,
+    "pytorch_lightning.Trainer().fit_loop._data_fetcher": f"whether validation follows: {_LOOPS}",
+    "pytorch_lightning.loops.evaluation_loop.RestartStage.RESTARTED_MID_EVALUATION": _RESTART,
+    "pytorch_lightning.Trainer()._logger_connector._callback_metrics": "Trainer.callback_metrics can't be restored",
     "pytorch_lightning.strategies.launchers._MultiProcessingLauncher": "what spawn, fork and notebooks have in common",
     # ModelCheckpoint
     "pytorch_lightning.callbacks.ModelCheckpoint._save_checkpoint": "overridden: no hook runs right before a file is"
     " written, when the one before must be kept",
+    "pytorch_lightning.callbacks.ModelCheckpoint._should_remove_checkpoint": "overridden: no option lets the file be"
+    " removed that training resumed from",
     "pytorch_lightning.callbacks.ModelCheckpoint._should_skip_saving_checkpoint": _SAVE,
     "pytorch_lightning.callbacks.ModelCheckpoint._save_topk_checkpoint": _SAVE,
     "pytorch_lightning.callbacks.ModelCheckpoint._monitor_candidates": _SAVE,
@@ -99,6 +116,7 @@ NEEDLESS_WARNINGS = (
     "your dataloader is not resumable",  # the data module resumes it
     "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own folder
     "callbacks used to create the checkpoint need to be provided",  # evaluation has no use for them
+    "You're using the WeightAveraging callback, but",  # evaluation needs no state of it
     "LeafSpec",
     "NaN values found in confusion matrix",  # a class that a small validation split lacks
     "sync_dist=True",  # the metrics add up the processes' sums themselves
@@ -133,6 +151,88 @@ def stops_early(trainer: Trainer) -> bool:
 def batch_in_epoch(trainer: Trainer) -> int:
     """Returns the position in its epoch, from 0, of the last batch trained on."""
     return trainer.fit_loop.epoch_loop.batch_idx
+
+
+def batches_left(trainer: Trainer) -> bool:
+    """Returns whether the last batch trained on is not the last one of its epoch."""
+    return batch_in_epoch(trainer) + 1 < trainer.num_training_batches
+
+
+def within_epoch(trainer: Trainer) -> bool:
+    """Returns whether an epoch is on of which batches are left: one that training leaves counts as finished."""
+    begun, finished, _ = progress(trainer)
+    return begun > finished and batches_left(trainer)
+
+
+def ends_here(trainer: Trainer) -> bool:
+    """Returns whether training goes no further than the last batch, or than the epoch that just ended."""
+    return trainer.global_step == trainer.max_steps or stops_early(trainer) or enough_epochs(trainer)
+
+
+def enough_epochs(trainer: Trainer) -> bool:
+    """Returns whether the epochs are finished that were asked for; one that training leaves counts as finished."""
+    epochs = trainer.max_epochs
+    return epochs not in (None, -1) and progress(trainer).epochs_finished >= epochs and not batches_left(trainer)
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Returns whether a validation comes right after the batch whose hooks run."""
+    loop = trainer.fit_loop.epoch_loop
+    if not loop._should_check_val_fx(cast(Any, trainer.fit_loop._data_fetcher)):
+        return False
+    if trainer.val_dataloaders is None:  # as Trainer itself does it where training starts
+        trainer.validating = True
+        loop.val_loop.setup_data()
+        trainer.training = True
+    return not loop.val_loop.skip
+
+
+def what_follows(trainer: Trainer, checkpoint: dict[str, Any]) -> str:
+    """Returns what comes right after a checkpoint that is being written: ``validation``, ``epoch_end`` or nothing.
+
+    A checkpoint that a hook at a batch's end writes counts the batch as unfinished, and Trainer would go on with the
+    next one. Where something follows, the batch is counted as finished, for :func:`go_on_with` to take it from there.
+    """
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    if batches.processed == batches.completed or not trainer.training:
+        return ""
+    follows = "validation" if validation_follows(trainer) else "" if within_epoch(trainer) else "epoch_end"
+    if follows:
+        saved = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (saved["total"], saved["current"]):
+            counts["completed"] = counts["processed"]
+    return follows
+
+
+def go_on_with(trainer: Trainer, follows: str) -> None:
+    """Lets training that resumes start with what followed on the checkpoint (:func:`what_follows`)."""
+    loop = trainer.fit_loop.epoch_loop
+    if follows == "validation":
+        loop.val_loop._restart_stage = evaluation_loop.RestartStage.RESTARTED_MID_EVALUATION
+        loop.val_loop.restarting = False  # from its first batch
+    elif follows == "epoch_end":
+        loop.val_loop._has_run = True  # there is none
+        loop._batches_that_stepped += 1
+
+
+def end_restart(trainer: Trainer) -> None:
+    """Lets the next epoch start as any other, after one of which only the end was left."""
+    trainer.fit_loop.epoch_loop.restarting = False
+
+
+def count_as_ended(trainer: Trainer) -> None:
+    """Lets Trainer count steps and epochs at the end as where it has trained, if nothing was left to train.
+
+    What is logged after training stands at the last step and epoch.
+    """
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    epochs.processed = epochs.completed = epochs.ready
+
+
+def restore_metrics(trainer: Trainer, metrics: dict[str, Any]) -> None:
+    """Gives the metrics back that callbacks and schedulers monitor."""
+    trainer._logger_connector._callback_metrics.update(metrics)
 
 
 def set_max_steps(trainer: Trainer, steps: int) -> None:

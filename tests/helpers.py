@@ -319,9 +319,16 @@ def _main(
 
 
 def _kill(
-    number: int, before_step: int | None = None, after_seconds: float | None = None, after_bytes: int | None = None
+    number: int,
+    before_step: int | None = None,
+    after_seconds: float | None = None,
+    after_bytes: int | None = None,
+    at_moment: int | None = None,
+    count_in: str | None = None,
 ) -> None:
     """Lets this process send itself a signal when the moment comes."""
+    from pytorch_lightning.trainer import call
+
     from bioplausible.resume import checkpoint_files
 
     def kill():
@@ -346,6 +353,31 @@ def _kill(
         after_bytes = None if after_bytes is None else after_bytes - len(data)
         return plain(self, data)
 
+    moments = itertools.count(1)
+
+    def counted(function):
+        """A moment is before or after a hook of all callbacks, or while a file takes its name."""
+
+        def moment():
+            current = next(moments)
+            if count_in is not None:
+                Path(count_in).write_text(str(current))
+            if current == at_moment:
+                kill()
+
+        def call(*args, **options):
+            moment()
+            result = function(*args, **options)
+            moment()
+            return result
+
+        return call
+
+    if at_moment is not None or count_in is not None:
+        call._call_callback_hooks = counted(call._call_callback_hooks)
+        Path.replace = counted(Path.replace)
+        Path.unlink = counted(Path.unlink)
+
     LearningRule.on_train_batch_start = on_train_batch_start
     LearningRule.on_train_start = on_train_start
     checkpoint_files._Hashed.write = write
@@ -358,6 +390,8 @@ def command_line(
     kill_before_step: int | None = None,
     kill_after_seconds: float | None = None,
     kill_after_bytes: int | None = None,
+    kill_at_moment: int | None = None,
+    count_in: str | None = None,
 ) -> int:
     """Runs ``python -m bioplausible args`` in a folder and returns its exit status (−9: killed).
 
@@ -367,9 +401,13 @@ def command_line(
         number: the signal to send …
         kill_before_step: … before this training step, …
         kill_after_seconds: … this long after training started, …
-        kill_after_bytes: … or when this many bytes of checkpoints were written.
+        kill_after_bytes: … when this many bytes of checkpoints were written, …
+        kill_at_moment: … or at this moment: before or after a hook of all callbacks, or before or after a file that was
+            written aside takes its name, or another one is removed.
+        count_in: file in which the moments are counted.
     """
     moment = {"before_step": kill_before_step, "after_seconds": kill_after_seconds, "after_bytes": kill_after_bytes}
+    moment |= {"at_moment": kill_at_moment, "count_in": count_in}
     process = CONTEXT.Process(target=_main, args=(args, str(folder), {}, number), kwargs=moment)
     process.start()
     return _status(process)

@@ -16,9 +16,10 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.configuration import (
     Source,
     consistent,
@@ -31,6 +32,7 @@ from bioplausible.commands.configuration import (
     words,
 )
 from bioplausible.commands.environment import environment
+from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
@@ -249,9 +251,8 @@ class CommandLine(LightningCLI):
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
         trainer = self.config_init[self.subcommand].get("trainer", {})
-        callbacks = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
-        if trainer.get("enable_progress_bar") is not False:
-            callbacks.append(LiveProgressBar())
+        given = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
+        callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
         if self.subcommand == "fit":
             if config.threads is None:
                 config.threads = self._threads()  # saved with the configuration: the order of sums depends on it
@@ -262,7 +263,9 @@ class CommandLine(LightningCLI):
                 raise UserError(
                     f"checkpoint_keep is {keep}, which does nothing without checkpoint_every_n_steps: add it."
                 )
-            callbacks += [SamplesPerSecond(), self.stop_on_signal]
+            own_stop = [callback for callback in given if isinstance(callback, StopOnSignal)]
+            self.stop_on_signal = own_stop[0] if own_stop else self.stop_on_signal
+            callbacks += [SamplesPerSecond(), self.stop_on_signal, HowToGoOn()]
             if trainer.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
@@ -275,12 +278,13 @@ class CommandLine(LightningCLI):
                 Path(config.output).expanduser() if config.output else folder / "predictions.csv"
             )
             callbacks.append(self.predictions)
+        callbacks = beside(given, callbacks)
         plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         if starts_processes_within(built):
-            given = trainer.get("strategy")
-            name = given if isinstance(given, str) else type(built.strategy).__name__
+            strategy = trainer.get("strategy")
+            name = strategy if isinstance(strategy, str) else type(built.strategy).__name__
             raise UserError(
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
@@ -326,20 +330,19 @@ class CommandLine(LightningCLI):
         say = print if self.trainer.is_global_zero else _nothing
         if self.stop_on_signal.signal is not None:
             say(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
-            last = self.trainer.checkpoint_callback
-            if isinstance(last, ModelCheckpoint) and last.best_model_path:
-                say(f"go on with         python -m bioplausible fit --ckpt_path {last.best_model_path}")
+            say(how_to_go_on(self.trainer))
             return
-        validation = self.trainer.callback_metrics.get("val/accuracy")
-        if validation is None and self.datamodule.validation_split:  # the run ended within an epoch
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-            validation = self.trainer.callback_metrics.get("val/accuracy")
-        why = "not run" if self.datamodule.validation_split else "none (validation_split is 0)"
+        # of the weights that training ended with, which are those in last.ckpt: what was validated on the way was other
+        validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
-        test = tested[0].get("test/accuracy") if tested else None
+        validation, test = (found[0] if found else {} for found in (validated, tested))
         say(f"\nrun                  {self.trainer.log_dir}")
-        say(f"validation accuracy  {why if validation is None else f'{validation:.2%}'}")
-        say(f"test accuracy        {'not run' if test is None else f'{test:.2%}'}")
+        say(f"checkpoint           {last_checkpoint(self.trainer) or 'none'}")
+        if self.datamodule.validation_split:
+            say(f"validation accuracy  {_percent(validation.get('val/accuracy'))}")
+        else:
+            say("validation accuracy  none (validation_split is 0)")
+        say(f"test accuracy        {_percent(test.get('test/accuracy'))}")
         say(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
 
     def after_predict(self) -> None:
@@ -427,6 +430,10 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     stopped = command.stop_on_signal.signal
     # the first process's status is the run's: it takes another process's for a crash
     return 0 if stopped is None or not command.trainer.is_global_zero else 128 + stopped
+
+
+def _percent(accuracy: float | None) -> str:
+    return "not run" if accuracy is None else f"{accuracy:.2%}"
 
 
 def _nothing(*_: Any) -> None:

@@ -161,6 +161,8 @@ def _die_with_parent() -> None:
 def run(args: Sequence[str]) -> int:
     """Runs every combination that is not finished, writes the report, and returns 0, or 1 where a trial failed.
 
+    Ctrl-C ends it with 130.
+
     Raises:
         UserError: an option is wrong, or Ray is not installed.
     """
@@ -204,7 +206,11 @@ def run(args: Sequence[str]) -> int:
         raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder with --out.") from error
     waiting = [trial for trial in every if not is_finished(trial)]
     print(f"{len(every)} trials, {len(every) - len(waiting)} of them finished before", flush=True)
-    failures = _on_ray(waiting, cpus, options.address, out) if waiting else {}
+    try:
+        failures = _on_ray(waiting, cpus, options.address, out) if waiting else {}
+    except KeyboardInterrupt:
+        print("stopped by SIGINT: the same command goes on where the trials are", file=sys.stderr)
+        return 128 + signal.SIGINT
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
     found = [read_run(Path(trial.folder)) for trial in every]
@@ -244,6 +250,7 @@ def _on_ray(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path)
 
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's would end as if all trials had come to their end
     os.environ.setdefault("RAY_worker_niceness", "0")  # training is all that there is to do
     here = None if address else cpus
     logging.getLogger("ray").setLevel(logging.CRITICAL)

@@ -29,8 +29,10 @@ def sentence(error: BaseException) -> str | None:
             return "The disk is full: make room, then resume from the newest checkpoint with --ckpt_path last."
     if any(isinstance(cause, (MemoryError, RuntimeError)) and NO_MEMORY.search(str(cause)) for cause in chain):
         return "There is not enough memory for this run: make the network or batch_size smaller."
-    if isinstance(error, MisconfigurationException) or (isinstance(error, ValueError) and _from_lightning(error)):
-        return " ".join(str(error).split())
+    for cause in chain:
+        refusal = isinstance(cause, (ImportError, NotImplementedError, RuntimeError, ValueError))
+        if isinstance(cause, MisconfigurationException) or (refusal and _from_lightning(cause)):
+            return " ".join(str(cause).split())
     if not isinstance(error, ArgumentError):
         return None
     text = str(error)
@@ -50,10 +52,15 @@ def sentence(error: BaseException) -> str | None:
     return f"{f'{place}: ' if place else ''}{root}; --help lists what there is."
 
 
+def interrupted(error: BaseException) -> bool:
+    """Returns whether Ctrl-C is behind an error: Trainer, and modules that are being imported, turn it into others."""
+    return any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error))
+
+
 def _from_lightning(error: BaseException) -> bool:
-    """Returns whether Lightning itself raised the error: some of what it refuses it calls a ValueError."""
+    """Returns whether Lightning itself raised the error: not all that it refuses has a class of its own."""
     frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith("pytorch_lightning.")
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith(("pytorch_lightning.", "lightning_"))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

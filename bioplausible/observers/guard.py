@@ -13,6 +13,7 @@ from bioplausible.errors import UserError
 from bioplausible.network import InverseCorrelation
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import gather
+from bioplausible.training.stop_on_signal import ended_by_signal
 
 
 class Guard(Callback):
@@ -27,7 +28,8 @@ class Guard(Callback):
     * lateral weights B that are no longer positive definite: an eigenvalue below −0.001 of their mean (B starts with
       eigenvalues so small that rounding makes them negative);
     * collapse: from ``warm_up_steps`` on, in ``patience`` looks one after the other, every sample gets the same class
-      while the targets differ, or all classes get the same output.
+      while the targets differ, or all classes get the same output. At the end of a run that is shorter, the last
+      ``patience`` batches are looked at.
 
     Args:
         every_n_steps: steps between two looks.
@@ -67,17 +69,43 @@ class Guard(Callback):
         self.patience = patience
         self.warn_only = warn_only
         self._collapsed_looks = 0
+        self._collapsed_batches = 0
+        self._how = ""
         self._warned: set[str] = set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns how long the network has been collapsed: training that resumes must come to the same end."""
+        return {"looks": self._collapsed_looks, "batches": self._collapsed_batches, "how": self._how}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it up."""
+        self._collapsed_looks, self._collapsed_batches = state_dict["looks"], state_dict["batches"]
+        self._how = state_dict["how"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Looks at the batch where it is time."""
-        due = trainer.global_step == 1 or trainer.global_step % self.every_n_steps == 0
-        if not due or not isinstance(pl_module, LearningRule):
+        """Looks at the batch where it is time, and for collapse at each one until the warm-up is over."""
+        step = trainer.global_step
+        due = step == 1 or step % self.every_n_steps == 0
+        if not isinstance(pl_module, LearningRule) or not (due or step < self.warm_up_steps):
             return
-        self.look(pl_module, trainer.global_step)
-        self._look_for_collapse(pl_module.output, pl_module.classes, trainer.global_step)
+        if due:
+            self.look(pl_module, step)
+        how = _collapsed(pl_module.output, pl_module.classes)
+        self._collapsed_batches = self._collapsed_batches + 1 if how else 0
+        self._how = how
+        if due:
+            self._collapsed_looks = self._collapsed_looks + 1 if how else 0
+            if step >= self.warm_up_steps and self._collapsed_looks >= self.patience:
+                self._collapsed_looks = 0
+                self._fail_collapsed(step)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks for collapse where the run was too short for it."""
+        short = trainer.global_step < self.warm_up_steps and not ended_by_signal(trainer)
+        if short and self._collapsed_batches >= self.patience:
+            self._fail_collapsed(trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lets no checkpoint be written of a run that has failed."""
@@ -125,19 +153,12 @@ class Guard(Callback):
                     f" eigenvalue {smallest:.3g}): raise forgetting_factor or set regularize_lateral: true.",
                 )
 
-    def _look_for_collapse(self, output: Tensor, y: Tensor, step: int) -> None:
-        predicted = output.argmax(1)
-        tied = bool((output.max(1).values - output.min(1).values <= 1e-6 * output.abs().max(1).values).all())
-        constant = bool((predicted == predicted[0]).all()) and bool((y != y[0]).any())
-        self._collapsed_looks = self._collapsed_looks + 1 if tied or constant else 0
-        if step >= self.warm_up_steps and self._collapsed_looks >= self.patience:
-            how = "all classes get the same output" if tied else f"every sample is classified as {int(predicted[0])}"
-            self._collapsed_looks = 0
-            self._fail(
-                "collapse",
-                f"The network has collapsed at step {step}: {how} in the last layer, in {self.patience} batches in a"
-                " row; lower the learning rates or step_size, or make the rates fall more slowly.",
-            )
+    def _fail_collapsed(self, step: int) -> None:
+        self._fail(
+            "collapse",
+            f"The network has collapsed at step {step}: {self._how} in the last layer, in {self.patience} batches in a"
+            " row; lower the learning rates or step_size, or make the rates fall more slowly.",
+        )
 
     def _tensors(self, rule: LearningRule) -> Iterator[tuple[str, Tensor, str]]:
         for name, phase in rule.phases.items():
@@ -154,6 +175,15 @@ class Guard(Callback):
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(sentence, stacklevel=2)
+
+
+def _collapsed(output: Tensor, y: Tensor) -> str:
+    """Returns how an output (n × d_L) shows collapse where the classes y (n) differ; nothing where it doesn't."""
+    predicted = output.argmax(1)
+    if bool((output.max(1).values - output.min(1).values <= 1e-6 * output.abs().max(1).values).all()):
+        return "all classes get the same output"
+    constant = bool((predicted == predicted[0]).all()) and bool((y != y[0]).any())
+    return f"every sample is classified as {int(predicted[0])}" if constant else ""
 
 
 def _of_layer(name: str) -> str:

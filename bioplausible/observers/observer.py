@@ -8,9 +8,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from bioplausible.errors import UserError
+from bioplausible.lightning_internals import ends_here
 from bioplausible.rules import LearningRule
 from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
+from bioplausible.training.stop_on_signal import ended_by_signal
 
 
 class Observer(Callback, ABC):
@@ -27,7 +29,7 @@ class Observer(Callback, ABC):
         if every_n_steps < 1:
             raise UserError(f"every_n_steps is {every_n_steps}: it must be at least 1.")
         self.every_n_steps = every_n_steps
-        self._looked_at = -1
+        self._looked_at = self._ended_at = -1
         self._batch: Any = None
 
     @abstractmethod
@@ -45,6 +47,9 @@ class Observer(Callback, ABC):
         """Returns the images and classes of this process's share of the last training batch."""
         return labelled(rule.read_batch(self._batch))
 
+    def look_at_end(self, trainer: Trainer, rule: LearningRule) -> None:
+        """Shows what is shown once, where training ends."""
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -53,10 +58,23 @@ class Observer(Callback, ABC):
         if trainer.global_step % self.every_n_steps == 0:
             self._look(trainer, pl_module)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Looks once more at the end, before the last checkpoint: a kill may come right after."""
+        if ends_here(trainer):
+            self._look_at_end(trainer, pl_module)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks once more at the end."""
+        self._look_at_end(trainer, pl_module)
+
+    def _look_at_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._ended_at == trainer.global_step or ended_by_signal(trainer):
+            return
+        self._ended_at = trainer.global_step
         if self._looked_at != trainer.global_step:
             self._look(trainer, pl_module)
+        if isinstance(pl_module, LearningRule):
+            self.look_at_end(trainer, pl_module)
 
     def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._batch is None or not isinstance(pl_module, LearningRule):

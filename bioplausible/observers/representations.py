@@ -147,23 +147,29 @@ class Representations(Observer):
         figure.colorbar(shown, label="share of the true class", shrink=0.8)
         log_figure(trainer, "confusion_matrix", figure)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks once more, draws the last confusion matrix, and the maps if asked for."""
-        super().on_train_end(trainer, pl_module)
-        if isinstance(pl_module, LearningRule):
-            self._draw_confusion(trainer)
-        if not self.tsne or not isinstance(pl_module, LearningRule):
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the last confusion matrix: training that resumes may end without another validation."""
+        return {"confusion": self._confusion}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it up."""
+        self._confusion = state_dict["confusion"]
+
+    def look_at_end(self, trainer: Trainer, rule: LearningRule) -> None:
+        """Draws the last confusion matrix, and the maps if asked for."""
+        self._draw_confusion(trainer)
+        if not self.tsne:
             return
-        images, labels = self._images(trainer, pl_module)
+        images, labels = self._images(trainer, rule)
         with torch.no_grad():
-            hidden = pl_module.activity(images)[1:-1]
+            hidden = rule.activity(images)[1:-1]
         if not hidden:
             return
         figure, axes = new_figure(len(hidden), width=5.5, height=5)
         for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
             perplexity = min(30.0, (len(r) - 1) / 3)
             places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.flatten(1).float().cpu().numpy())
-            colours = colormaps["viridis"](labels.cpu().numpy() / max(1, pl_module.network.sizes[-1] - 1))
+            colours = colormaps["viridis"](labels.cpu().numpy() / max(1, rule.network.sizes[-1] - 1))
             for c in sorted(set(labels.tolist())):  # as numbers, which tell more classes apart than colours do
                 of_class = (labels == c).cpu().numpy()
                 axis.scatter(

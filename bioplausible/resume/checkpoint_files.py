@@ -18,6 +18,8 @@ CHECKSUM = "checksum"
 RUN_CONFIG = "run_config"
 """Key in a checkpoint of the command line's configuration of its run, as YAML text."""
 MARK = b"\nsha256 "
+ASIDE = ".aside"
+"""End of the name, which starts with a dot, of a file that is not whole yet."""
 END_OF_ZIP = b"PK\x05\x06"
 
 
@@ -47,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}.aside")  # what a kill leaves of it, the next one overwrites
+            aside = path.with_name(f".{path.name}{ASIDE}")  # what a kill leaves of it, the next one overwrites
             try:
                 with aside.open("wb") as file:
                     hashed = _Hashed(file)
@@ -107,7 +109,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"The checkpoint {path} may not be read: change its permissions, or name another.") from error
     except Exception as error:  # zip, pickle and torch each raise their own
         others = sorted(path.parent.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
-        whole = next((other for other in others if other != path and is_whole(other)), None)
+        whole = next((other for other in others if other != path and whole_checkpoint(other) is not None), None)
         cure = "there is no other beside it, so train anew" if whole is None else f"use --ckpt_path {whole}"
         raise UserError(
             f"{path} is no readable checkpoint (damaged, or not written by this program): {cure}."
@@ -174,13 +176,13 @@ def _read(path: Path) -> Any:
     return checkpoint
 
 
-def is_whole(path: Path) -> bool:
-    """Returns whether a file is a checkpoint that can be read."""
+def whole_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Returns a checkpoint's content; None where there is no such file, or it can't be read."""
     try:
-        _read(path)
+        content = _read(path)
     except Exception:  # as above
-        return False
-    return True
+        return None
+    return content if isinstance(content, dict) and "state_dict" in content else None
 
 
 def newest_checkpoint(folder: str | Path) -> Path:

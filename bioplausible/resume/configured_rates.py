@@ -1,12 +1,14 @@
 """Learning rates and other options of optimizer and scheduler that are changed when training resumes."""
 
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import SCHEDULER_BOOKS, SCHEDULERS_WITHIN
+from bioplausible.resume.averaged_weights import averaging_under_way
+from bioplausible.resume.kept_options import class_path, keep_optimizer, keep_rates, keep_schedule
 
 NEED_STATE = frozenset({"amsgrad", "centered", "momentum"})
 """Options that an optimizer (but for SGD's momentum) can't switch on later, for it keeps a state for them."""
@@ -19,11 +21,15 @@ class ConfiguredRates(Callback):
     them; on resume, an option that is now configured differently takes its new value, all others keep the restored
     one. A rate that a schedule has changed meanwhile keeps that factor: lr ← (lr / configured before) · configured
     now. A changed schedule acts from its next step on.
+
+    An optimizer, a schedule or a rate that nobody named is not configured at all: the checkpoint's is taken, not the
+    class's default (:mod:`bioplausible.resume.kept_options`).
     """
 
     def __init__(self) -> None:
         self._before: dict[str, Any] = {}
         self._now: dict[str, Any] = {}
+        self._schedule_is_kept = self._averages = False
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the options that were configured."""
@@ -32,6 +38,16 @@ class ConfiguredRates(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps the options that were configured in the checkpoint's run."""
         self._before = state_dict
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Gives a rule the checkpoint's optimizer, schedule and rates where it was given none of its own."""
+        saved = checkpoint.get("callbacks", {}).get(self.state_key)
+        if not trainer.training or saved is None:
+            return
+        keep_rates(pl_module, checkpoint)
+        keep_optimizer(pl_module, saved)
+        self._averages = bool(averaging_under_way(trainer, checkpoint))
+        self._schedule_is_kept = self._averages or keep_schedule(pl_module, saved, checkpoint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the options, before the checkpoint's are restored.
@@ -44,12 +60,17 @@ class ConfiguredRates(Callback):
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         self._now = {
             "optimizer": ", ".join(type(o).__name__ for o in optimizers),
+            "optimizer_class": class_path(optimizers[0]) if len(optimizers) == 1 else "",
+            "optimizer_defaults": _plain(optimizers[0].defaults) if len(optimizers) == 1 else {},
             "lr_scheduler": ", ".join(type(s).__name__ for s in schedulers) or "none",
+            "lr_scheduler_class": class_path(schedulers[0]) if len(schedulers) == 1 else "",
             "groups": [_plain({**group, "lr": group.get("initial_lr", group["lr"])}) for group in groups],
             "schedules": [_plain(s.state_dict()) for s in schedulers],
         }
         if not self._before:
             return
+        if self._schedule_is_kept:
+            self._keep_what_was_configured(pl_module)
         for part in ("optimizer", "lr_scheduler"):
             before, now = self._before[part], self._now[part]
             if before != now:
@@ -84,10 +105,36 @@ class ConfiguredRates(Callback):
             group.update(changed)
             if "lr" in changed:
                 group["lr"] = now["lr"] * (common if factor is None else factor)
-        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        for scheduler, before, now in zip(schedulers, self._before["schedules"], self._now["schedules"], strict=True):
-            vars(scheduler).update(_changed(before, now))
-        self._before = {}
+        if not self._averages:  # the schedule is the average's
+            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            for scheduler, *schedule in zip(schedulers, self._before["schedules"], self._now["schedules"], strict=True):
+                vars(scheduler).update(_changed(*schedule))
+        self._before, self._schedule_is_kept, self._averages = {}, False, False
+
+    def _keep_what_was_configured(self, pl_module: LightningModule) -> None:
+        """Takes over what was configured before, for a kept schedule is in the state that it had come to.
+
+        What it set of the optimizer's options where it was built, it has not set now.
+        """
+        then, now = self._before["optimizer_defaults"], self._now["optimizer_defaults"]
+        rates = []
+        for group, before, own in zip(
+            self._now["groups"], self._before["groups"], cast(Any, pl_module).parameter_groups(), strict=True
+        ):
+            for name in group.keys() - own.keys():
+                if then.get(name) == now.get(name):
+                    group[name] = before.get(name, group[name])
+            named = group["lr"] != before["lr"]
+            rates.append(group["lr"] if named else None)
+            if named and "initial_lr" in group:
+                group["initial_lr"] = group["lr"]
+        schedules = [dict(schedule) for schedule in self._before["schedules"]]
+        for schedule in schedules:
+            if "base_lrs" in schedule:
+                bases = zip(schedule["base_lrs"], rates, strict=True)
+                schedule["base_lrs"] = [base if rate is None else rate for base, rate in bases]
+        self._now |= {name: self._before[name] for name in ("lr_scheduler", "lr_scheduler_class")}
+        self._now["schedules"] = schedules
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

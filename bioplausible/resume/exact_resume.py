@@ -6,8 +6,27 @@ from typing import Any, cast
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, StochasticWeightAveraging
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from torch import Tensor
 
-from bioplausible.lightning_internals import set_max_steps
+from bioplausible.lightning_internals import (
+    count_as_ended,
+    end_restart,
+    go_on_with,
+    restore_metrics,
+    set_max_steps,
+    what_follows,
+)
+from bioplausible.resume.averaged_weights import (
+    averaging_under_way,
+    end_averaging,
+    start_averaging_again,
+    training_weights,
+)
+
+POSITION = "position"
+"""Key in a checkpoint of what :class:`ExactResume` knows of the moment at which it was written."""
 
 
 class ExactResume(Callback):
@@ -15,14 +34,24 @@ class ExactResume(Callback):
 
     Within an epoch this needs data that resume too, as this package's data modules do.
 
-    Saves the states of the random number generators with each checkpoint and restores them when training resumes.
+    Saves with each checkpoint, and restores when training resumes:
+
+    * the states of the random number generators;
+    * the metrics that callbacks and schedulers monitor, some of which are older than the checkpoint's step;
+    * what comes right after the checkpoint, where that is not the next batch: a validation, or an epoch's end;
+    * that an EarlyStopping asked for a stop, which ``min_steps`` or ``min_epochs`` may delay. One whose options are
+      other ones now decides anew.
 
     Everything is stored as tensors and numbers, so that checkpoints load with ``weights_only=True``.
     """
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] = {}
+        self._position: dict[str, Any] = {}
         self._max_steps: int | None = None
+        self._patience: dict[int, int] = {}
+        self._averaging: list[StochasticWeightAveraging] = []
+        self._only_end_of_epoch = False
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the states of torch's (also each GPU's), Python's and NumPy's generators."""
@@ -39,6 +68,28 @@ class ExactResume(Callback):
         """Keeps the states until training starts: building data and model in between may draw numbers."""
         self._restored = state_dict
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds metrics, what follows, and what EarlyStopping knows."""
+        checkpoint[POSITION] = {
+            "follows": what_follows(trainer, checkpoint),
+            "metrics": {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()},
+            "early_stopping": [_options(callback) for callback in _early_stopping(trainer)],
+        }
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes each EarlyStopping's patience: the checkpoint's would take its place."""
+        self._patience = {id(callback): callback.patience for callback in _early_stopping(trainer)}
+        self._position, self._restored, self._averaging = {}, {}, []
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps them until training starts, and takes up the weights that are trained where others are the result."""
+        if trainer.training:
+            self._position = checkpoint.get(POSITION, {})
+            self._averaging = averaging_under_way(trainer, checkpoint)
+            weights = training_weights(checkpoint)
+            if weights is not None:
+                pl_module.load_state_dict(weights)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hides ``max_steps`` from Trainer while it restores its counters.
 
@@ -48,20 +99,53 @@ class ExactResume(Callback):
             self._max_steps = trainer.max_steps
             set_max_steps(trainer, -1)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives ``max_steps`` back where nothing was left to train."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores everything, where training resumes."""
         self._give_back_max_steps(trainer)
+        self._restore_early_stopping(trainer)
+        restore_metrics(trainer, self._position.get("metrics", {}))
+        follows = self._position.get("follows", "")
+        go_on_with(trainer, follows)
+        self._only_end_of_epoch = follows == "epoch_end"
+        start_averaging_again(self._averaging, trainer, pl_module)
+        self._position, self._averaging = {}, []
+        if self._restored:
+            self._restore_generators()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lets the next epoch start as any other."""
+        if self._only_end_of_epoch:
+            end_restart(trainer)
+            self._only_end_of_epoch = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Does what the end of training does, where nothing was left to train."""
+        self._give_back_max_steps(trainer)
+        count_as_ended(trainer)
+        if self._restored:
+            end_averaging(trainer, pl_module)
+            self._restored = {}
 
     def _give_back_max_steps(self, trainer: Trainer) -> None:
         if self._max_steps is not None:
             set_max_steps(trainer, self._max_steps)
             self._max_steps = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restores the states, where training resumes."""
-        self._give_back_max_steps(trainer)
-        if not self._restored:
+    def _restore_early_stopping(self, trainer: Trainer) -> None:
+        callbacks = _early_stopping(trainer)
+        for callback in callbacks:
+            callback.patience = self._patience.get(id(callback), callback.patience)
+        before = self._position.get("early_stopping")
+        if before is None:
             return
+        if [_options(callback) for callback in callbacks] == before:
+            asked = any(callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED for callback in callbacks)
+            trainer.should_stop = trainer.should_stop or asked
+        else:
+            for callback in callbacks:
+                callback.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+
+    def _restore_generators(self) -> None:
         state, self._restored = self._restored, {}
         torch.set_rng_state(state["torch"])
         if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
@@ -70,3 +154,14 @@ class ExactResume(Callback):
         random.setstate((version, tuple(internal), gauss))
         algorithm, keys, *rest = state["numpy"]
         np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))
+
+
+def _early_stopping(trainer: Trainer) -> list[EarlyStopping]:
+    return [callback for callback in trainer.early_stopping_callbacks if isinstance(callback, EarlyStopping)]
+
+
+def _options(callback: EarlyStopping) -> dict[str, Any]:
+    """Returns what a callback's decisions depend on besides the metrics."""
+    names = ("monitor", "mode", "patience", "min_delta", "stopping_threshold", "divergence_threshold", "check_finite")
+    values = {name: getattr(callback, name) for name in names}
+    return {name: float(value) if isinstance(value, Tensor) else value for name, value in values.items()}

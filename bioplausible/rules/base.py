@@ -1,10 +1,11 @@
 """What a learning rule is, and the training step that all of them share."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import wraps
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.functional import alignment_angle
-from bioplausible.lightning_internals import trainer_option
+from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
 from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
@@ -30,6 +31,10 @@ from bioplausible.training.optimization import build_optimizer, build_scheduler,
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces
 from bioplausible.training.preconditions import Preconditions, require_finite
+from bioplausible.training.stop_on_signal import ended_by_signal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class LearningRule(LightningModule, ABC):
@@ -66,6 +71,17 @@ class LearningRule(LightningModule, ABC):
     network: Network
     exchange: Choice = "smaller"
     """What several processes exchange in a training step: ``phases``, ``updates``, or what takes fewer bytes."""
+
+    named_arguments: frozenset[str] = frozenset()
+    """The arguments that the rule was built with: when training resumes, what nobody named stays the checkpoint's."""
+
+    def __new__(cls, *args: Any, **options: Any) -> "Self":
+        """Notes which arguments are given."""
+        rule = super().__new__(cls)
+        with suppress(TypeError):  # which __init__ will raise, with its own words
+            given = inspect.signature(cls.__init__).bind_partial(rule, *args, **options)
+            rule.named_arguments = frozenset(given.arguments).union(options)
+        return rule
 
     def __init__(
         self,
@@ -109,6 +125,7 @@ class LearningRule(LightningModule, ABC):
         self.output = torch.empty(0)
         """The last training batch's outputs (n × d_L), of all processes; for callbacks to read."""
         self.train_means = EpochMeans(persistent=True, sync_on_compute=False)
+        self._means_written = -1
         self.val_means = EpochMeans(persistent=False)
         self.test_means = EpochMeans(persistent=False)
 
@@ -300,12 +317,11 @@ class LearningRule(LightningModule, ABC):
         Raises:
             UserError: training has diverged; no checkpoint is written of it.
         """
-        means = {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
+        self.log_dict(self._training_means(), logger=False)  # for callbacks that monitor them
+        self._write_training_means()
         self.train_means.reset()
-        self.log_dict(means, logger=False)  # for callbacks that monitor them
-        self._write(means)
         require_finite(self, self.step)
-        if self.lr_scheduler_interval == "epoch":
+        if self.lr_scheduler_interval == "epoch" and not self._will_go_on():
             self._step_scheduler()
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -352,6 +368,19 @@ class LearningRule(LightningModule, ABC):
         for logger in self.loggers:
             logger.log_metrics({name: float(value) for name, value in scalars.items()}, step=self.global_step - 1)
 
+    def _training_means(self) -> dict[str, Tensor]:
+        return {f"train/{name}": value.float() for name, value in self.train_means.compute().items()}
+
+    def _write_training_means(self) -> None:
+        """Writes the means of the epoch so far, once."""
+        if self._means_written != self.step and not self._will_go_on():
+            self._means_written = self.step
+            self._write(self._training_means())
+
+    def _will_go_on(self) -> bool:
+        """Returns whether a signal ends training within an epoch, which is then no epoch's end."""
+        return batches_left(self.trainer) and ended_by_signal(self.trainer)
+
     def _evaluate(self, means: EpochMeans, batch: Any) -> Tensor:
         images, y = labelled(self.read_batch(batch))
         with torch.no_grad(), self._full_precision():
@@ -388,7 +417,12 @@ class LearningRule(LightningModule, ABC):
         return self._callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the rule's name and seed to the checkpoint, unless training has diverged."""
+        """Adds the rule's name and seed to the checkpoint, unless training has diverged.
+
+        Where training ends within an epoch, its means are logged before: a kill may come right after.
+        """
+        if within_epoch(self.trainer) and ends_here(self.trainer):
+            self._write_training_means()
         require_finite(self, self.step)
         note_rule(self, checkpoint)
         self._trained_on.note(checkpoint)

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from bioplausible.errors import UserError, user_errors
+from bioplausible.training.monitored import plateau_monitor
 
 OTHER_OPTIMIZER = "change its options, or choose another optimizer"
 OTHER_SCHEDULER = "change its options, or choose another lr_scheduler"
@@ -75,12 +76,12 @@ def step_scheduler(scheduler: LRScheduler, metrics: Mapping[str, Any], step: int
     name = type(scheduler).__name__
     monitored = []
     if isinstance(scheduler, ReduceLROnPlateau):
-        monitor = getattr(scheduler, "monitor", "train/loss")  # Lightning's subclass names what it monitors
+        monitor = plateau_monitor(scheduler)
         if monitor not in metrics:
             known = ", ".join(metrics) or "nothing is yet"
             raise UserError(
-                f"ReduceLROnPlateau monitors {monitor}, which is not logged at step {step} ({known}): choose another,"
-                " with lr_scheduler_interval epoch for a mean over an epoch."
+                f"ReduceLROnPlateau monitors {monitor}, which is not logged by step {step} ({known}): choose another,"
+                " or let what logs it, as a validation, come before the schedule's first step."
             )
         monitored = [metrics[monitor]]
     with user_errors(f"{name} can't take a step", OTHER_SCHEDULER):

@@ -9,6 +9,7 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection, Lateral, Network
+from bioplausible.training.monitored import require_callbacks_that_fit, require_monitored
 from bioplausible.training.randomness import run_seed
 
 
@@ -19,11 +20,12 @@ class Preconditions(Callback):
         """Checks the run, and brings the rule to the run's precision.
 
         Raises:
-            UserError: the input or output is not the data's, the precision is below float32, or several processes share
-                more than the batch.
+            UserError: the input or output is not the data's, the precision is below float32, several processes share
+                more than the batch, or a callback doesn't suit a rule.
         """
         require_shared_batch(trainer)
         require_precision(trainer)
+        require_callbacks_that_fit(trainer)
         for module in pl_module.modules():
             if isinstance(module, (Connection, Lateral)):
                 module.product_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
@@ -35,8 +37,10 @@ class Preconditions(Callback):
         """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's.
 
         Raises:
-            UserError: an interval between validations is 0, by which Trainer would divide.
+            UserError: an interval between validations is 0, by which Trainer would divide, or a callback or the
+                schedule monitors what is not logged.
         """
+        require_monitored(trainer, pl_module)
         for name in ("val_check_interval", "check_val_every_n_epoch"):
             require(getattr(trainer, name) != 0, f"{name} is 0: give another interval, or leave it out.")
         given, rule = run_seed(), cast(Any, pl_module)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from bioplausible.lightning_internals import set_max_steps
+from bioplausible.lightning_internals import enough_epochs, set_max_steps, stops_early
 
 _SIGNALS = {int(number): number for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -20,10 +20,12 @@ class StopOnSignal(Callback):
 
     Attributes:
         signal: which one came, or None.
+        cuts: whether training ends for it, at a step that would not have been the last.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.cuts = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,7 +42,8 @@ class StopOnSignal(Callback):
     ) -> None:
         """Ends training where a signal came, to any of the processes that train together."""
         self._tell_all(trainer)
-        if self.signal is not None:
+        if self.signal is not None and trainer.global_step != trainer.max_steps:
+            self.cuts = True
             # should_stop would validate first, in the midst of an epoch
             set_max_steps(trainer, trainer.global_step)
 
@@ -62,3 +65,10 @@ class StopOnSignal(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def ended_by_signal(trainer: Trainer) -> bool:
+    """Returns whether a signal alone ends training: what it leaves will go on, so this is the end of nothing."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    cut = any(isinstance(callback, StopOnSignal) and callback.cuts for callback in callbacks)
+    return cut and not (stops_early(trainer) or enough_epochs(trainer))

@@ -108,7 +108,8 @@ def running(folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_killed_sweep_leaves_nothing_running():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_sweep_that_is_stopped_says_so_and_leaves_nothing_running(number, status):
     forever = ["--seeds", "0", "--grid", "trainer.max_epochs=100000"]
     command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *forever]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -119,8 +120,8 @@ def test_a_killed_sweep_leaves_nothing_running():
             time.sleep(0.1)
         assert running(out / "digits")
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        assert process.wait() == status
     patience = time.monotonic() + 60  # Ray takes a moment to see that its driver is gone
     while running(out / "digits") and time.monotonic() < patience:
         time.sleep(0.5)

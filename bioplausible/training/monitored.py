@@ -1,0 +1,91 @@
+"""Whether there will be what callbacks and schedules monitor: found out before training, where that can be known."""
+
+from typing import Any, cast
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, LearningRateMonitor, ModelCheckpoint
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from bioplausible.errors import UserError
+
+NAMES = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in ("accuracy", "loss"))
+"""What every rule logs for callbacks."""
+
+KNOWN = ("bioplausible.", "pytorch_lightning.")
+"""Packages whose rules and callbacks log nothing else for callbacks."""
+
+
+def require_callbacks_that_fit(trainer: Trainer) -> None:
+    """Checks the callbacks that need what a learning rule has not.
+
+    Raises:
+        UserError: there is one.
+    """
+    if any(isinstance(callback, LearningRateFinder) for callback in _callbacks(trainer)):
+        raise UserError(
+            "LearningRateFinder follows one rate's loss, and a learning rule has a rate for each layer: leave it out,"
+            " and try rates with the command sweep."
+        )
+
+
+def require_monitored(trainer: Trainer, rule: LightningModule) -> None:
+    """Checks what callbacks and schedules monitor, once the optimizer is built.
+
+    Raises:
+        UserError: one monitors what is never logged, or not by the time at which it looks.
+    """
+    for callback in _callbacks(trainer):
+        looks = isinstance(callback, ModelCheckpoint) or (isinstance(callback, EarlyStopping) and callback.strict)
+        monitor = getattr(callback, "monitor", None)
+        own = type(callback).__module__.startswith("bioplausible.")  # they look only where there is something
+        if looks and monitor is not None and not own:
+            _require_logged(type(callback).__name__, monitor, trainer, rule)
+    for config in trainer.lr_scheduler_configs:
+        if not isinstance(config.scheduler, ReduceLROnPlateau):
+            continue
+        monitor = plateau_monitor(config.scheduler)
+        _require_logged("ReduceLROnPlateau", monitor, trainer, rule)
+        if cast(Any, rule).lr_scheduler_interval == "step" and monitor in NAMES:
+            raise UserError(
+                f"ReduceLROnPlateau monitors {monitor}, which is a mean over many batches, but acts after each batch:"
+                " set lr_scheduler_interval to epoch."
+            )
+        every = trainer.check_val_every_n_epoch
+        if monitor.startswith("val/") and monitor in NAMES and every is not None and every > 1:
+            raise UserError(
+                f"ReduceLROnPlateau monitors {monitor} after each epoch, but check_val_every_n_epoch is {every}: set it"
+                " to 1, or monitor train/loss."
+            )
+
+
+def plateau_monitor(scheduler: ReduceLROnPlateau) -> str:
+    """Returns what a ReduceLROnPlateau monitors: Lightning's subclass names it, by default it is ``train/loss``."""
+    return str(getattr(scheduler, "monitor", "train/loss"))
+
+
+def _require_logged(who: str, monitor: str, trainer: Trainer, rule: LightningModule) -> None:
+    missing = _no_validation(trainer)
+    if monitor.startswith("val/") and monitor in NAMES and missing:
+        raise UserError(f"{who} monitors {monitor}, but there is no validation, for {missing}.")
+    logged = [name for name in NAMES if not (name.startswith("val/") and missing)]
+    callbacks = _callbacks(trainer)
+    others = any(not type(thing).__module__.startswith(KNOWN) for thing in (rule, *callbacks))
+    rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks) and monitor.startswith("lr-")
+    counted = who != "ReduceLROnPlateau" and monitor in ("step", "epoch")
+    if monitor not in logged and not (others or rates or counted):
+        raise UserError(
+            f"{who} monitors {monitor}, which nothing logs: choose {', '.join(logged[:-1])} or {logged[-1]}."
+        )
+
+
+def _no_validation(trainer: Trainer) -> str:
+    """Returns why nothing is validated; nothing where something is, as far as one can tell before training."""
+    if trainer.limit_val_batches == 0:
+        return "limit_val_batches is 0: leave that out"
+    if getattr(getattr(trainer, "datamodule", None), "validation_split", None) == 0:
+        return "validation_split is 0: give it a share of the training images"
+    return ""
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    return list(trainer.callbacks)  # type: ignore[attr-defined]

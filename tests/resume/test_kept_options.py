@@ -1,0 +1,131 @@
+"""Options of optimizer and schedule that nobody names on resume stay the checkpoint's, those that are named act.
+
+Oracle: a run that nobody interrupted, or one whose options were all named again.
+"""
+
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.cli import ReduceLROnPlateau
+from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, StepLR
+
+from bioplausible import Backpropagation, CorInfoMax, DigitsDataModule, PiecewisePower, UserError
+from tests.helpers import differences
+
+OPTIMIZERS = {
+    "SGD": partial(SGD, lr=0.2, momentum=0.5, nesterov=True),
+    "Adam": partial(Adam, lr=0.01, betas=(0.8, 0.9), amsgrad=True),
+    "AdamW": partial(AdamW, lr=0.01, weight_decay=0.3),
+    "RMSprop": lambda groups: RMSprop(groups, lr=0.02, alpha=0.7, centered=True),
+}
+SCHEDULES = {
+    "none": None,
+    "StepLR": partial(StepLR, step_size=1, gamma=0.5),
+    "CosineAnnealingLR": partial(CosineAnnealingLR, T_max=5, eta_min=1e-4),
+    "OneCycleLR": partial(OneCycleLR, max_lr=0.1, total_steps=9),
+    "ReduceLROnPlateau": partial(ReduceLROnPlateau, monitor="train/loss", patience=0, threshold=9.0),
+    "PiecewisePower": lambda optimizer: PiecewisePower(optimizer, {0: 0.9, 1: 0.5}),
+}
+
+
+def fit(rule, epochs, path, ckpt_path=None):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(max_epochs=epochs, enable_checkpointing=False, **quiet)
+    seed_everything(1, verbose=False)
+    trainer.fit(rule, DigitsDataModule(subset_size=60), ckpt_path=ckpt_path)
+    trainer.save_checkpoint(path)
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(autouse=True)
+def _same_first_weights(monkeypatch):
+    first = Backpropagation.build_network
+
+    def build_network(self, **options):
+        torch.manual_seed(0)
+        return first(self, **options)
+
+    for rule in (Backpropagation, CorInfoMax):
+        monkeypatch.setattr(rule, "build_network", build_network)
+
+
+def state(checkpoint):
+    return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [*((name, "StepLR") for name in OPTIMIZERS), *(("Adam", name) for name in SCHEDULES if name != "StepLR")],
+)
+def test_what_nobody_names_stays(optimizer, schedule, tmp_path):
+    def rule():
+        return Backpropagation([64, 10], optimizer=OPTIMIZERS[optimizer], lr_scheduler=SCHEDULES[schedule])
+
+    half = tmp_path / "half.ckpt"
+    whole = fit(rule(), 4, tmp_path / "whole.ckpt")
+    fit(rule(), 2, half)
+    built = {"loaded": Backpropagation.load_from_checkpoint(half), "anew": Backpropagation([64, 10])}
+    for name, again in built.items():
+        third = tmp_path / f"{name}.ckpt"
+        fit(again, 3, third, half)
+        # and once more, from what the resumed run wrote
+        end = fit(Backpropagation.load_from_checkpoint(third), 4, tmp_path / "end.ckpt", third)
+        assert list(differences(state(whole), state(end))) == [], name
+
+
+def test_what_is_named_takes_effect_beside_what_is_not(tmp_path):
+    def rule(**options):
+        return Backpropagation([64, 10], **options)
+
+    named = {"optimizer": partial(SGD, lr=0.2, momentum=0.5), "lr_scheduler": SCHEDULES["StepLR"]}
+    half = tmp_path / "half.ckpt"
+    fit(rule(**named), 2, half)
+    for changed in (
+        {"optimizer": partial(SGD, lr=0.4, momentum=0.25)},
+        {"lr_scheduler": partial(StepLR, step_size=1, gamma=0.25)},
+        {"optimizer": partial(SGD, lr=0.2, momentum=0.5)},
+    ):
+        expected = fit(rule(**named | changed), 3, tmp_path / "a.ckpt", half)
+        found = fit(rule(**changed), 3, tmp_path / "b.ckpt", half)
+        assert list(differences(state(expected), state(found))) == [], changed
+        loaded = Backpropagation.load_from_checkpoint(half, **changed)
+        assert list(differences(state(expected), state(fit(loaded, 3, tmp_path / "c.ckpt", half)))) == [], changed
+
+
+@pytest.mark.parametrize("named", [{"lr_scheduler": None}, {"optimizer": partial(Adam, lr=0.2)}])
+def test_another_one_that_is_named_is_refused(named, tmp_path):
+    half = tmp_path / "half.ckpt"
+    fit(Backpropagation([64, 10], optimizer=partial(SGD, lr=0.2), lr_scheduler=SCHEDULES["StepLR"]), 1, half)
+    with pytest.raises(UserError, match="was trained with"):
+        fit(Backpropagation.load_from_checkpoint(half, **named), 2, half, half)
+
+
+class OwnSGD(SGD):
+    """One of a user's."""
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"optimizer": partial(OwnSGD, lr=0.2)}, {"lr_scheduler": partial(LambdaLR, lr_lambda=lambda epoch: 0.5**epoch)}],
+)
+def test_what_a_checkpoint_can_not_build_again_must_be_named(named, tmp_path):
+    half = tmp_path / "half.ckpt"
+    fit(Backpropagation([64, 10], **named), 1, half)
+    with pytest.raises(UserError, match=r"was trained with .*(OwnSGD|LambdaLR)"):
+        fit(Backpropagation.load_from_checkpoint(half), 2, tmp_path / "end.ckpt", half)
+    fit(Backpropagation.load_from_checkpoint(half, **named), 2, tmp_path / "end.ckpt", half)
+
+
+def test_rates_of_layers_that_nobody_names_stay(tmp_path):
+    half, third = tmp_path / "half.ckpt", tmp_path / "third.ckpt"
+    rates = {"feedforward_learning_rates": [3.0, 2.0], "feedback_learning_rates": 0.5}
+    whole = fit(CorInfoMax([64, 20, 10], **rates), 3, tmp_path / "whole.ckpt")
+    fit(CorInfoMax([64, 20, 10], **rates), 1, half)
+    fit(CorInfoMax([64, 20, 10]), 2, third, half)
+    end = fit(CorInfoMax.load_from_checkpoint(third), 3, tmp_path / "end.ckpt", third)
+    assert list(differences(state(whole), state(end))) == []
+    one = fit(CorInfoMax([64, 20, 10], feedback_learning_rates=0.1), 2, tmp_path / "end.ckpt", half)
+    assert [group["lr"] for group in one["optimizer_states"][0]["param_groups"]] == [3.0, 2.0, 0.1]

@@ -1,0 +1,99 @@
+"""What is printed at the end of a run, and what best.ckpt says of itself, is what those checkpoints' weights reach."""
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bioplausible.__main__ import main
+from tests.helpers import CONFIGS
+
+# 80 images less 30 for validation: 5 batches an epoch
+FIT = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), "--data.init_args.subset_size", "80"]
+FIT += ["--data.init_args.validation_split", "0.375", "--data.init_args.batch_size", "10"]
+FIT += ["--data.init_args.evaluation_batch_size", "7", "--trainer.enable_progress_bar", "false"]
+CHECKPOINTS = Path("lightning_logs/digits/backpropagation/version_0/checkpoints")
+AVERAGES = {
+    "none": "",
+    "stops": "EarlyStopping monitor=val/accuracy patience=1 mode=max min_delta=0.1",
+    "of epochs": "StochasticWeightAveraging swa_lrs=0.05 swa_epoch_start=1 device=cpu",
+    "moving": "EMAWeightAveraging decay=0.7",
+    "moving by epochs": "EMAWeightAveraging decay=0.7 update_every_n_steps=1000 update_starting_at_epoch=0",
+}
+
+
+@contextlib.contextmanager
+def inside(folder):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def said(*args: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(list(args)) == 0
+    return out.getvalue()
+
+
+def measured(command: str, checkpoint: Path) -> float:
+    out = said(command, "--ckpt_path", str(checkpoint), "--trainer.enable_progress_bar", "false")
+    return float(re.search(r"accuracy\W+([\d.]+)", out)[1])
+
+
+def callback(text: str) -> list[str]:
+    name, *options = text.split() or [""]
+    return [f"--trainer.callbacks+={name}", *(f"--trainer.callbacks.{option}" for option in options)] if name else []
+
+
+@settings(max_examples=int(os.environ.get("FAULTS", "4")))
+@given(
+    length=st.sampled_from(["max_epochs=3", "max_steps=4", "max_steps=13", "max_steps=15"]),
+    validates=st.sampled_from(["check_val_every_n_epoch=1", "check_val_every_n_epoch=2", "val_check_interval=0.4"]),
+    limit=st.sampled_from(["limit_val_batches=1.0", "limit_val_batches=2"]),
+    average=st.sampled_from(sorted(AVERAGES)),
+)
+@example("max_steps=13", "check_val_every_n_epoch=2", "limit_val_batches=2", "none")
+@example("max_epochs=3", "val_check_interval=0.4", "limit_val_batches=1.0", "stops")
+@example("max_epochs=3", "check_val_every_n_epoch=1", "limit_val_batches=1.0", "of epochs")
+@example("max_epochs=3", "check_val_every_n_epoch=1", "limit_val_batches=1.0", "moving by epochs")
+def test_every_accuracy_is_that_of_the_checkpoint_it_is_said_of(length, validates, limit, average):
+    options = [f"--trainer.{option}" for option in (length, validates, limit)]
+    with tempfile.TemporaryDirectory() as folder, inside(folder):
+        out = said(*FIT, *options, *callback(AVERAGES[average]))
+        last = Path(re.search(r"checkpoint\s+(\S+)", out)[1])
+        assert last == CHECKPOINTS / "last.ckpt"
+        for command, name in (("validate", "validation"), ("test", "test")):
+            assert f"{measured(command, last):.2%}" == re.search(rf"{name} accuracy\s+(\S+)", out)[1]
+        best = CHECKPOINTS / "best.ckpt"
+        if best.is_file():
+            state = torch.load(best, weights_only=True)["callbacks"]["BestCheckpoint"]
+            assert float(state["best_model_score"]) == pytest.approx(measured("validate", best), abs=1e-6)
+
+
+@pytest.mark.parametrize("average", ["of epochs", "moving"])
+def test_training_goes_on_from_the_weights_that_were_trained_not_from_their_average(average):
+    options = callback(AVERAGES[average])
+    states = {}
+    for name, epochs in (("whole", ["4"]), ("parts", ["2", "4"])):
+        Path(name).mkdir()
+        with inside(name):
+            for i, n in enumerate(epochs):
+                said(*(["fit", "--ckpt_path", "last"] if i else [*FIT, *options]), "--trainer.max_epochs", n)
+            checkpoint = torch.load(CHECKPOINTS / "last.ckpt", weights_only=True)
+            states[name] = checkpoint["state_dict"]
+            trained = checkpoint.get("training_state_dict", checkpoint.get("current_model_state"))
+            weight = "network.wiring.1.weight"
+            assert not torch.equal(trained[weight], checkpoint["state_dict"][weight])
+    if average == "moving":  # the other's schedule knows of max_epochs
+        assert all(torch.equal(value, states["parts"][name]) for name, value in states["whole"].items())
