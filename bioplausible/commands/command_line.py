@@ -1,7 +1,6 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
 import logging
-import tempfile
 import time
 import warnings
 from argparse import ArgumentError
@@ -17,8 +16,8 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from bioplausible.commands.arguments import CommandArguments
-from bioplausible.commands.environment import environment
 from bioplausible.commands.recipes import recipes
+from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, version_name, where_it_lies
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
@@ -33,6 +32,7 @@ from bioplausible.observers.progress import LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.resume.checkpoint_files import (
+    LOGGER_VERSIONS,
     RUN_CONFIG,
     AtomicCheckpointIO,
     ReadAhead,
@@ -41,7 +41,7 @@ from bioplausible.resume.checkpoint_files import (
 )
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
-from bioplausible.training.loggers import RunLogger
+from bioplausible.training.loggers import RunLogger, folder_of_run
 from bioplausible.training.stop_on_signal import StopOnSignal
 
 LARGEST_SEED = 2**32 - 1
@@ -57,16 +57,20 @@ class SaveRunConfig(SaveConfigCallback):
         super().__init__(parser, config, **options)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
-        folder = trainer.log_dir  # asks all processes
-        if stage == "fit" and trainer.logger is not None and folder is not None:
-            super().setup(trainer, pl_module, stage)
-            if trainer.is_global_zero and not trainer_option(trainer, "fast_dev_run"):
-                Path(folder, "environment.yaml").write_text(yaml.safe_dump(environment(), sort_keys=False))
+        """Saves nothing yet: a run that fails before it trains leaves nothing, and evaluating one leaves it as it is."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the configuration in the run's folder."""
+        folder = folder_of_run(trainer)
+        if folder is not None and trainer.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(self.parser.dump(self.config, skip_none=False))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration to the checkpoint, as YAML text."""
+        """Adds the configuration to the checkpoint, as YAML text, and the loggers' versions."""
         checkpoint[RUN_CONFIG] = self.parser.dump(self.config, skip_none=False)
+        if trainer.is_global_zero:
+            checkpoint[LOGGER_VERSIONS] = [version_name(logger) for logger in trainer.loggers]
 
 
 class CommandLine(LightningCLI):
@@ -154,7 +158,7 @@ class CommandLine(LightningCLI):
     # ------------------------------------------------------------------------------------------------------ preparation
 
     def before_instantiate_classes(self) -> None:
-        """Names the run's folder after data set and rule where it has no name, and checks that it can be written to."""
+        """Names the run's folder after data set and rule where it has no name."""
         config = self.config[self.subcommand]
         if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
             raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
@@ -162,17 +166,6 @@ class CommandLine(LightningCLI):
             options = logger.init_args
             if options.name is None:
                 options.name = f"{_snake_case(config.data.class_path)}/{_snake_case(config.model.class_path)}"
-            folder = self._resumed_run(options) or Path(options.save_dir)
-            if config.trainer.fast_dev_run:
-                continue
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                raise UserError(
-                    f"The log folder {folder} can't be written to ({error.strerror}): choose another with"
-                    " --trainer.logger.init_args.save_dir."
-                ) from error
 
     def _run_loggers(self) -> list[Namespace]:
         loggers = _as_list(self.config[self.subcommand].trainer.logger)
@@ -180,29 +173,11 @@ class CommandLine(LightningCLI):
             logger for logger in loggers if isinstance(logger, Namespace) and logger.class_path.endswith("RunLogger")
         ]
 
-    def _resumed_run(self, options: Namespace) -> Path | None:
-        """Returns the folder of the checkpoint's run, unless the logger's options name another one."""
-        checkpoint = self.config[self.subcommand].ckpt_path
-        folder = run_folder(checkpoint) if checkpoint else None
-        if folder is None:
-            return None
-        if self.ahead is None:  # a YAML file names it
-            self.ahead = ReadAhead(checkpoint)
-        before = [
-            logger.get("init_args", {})
-            for logger in _as_list(self.ahead.config.get("trainer", {}).get("logger"))
-            if isinstance(logger, dict) and logger.get("class_path", "").endswith("RunLogger")
-        ]
-        moved = Path(options.save_dir).resolve() in folder.resolve().parents
-        for old in before:
-            same_place = moved or old.get("save_dir") == options.save_dir
-            if not same_place or (old.get("name"), old.get("version")) != (options.name, options.version):
-                return None
-        return folder
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
+        if config.ckpt_path is not None and self.ahead is None:  # a YAML file names it
+            self.ahead = ReadAhead(config.ckpt_path)
         trainer = self.config_init[self.subcommand].get("trainer", {})
         callbacks = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
         if trainer.get("enable_progress_bar") is not False:
@@ -236,13 +211,9 @@ class CommandLine(LightningCLI):
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
             )
-        for options in (logger.init_args for logger in self._run_loggers()):
-            resumed = self._resumed_run(options)
-            if resumed is not None and self.ahead is not None:
-                # the run goes on in its own folder; what it logged after the checkpoint is dropped, it will come again
-                step = self.ahead.global_step if self.subcommand == "fit" else None
-                again = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
-                built.loggers = [again if isinstance(logger, RunLogger) else logger for logger in built.loggers]
+        if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
+            built.loggers = resumed_loggers(built.loggers, _as_list(config.trainer.logger), self.ahead)
+        self.model.run_folders.expect(config.ckpt_path)
         return built
 
     # ------------------------------------------------------------------------------------------ what is said at the end
@@ -272,10 +243,11 @@ class CommandLine(LightningCLI):
         why = "not run" if self.datamodule.validation_split else "none (validation_split is 0)"
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         test = tested[0].get("test/accuracy") if tested else None
-        say(f"\nrun                  {self.trainer.log_dir}")
+        say(f"\nrun                  {where_it_lies(self.trainer)}")
         say(f"validation accuracy  {why if validation is None else f'{validation:.2%}'}")
         say(f"test accuracy        {'not run' if test is None else f'{test:.2%}'}")
-        say(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
+        for line in how_to_look(self.trainer):
+            say(line)
 
     def after_predict(self) -> None:
         """Prints where the predictions lie."""
