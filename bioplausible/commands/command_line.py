@@ -57,7 +57,7 @@ class SaveRunConfig(SaveConfigCallback):
         super().__init__(parser, config, **options)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Saves nothing yet: a run that fails before it trains leaves nothing, and evaluating one leaves it as it is."""
+        """Saves nothing: a run that fails before it trains leaves nothing, and evaluating one leaves it as it was."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the configuration in the run's folder."""

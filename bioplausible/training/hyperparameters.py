@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused"})
 """Options of torch's optimizers that say how a step is computed, and not which."""
 
-LENGTH = ("max_epochs", "max_steps", "min_epochs", "min_steps")
+LENGTH = ("max_epochs", "max_steps")
 STOPPERS = ("EarlyStopping", "Timer")
 """Callbacks by which training ends before its time."""
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
