@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
+from uuid import uuid4
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import yaml
@@ -27,7 +28,7 @@ from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
 
 ENVIRONMENT = "environment.yaml"
-"""File in a run's folder that says what it ran in; whoever makes it has the folder."""
+"""File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
 HPARAMS = "hparams.yaml"
 """File in a run's folder with the hyperparameters that it started with."""
 METRICS = "metrics.csv"
@@ -80,19 +81,20 @@ class RunFolders(Callback):
         self._silent, self._taken, self._step = [], [], None
         if not trainer.is_global_zero:
             return
-        fits, mine = trainer.state.fn == TrainerFn.FITTING, set()
+        fits, mine, run = trainer.state.fn == TrainerFn.FITTING, set(), uuid4().hex
         for logger in file_loggers(trainer):
             user = _users.get(logger)
             if user is not None and user() is trainer:
                 continue  # it tests what it has trained, or trains on
             if chooses_version(logger) or not _occupied(Path(logger.log_dir)):
-                self._take(logger, fits)
+                self._take(logger, run if fits else None)
             elif Path(logger.log_dir) not in mine:
                 self._enter(logger, fits)
             _users[logger] = ref(trainer)
             mine.add(Path(logger.log_dir))
 
-    def _take(self, logger: FileLogger, fits: bool) -> None:
+    def _take(self, logger: FileLogger, run: str | None) -> None:
+        """Takes a logger's folder for a run of this name; None: for an evaluation."""
         chosen = chooses_version(logger)
         while True:
             folder = Path(logger.log_dir)
@@ -100,9 +102,9 @@ class RunFolders(Callback):
             try:
                 # of several that make a folder or this file at once, one succeeds
                 folder.mkdir(parents=True, exist_ok=not chosen)
-                if fits:
+                if run is not None:
                     with (folder / ENVIRONMENT).open("x") as file:
-                        yaml.safe_dump(environment(), file, sort_keys=False)
+                        yaml.safe_dump({**environment(), "run": run}, file, sort_keys=False)
             except FileExistsError as error:
                 if not chosen or not folder.is_dir():
                     raise UserError(_refusal(folder, None)) from error
@@ -110,7 +112,7 @@ class RunFolders(Callback):
             except OSError as error:
                 raise UserError(_unwritable(folder, error)) from error
             else:
-                if fits:
+                if run is not None:
                     self._taken.append((logger, not there))
                 return _keep_rows(logger)
 
@@ -231,8 +233,11 @@ def _occupied(folder: Path) -> bool:
 
 
 def _holds(folder: Path, checkpoint: str | Path | None) -> bool:
-    """Returns whether a checkpoint lies below a folder."""
-    return checkpoint is not None and folder.resolve() in Path(checkpoint).resolve().parents
+    """Returns whether a checkpoint is of a folder's run: it lies below, or below another folder of the same run."""
+    above = [] if checkpoint is None else Path(checkpoint).resolve().parents
+    run = read_yaml(folder / ENVIRONMENT, {}).get("run")
+    theirs = (read_yaml(parent / ENVIRONMENT, {}).get("run") for parent in above if (parent / ENVIRONMENT).is_file())
+    return folder.resolve() in above or (run is not None and run == next(theirs, None))
 
 
 def _refusal(folder: Path, checkpoint: str | Path | None) -> str:
