@@ -83,7 +83,8 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
         if name in STOPPERS:
             found[f"trainer.{name}"] = plain(callback.get("init_args") or "on")
     for name, value in trainer.items():
-        if value != DEFAULTS.get(name) and value != WHOLE.get(name):
+        whole = value == WHOLE.get(name) and not isinstance(value, int)  # 1 is one batch
+        if value != DEFAULTS.get(name) and not whole:
             found[f"trainer.{name}"] = plain(value)
     return {name: value for name, value in found.items() if name not in NO_RESULT and value is not None}
 

@@ -84,7 +84,7 @@ class Run:
     @property
     def settings(self) -> str:
         """All of model, data and length that bears on results, as text: runs that agree are seeds of one setting."""
-        return yaml.safe_dump(self.options)
+        return yaml.safe_dump(_numbers_alike(self.options))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -203,6 +203,15 @@ def _read_configuration(run: Run) -> str | None:
         run.config = {}
         return f"broken: {source.name} is unreadable ({type(error).__name__})"
     return None
+
+
+def _numbers_alike(value: Any) -> Any:
+    """Returns a value in which 0 and 0.0 are the same number."""
+    if isinstance(value, dict):
+        return {name: _numbers_alike(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_numbers_alike(entry) for entry in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _limit(value: Any) -> int | None:
