@@ -12,7 +12,8 @@ from lightning_fabric.loggers import logger as fabric_loggers
 from lightning_fabric.utilities import logger as hyperparameters
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loops import evaluation_loop
 from pytorch_lightning.strategies import launchers
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
@@ -28,6 +29,8 @@ _BEST = "ModelCheckpoint has no method that forgets a file or finds it elsewhere
 _HPARAMS = (
     "log_hyperparams writes the metrics as scalars of a step too, SummaryWriter.add_hparams into a run of its own"
 )
+_VERSION = "a logger's version is what it was given, or what it chooses when it is asked: no method tells which"
+_WRITER = "asked for its experiment, a logger opens one, and a CSVLogger's removes the metrics that are there"
 _PROFILE = "the profiler's public tables sum up: no peak is in them"
 
 REQUIRED = {
@@ -35,6 +38,7 @@ REQUIRED = {
     "pytorch_lightning.Trainer().fast_dev_run": _OPTION,
     "pytorch_lightning.Trainer().overfit_batches": _OPTION,
     "pytorch_lightning.Trainer().log_every_n_steps": _OPTION,
+    "pytorch_lightning.Trainer().enable_autolog_hparams": _OPTION,
     "pytorch_lightning.Trainer()._accelerator_connector.is_distributed": "world_size is 1 for one process of DDP too",
     "pytorch_lightning.Trainer()._accelerator_connector.use_distributed_sampler": "Trainer keeps it nowhere else",
     "pytorch_lightning.Trainer().fit_loop._can_stop_early": f"should_stop waits for min_epochs and min_steps; {_LOOPS}",
@@ -77,11 +81,14 @@ REQUIRED = {
     " hyperparameters from overriding the command line's",
     "pytorch_lightning.cli.LightningCLI._prepare_subcommand_parser": "overridden: add_arguments_to_parser is not told"
     " of which command the parser is",
+    # loggers
+    "pytorch_lightning.loggers.TensorBoardLogger()._version": _VERSION,  # CSVLogger has it too
+    "pytorch_lightning.loggers.csv_logs.ExperimentWriter._check_log_dir_exists": _WRITER,
     # TensorBoard
     "lightning_fabric.loggers.logger._DummyExperiment": "the one writer that takes every call and writes nothing",
     "lightning_fabric.utilities.logger._flatten_dict": _HPARAMS,
     "lightning_fabric.utilities.logger._sanitize_params": _HPARAMS,
-    "pytorch_lightning.loggers.TensorBoardLogger()._experiment": "asked for its experiment, a logger opens one",
+    "pytorch_lightning.loggers.TensorBoardLogger()._experiment": _WRITER,
     "torch.utils.tensorboard.summary.hparams": _HPARAMS,
     "torch.utils.tensorboard.SummaryWriter._get_file_writer": _HPARAMS,
     # torch
@@ -128,7 +135,7 @@ NEEDLESS_WARNINGS = (
 
 
 def trainer_option(trainer: Trainer, name: str) -> Any:
-    """Returns an option that a Trainer was built with: ``fast_dev_run``, ``overfit_batches``, ``log_every_n_steps``."""
+    """Returns an option that a Trainer was built with and that :data:`REQUIRED` names, such as ``fast_dev_run``."""
     return getattr(trainer, name)
 
 
@@ -283,6 +290,51 @@ def moved_files(state: dict[str, Any], folder: str, moved: Callable[[str], str])
     return {**state, **paths, "dirpath": folder, "best_k_models": models}
 
 
+# -------------------------------------------------------------------------------------------------------------- loggers
+
+FileLogger = TensorBoardLogger | CSVLogger
+"""Loggers that have a folder of their own for each run."""
+
+
+def chooses_version(logger: FileLogger) -> bool:
+    """Returns whether a logger was given no version, and has not chosen the next free one yet."""
+    return logger._version is None
+
+
+def set_version(logger: FileLogger, version: int | str | None) -> None:
+    """Changes a logger's version; None: it chooses the next free one when it is asked."""
+    logger._version = version
+
+
+def keep_silent(logger: FileLogger) -> None:
+    """Lets a logger open nothing and write nothing, until it may :func:`speak`."""
+    logger._experiment = silent_writer()
+
+
+def speak(logger: FileLogger) -> None:
+    """Lets a silent logger open its folder when it is next asked for its experiment."""
+    logger._experiment = None
+
+
+class _GoingOn(ExperimentWriter):
+    """A CSVLogger's writer that keeps the rows that are there."""
+
+    def _check_log_dir_exists(self) -> None:
+        """Removes nothing."""
+
+
+def go_on(logger: CSVLogger, columns: list[str]) -> None:
+    """Opens a CSVLogger's folder without removing the metrics that are there.
+
+    Args:
+        logger: the logger.
+        columns: of the file of metrics, if there is one.
+    """
+    writer = _GoingOn(log_dir=logger.log_dir)
+    writer.metrics_keys = columns
+    logger._experiment = writer
+
+
 # ---------------------------------------------------------------------------------------------------------- TensorBoard
 
 
@@ -294,6 +346,17 @@ def silent_writer() -> Any:
 def has_writer(logger: TensorBoardLogger) -> bool:
     """Returns whether a logger has opened its folder."""
     return logger._experiment is not None
+
+
+def drop_events(writer: "SummaryWriter", step: int) -> None:
+    """Lets TensorBoard drop what was logged from a step on: what comes now takes its place.
+
+    That is what SummaryWriter's ``purge_step`` does, which has to be known before the writer is opened.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # only here: importing TensorBoard takes a while
+
+    start = SessionLog(status=SessionLog.START)
+    cast(Any, writer)._get_file_writer().add_event(Event(step=step, session_log=start))
 
 
 def write_hyperparameters(

@@ -31,9 +31,9 @@ from bioplausible.commands.configuration import (
     trainer_defaults,
     words,
 )
-from bioplausible.commands.environment import environment
 from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
+from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, version_name, where_it_lies
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.data import ImageDataModule
@@ -50,6 +50,7 @@ from bioplausible.observers.progress import LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.resume.checkpoint_files import (
+    LOGGER_VERSIONS,
     RUN_CONFIG,
     AtomicCheckpointIO,
     ReadAhead,
@@ -58,7 +59,7 @@ from bioplausible.resume.checkpoint_files import (
 )
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
-from bioplausible.training.loggers import LOG_FOLDER, RunLogger
+from bioplausible.training.loggers import LOG_FOLDER, RunLogger, folder_of_run
 from bioplausible.training.stop_on_signal import StopOnSignal
 from bioplausible.training.threads import fastest_threads, threads_given
 
@@ -87,16 +88,20 @@ class SaveRunConfig(SaveConfigCallback):
             ) from error
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Saves the configuration where training starts: evaluating a checkpoint leaves its run's as it was."""
-        folder = trainer.log_dir  # asks all processes
-        if stage == "fit" and trainer.logger is not None and folder is not None:
-            super().setup(trainer, pl_module, stage)
-            if trainer.is_global_zero and not trainer_option(trainer, "fast_dev_run"):
-                Path(folder, "environment.yaml").write_text(yaml.safe_dump(environment(), sort_keys=False))
+        """Saves nothing: a run that fails before it trains leaves nothing, and evaluating one leaves it as it was."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the configuration in the run's folder."""
+        folder = folder_of_run(trainer)
+        if folder is not None and trainer.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(self.text)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration to the checkpoint, as YAML text."""
+        """Adds the configuration to the checkpoint, as YAML text, and the loggers' versions."""
         checkpoint[RUN_CONFIG] = self.text
+        if trainer.is_global_zero:
+            checkpoint[LOGGER_VERSIONS] = [version_name(logger) for logger in trainer.loggers]
 
 
 class CommandLine(LightningCLI):
@@ -196,7 +201,7 @@ class CommandLine(LightningCLI):
     # ------------------------------------------------------------------------------------------------------ preparation
 
     def before_instantiate_classes(self) -> None:
-        """Names the run's folder after data set and rule where it has no name, and checks that it can be written to."""
+        """Names the run's folder after data set and rule where it has no name."""
         config = self.config[self.subcommand]
         if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
             raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
@@ -209,17 +214,6 @@ class CommandLine(LightningCLI):
             if options.name is None:
                 options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
             options.save_dir = str(Path(options.save_dir or _log_folder(config.trainer)).expanduser())
-            folder = self._resumed_run(options) or Path(options.save_dir)
-            if config.trainer.fast_dev_run:
-                continue
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                raise UserError(
-                    f"The log folder {folder} can't be written to ({error.strerror}): choose another with"
-                    " --trainer.logger.init_args.save_dir."
-                ) from error
 
     def _run_loggers(self) -> list[Namespace]:
         loggers = _as_list(self.config[self.subcommand].trainer.logger)
@@ -227,29 +221,11 @@ class CommandLine(LightningCLI):
             logger for logger in loggers if isinstance(logger, Namespace) and logger.class_path.endswith("RunLogger")
         ]
 
-    def _resumed_run(self, options: Namespace) -> Path | None:
-        """Returns the folder of the checkpoint's run, unless the logger's options name another one."""
-        checkpoint = self.config[self.subcommand].ckpt_path
-        folder = run_folder(checkpoint) if checkpoint else None
-        if folder is None:
-            return None
-        if self.ahead is None:  # a YAML file names it
-            self.ahead = ReadAhead(checkpoint)
-        before = [
-            logger.get("init_args", {})
-            for logger in _as_list(self.ahead.config.get("trainer", {}).get("logger"))
-            if isinstance(logger, dict) and logger.get("class_path", "").endswith("RunLogger")
-        ]
-        moved = Path(options.save_dir).resolve() in folder.resolve().parents
-        for old in before:
-            same_place = moved or old.get("save_dir") == options.save_dir
-            if not same_place or (old.get("name"), old.get("version")) != (options.name, options.version):
-                return None
-        return folder
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
         config = self.config[self.subcommand]
+        if config.ckpt_path is not None and self.ahead is None:  # a YAML file names it
+            self.ahead = ReadAhead(config.ckpt_path)
         trainer = self.config_init[self.subcommand].get("trainer", {})
         given = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
         callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
@@ -289,13 +265,9 @@ class CommandLine(LightningCLI):
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
             )
-        for options in (logger.init_args for logger in self._run_loggers()):
-            resumed = self._resumed_run(options)
-            if resumed is not None and self.ahead is not None:
-                # the run goes on in its own folder; what it logged after the checkpoint is dropped, it will come again
-                step = self.ahead.global_step if self.subcommand == "fit" else None
-                again = RunLogger(str(resumed.parent), "", resumed.name, purge_step=step)
-                built.loggers = [again if isinstance(logger, RunLogger) else logger for logger in built.loggers]
+        if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
+            built.loggers = resumed_loggers(built.loggers, _as_list(config.trainer.logger), self.ahead)
+        self.model.run_folders.expect(config.ckpt_path)
         return built
 
     def _threads(self) -> int | None:
@@ -336,14 +308,15 @@ class CommandLine(LightningCLI):
         validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         validation, test = (found[0] if found else {} for found in (validated, tested))
-        say(f"\nrun                  {self.trainer.log_dir}")
+        say(f"\nrun                  {where_it_lies(self.trainer)}")
         say(f"checkpoint           {last_checkpoint(self.trainer) or 'none'}")
         if self.datamodule.validation_split:
             say(f"validation accuracy  {_percent(validation.get('val/accuracy'))}")
         else:
             say("validation accuracy  none (validation_split is 0)")
         say(f"test accuracy        {_percent(test.get('test/accuracy'))}")
-        say(f"look at it with      tensorboard --logdir {self.trainer.log_dir}")
+        for line in how_to_look(self.trainer):
+            say(line)
 
     def after_predict(self) -> None:
         """Prints where the predictions lie."""

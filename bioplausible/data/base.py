@@ -68,7 +68,7 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # the rule hands them out with its own
         require_arguments(type(self), self.hparams)
         for name, value, least, most in (
             ("batch_size", batch_size, 1, MOST_SAMPLES),

@@ -11,6 +11,11 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from bioplausible.errors import NO_MEMORY, UserError
 from bioplausible.errors.renamed import old_name
 
+MISSING = re.compile(
+    r"given class_path '(?:\w+\.)*(\w+)':\s*[^\n]*?(?:pip install (?:-U )?[`'\"]?|No module named ')([\w.-]+)"
+)
+"""How jsonargparse passes on that a class needs a package which is not installed: the class and the package."""
+
 
 def sentence(error: BaseException) -> str | None:
     """Returns the one sentence that a user's mistake comes down to, or None where the error is none of the user's.
@@ -24,6 +29,10 @@ def sentence(error: BaseException) -> str | None:
             return str(cause)
     if UserError.latest and UserError.latest in str(error):
         return UserError.latest
+    if missing := MISSING.search(str(error)):
+        return "{} needs the package {}, which is not installed: install it, or choose another class.".format(
+            *missing.groups()
+        )
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return "The disk is full: make room, then resume from the newest checkpoint with --ckpt_path last."

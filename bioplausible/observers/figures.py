@@ -1,7 +1,6 @@
 """How figures look, and where they go."""
 
 import io
-from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
@@ -10,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torchvision.io import decode_png
+
+from bioplausible.training.loggers import folder_of_run
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#000000")
 """Okabe & Ito's colours, which colour-blind readers can tell apart, with grey for the yellow that pales on white."""
@@ -39,9 +40,9 @@ def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100, format="png")  # drawn once: it takes longer than all else that a look does
-    folder = trainer.log_dir  # asks all processes
-    if trainer.logger is not None and folder is not None and trainer.is_global_zero:
-        path = Path(folder) / "figures" / f"{name}.png"
+    folder = folder_of_run(trainer)
+    if folder is not None and trainer.is_global_zero:
+        path = folder / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(buffer.getvalue())
     for logger in trainer.loggers:

@@ -1,7 +1,6 @@
 """What the units respond to."""
 
 from collections.abc import Sequence, Sized
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule
 from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
+from bioplausible.training.loggers import folder_of_run
 from bioplausible.training.pieces import samples_at_once
 
 SILENT = 1e-3
@@ -98,9 +98,9 @@ class Representations(Observer):
             fields = fields.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
             for board in _boards(trainer):
                 board.add_image("receptive_fields", fields, step)
-            folder = trainer.log_dir  # asks all processes
-            if trainer.logger is not None and folder is not None and trainer.is_global_zero:
-                path = Path(folder) / "figures" / "receptive_fields.png"
+            folder = folder_of_run(trainer)
+            if folder is not None and trainer.is_global_zero:
+                path = folder / "figures" / "receptive_fields.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_image(fields, path)
 

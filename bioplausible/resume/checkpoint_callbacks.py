@@ -29,7 +29,13 @@ LAST_IS_DUE = "last_is_due"
 
 
 class _RunCheckpoint(ModelCheckpoint):
-    """ModelCheckpoint that knows its files even when the run's folder was moved, or is named in another way."""
+    """ModelCheckpoint that knows its files even when the run's folder was moved, or is named in another way.
+
+    Attributes:
+        overwrites: its files' names are the same in every run.
+    """
+
+    overwrites = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(enable_version_counter=False, **options)

@@ -17,6 +17,8 @@ CHECKSUM = "checksum"
 """Key in a checkpoint that says that its file ends in :data:`MARK` and the SHA-256 digest of all before."""
 RUN_CONFIG = "run_config"
 """Key in a checkpoint of the command line's configuration of its run, as YAML text."""
+LOGGER_VERSIONS = "logger_versions"
+"""Key in a checkpoint of its run's loggers' versions, in their order."""
 MARK = b"\nsha256 "
 ASIDE = ".aside"
 """End of the name, which starts with a dot, of a file that is not whole yet."""
@@ -128,6 +130,7 @@ class ReadAhead:
     Attributes:
         path: the file.
         config: the configuration of the run that wrote it; empty where it holds none.
+        versions: its loggers' versions, in their order; empty where it holds none.
         global_step: training steps taken.
 
     Raises:
@@ -139,6 +142,7 @@ class ReadAhead:
         self._state = _file_state(path)  # before the file is read: one that is replaced meanwhile counts as changed
         content = read_checkpoint(path)
         self.config: Mapping[str, Any] = yaml.safe_load(content.get(RUN_CONFIG, "{}"))
+        self.versions: list[str] = content.get(LOGGER_VERSIONS, [])
         self.global_step: int | None = content.get("global_step")
         self._content: dict[str, Any] | None = content
 

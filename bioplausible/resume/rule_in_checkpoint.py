@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 from pytorch_lightning import LightningModule
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from bioplausible.errors import UserError
@@ -12,8 +11,7 @@ from bioplausible.errors import UserError
 def note_rule(rule: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Adds a rule's name and seed to a checkpoint, once all that was logged before it is on disk."""
     for logger in rule.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.flush()
+        logger.save()
     checkpoint["learning_rule"] = {"name": type(rule).__name__, "seed": cast(Any, rule).seed}
 
 

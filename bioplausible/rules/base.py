@@ -22,6 +22,7 @@ from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
+from bioplausible.resume.run_folders import RunFolders
 from bioplausible.resume.training_data import TrainedOn
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import batch_size, join, processes
@@ -97,15 +98,21 @@ class LearningRule(LightningModule, ABC):
             raise UserError(f"lr_scheduler_interval is {lr_scheduler_interval!r}: choose epoch or step.")
         # callables can't be loaded from a checkpoint without running its code; the command line saves their names
         callables = ["optimizer", "lr_scheduler", *(["network"] if any(map(callable, network or [])) else [])]
-        self.save_hyperparameters(ignore=callables)
+        self.save_hyperparameters(ignore=callables, logger=False)  # RunFolders hands out more of them
         require_arguments(type(self), self.hparams)
         self.automatic_optimization = False
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._trained_on = TrainedOn()
-        self._callbacks: list[Callback] = [Preconditions(), self._trained_on, ExactResume(), ConfiguredRates()]
+        self._trained_on, self.run_folders = TrainedOn(), RunFolders()
+        self._callbacks: list[Callback] = [
+            Preconditions(),
+            self._trained_on,
+            ExactResume(),
+            ConfiguredRates(),
+            self.run_folders,
+        ]
         self.seed = 0
         """Seed of the draws that are functions of (seed, step); set when training starts."""
         self.watch: Callable[[int, list[Tensor], float], None] | None = None
@@ -411,6 +418,10 @@ class LearningRule(LightningModule, ABC):
         scheduler = build_scheduler(self.lr_scheduler, optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
+
+    def prepare_data(self) -> None:
+        """Takes the loggers' folders: Lightning has no earlier hook once it knows its processes."""
+        self.run_folders.take(self.trainer)
 
     def configure_callbacks(self) -> list[Callback]:
         """Returns the callbacks that check a run, make resume exact and changed rates effective, wherever it trains."""

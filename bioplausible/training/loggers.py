@@ -1,14 +1,16 @@
-"""TensorBoard, one folder a run."""
+"""TensorBoard, one folder a run; and where a run of any logger lies."""
 
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
+from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
-from bioplausible.lightning_internals import has_writer, silent_writer, write_hyperparameters
+from bioplausible.lightning_internals import FileLogger, has_writer, silent_writer, write_hyperparameters
 
 LOG_FOLDER = "lightning_logs"
 """Folder of all runs where none is named."""
@@ -50,3 +52,20 @@ class RunLogger(TensorBoardLogger):
         super().log_hyperparams(params)
         shown = dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)
         write_hyperparameters(self.experiment, self.hparams, shown)
+
+
+def folder_of_run(trainer: Trainer) -> Path | None:
+    """Returns the folder where a run leaves its configuration, figures and checkpoints; None without a logger.
+
+    A logger that has no folder of its own for each run, as W&B's or MLflow's, gets the one in which Lightning puts the
+    checkpoints: ``save_dir/name/version``. All processes must call it.
+    """
+    logger = trainer.logger
+    if logger is None or isinstance(logger, DummyLogger):  # the latter is fast_dev_run's
+        return None
+    if isinstance(logger, FileLogger):
+        folder = logger.log_dir
+    else:
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        folder = str(Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version))
+    return Path(trainer.strategy.broadcast(folder))

@@ -18,7 +18,10 @@ from bioplausible.commands.report.runs import Run, find_runs
 from bioplausible.commands.report.tables import Group, group
 from bioplausible.errors import UserError
 
-COLUMNS = ("run", "status", "rule", "data", "net", "loss", "seed", "test_accuracy", "seconds_per_epoch")
+COLUMNS = (
+    *("run", "status", "rule", "data", "net", "loss", "seed", "epochs"),
+    *("test_accuracy", "validation_accuracy", "best_validation_accuracy", "seconds_per_epoch"),
+)
 
 
 def run(args: Sequence[str]) -> int:
@@ -70,8 +73,7 @@ def write(runs: Sequence[Run], out: Path) -> None:
         picture["file"] = f"{number:02}.png"
         (figures / picture["file"]).write_bytes(base64.b64decode(picture["png"]))
     (out / "report.md").write_text(_markdown(runs, sections, table))
-    rows = [{"data": section["data"], "net": section["net"], **row} for section in sections for row in section["rows"]]
-    _write_csv(out / "settings.csv", rows)
+    _write_csv(out / "settings.csv", [_numbers(one) for one in groups])
     _write_csv(out / "runs.csv", [{name: line[name] for name in COLUMNS} for line in table])
 
 
@@ -105,38 +107,79 @@ def _of_layers(groups: list[Group], what: str, label: str) -> list[tuple[str, st
     return [(name, label.format(k if pre < 0 else f"{k} from {pre}"), 1.0) for k, pre, name in layers]
 
 
-def _row(one: Group) -> dict[str, Any]:
+def _speed(one: Group) -> dict[str, float | None]:
     epochs = [r.seconds_per_epoch for r in one.runs if r.seconds_per_epoch is not None]
     samples = [s for s in (r.typical("throughput/samples_per_second") for r in one.runs) if s is not None]
-    batch = one.first.config["data"].get("init_args", {}).get("batch_size")
-    published = one.published
+    batch = (one.first.config["data"].get("init_args") or {}).get("batch_size")
+    mean = fmean(samples) if samples else None
+    return {
+        "seconds_per_epoch": fmean(epochs) if epochs else None,
+        "steps_per_second": mean / batch if mean is not None and batch else None,
+        "samples_per_second": mean,
+    }
+
+
+def _numbers(one: Group) -> dict[str, Any]:
+    """Returns a row of settings.csv: accuracies in percent, each number in a column of its own."""
+    row: dict[str, Any] = {"data": one.first.data.removesuffix("DataModule"), "net": one.first.net, "rule": one.title}
+    row |= {"n": one.accuracy.n, "seeds": " ".join(map(str, one.seeds))}
+    estimates = {
+        "test_accuracy": one.accuracy,
+        "validation_accuracy": one.validation,
+        "best_validation_accuracy": one.best_validation,
+        "published": one.published,
+    }
+    for name, estimate in estimates.items():
+        row[f"{name}_mean"] = "" if estimate is None else _number(estimate.mean)
+        row[f"{name}_std"] = "" if estimate is None else _number(estimate.std)
+    row["published_n"] = "" if one.published is None else one.published.n
+    row |= {"deviates": {True: "yes", False: "no", None: ""}[one.deviates], "not_comparable": one.not_comparable}
+    return row | {name: _number(value) for name, value in _speed(one).items()}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _row(one: Group) -> dict[str, Any]:
+    """Returns a row of the page's and report.md's table, in words."""
+    published = "" if one.published is None else f"{one.published} (n = {one.published.n})"
+    speed = _speed(one)
     return {
         "rule": one.title,
-        "accuracy": str(one.accuracy),
+        "test_accuracy": str(one.accuracy),
+        "validation_accuracy": str(one.validation or ""),
+        "best_validation": str(one.best_validation or ""),
         "n": one.accuracy.n,
         "seeds": ", ".join(map(str, one.seeds)),
-        "published": "" if published is None else f"{published} (n = {published.n})",
+        "published": f"not comparable: {one.not_comparable}" if one.not_comparable else published,
         "mark": "▲" if one.deviates else "",
-        "seconds_per_epoch": f"{fmean(epochs):.1f}" if epochs else "",
-        "steps_per_second": f"{fmean(samples) / batch:.0f}" if samples and batch else "",
-        "samples_per_second": f"{fmean(samples):.0f}" if samples else "",
+        "seconds_per_epoch": "" if speed["seconds_per_epoch"] is None else f"{speed['seconds_per_epoch']:.1f}",
+        "steps_per_second": "" if speed["steps_per_second"] is None else f"{speed['steps_per_second']:.0f}",
+        "samples_per_second": "" if speed["samples_per_second"] is None else f"{speed['samples_per_second']:.0f}",
     }
 
 
 def _line(one: Run) -> dict[str, Any]:
-    accuracy = one.last("test/accuracy")
+    """Returns a row of runs.csv, and the run's configuration."""
     known = bool(one.config)
+    accuracies = {
+        "test_accuracy": one.last("test/accuracy"),
+        "validation_accuracy": one.last("val/accuracy"),
+        "best_validation_accuracy": one.best("val/accuracy"),
+    }
     return {
         "run": str(one.path),
-        "status": f"{one.status}; {one.note}" if one.note else one.status,
+        "status": "; ".join([one.status, *one.changed, *([one.note] if one.note else [])]),
         "rule": one.rule if known else "",
         "data": one.data.removesuffix("DataModule") if known else "",
         "net": one.net if known else "",
         "loss": (one.loss or "") if known else "",
         "seed": one.seed if known else "",
-        "test_accuracy": "" if accuracy is None else f"{100 * accuracy:.2f}",
+        "epochs": one.epochs if known else "",
+        **{name: "" if value is None else f"{100 * value:.2f}" for name, value in accuracies.items()},
         "seconds_per_epoch": "" if one.seconds_per_epoch is None else f"{one.seconds_per_epoch:.2f}",
-        "config": yaml.safe_dump(one.config, sort_keys=False) if known else "",
+        "config": "".join(f"# {text}\n" for text in one.changed) + yaml.safe_dump(one.config, sort_keys=False) * known,
         "environment": yaml.safe_dump(one.environment, sort_keys=False) if one.environment else "",
     }
 
@@ -146,7 +189,7 @@ def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[d
     lines += [
         "Mean ± standard deviation (n − 1) over seeds; ▲ marks a mean that differs from the published one by more"
     ]
-    lines += ["than two combined standard errors.", ""]
+    lines += ["than two combined standard errors. Accuracies are in percent; validation accuracy chooses settings.", ""]
     for section in sections:
         lines += [f"## {section['title']}", "", *_table(section["rows"]), ""]
         for picture in section["pictures"]:

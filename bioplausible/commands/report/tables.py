@@ -1,5 +1,6 @@
 """Runs grouped into settings, their seeds aggregated, beside the published figures."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Any
 
 import yaml
 
+import bioplausible
 from bioplausible.commands.recipes import recipes
+from bioplausible.commands.report.configurations import plain
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import Run
 
@@ -58,10 +61,10 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Rule, its loss where it has a choice, and what tells it from other settings."""
+        """Rule, its loss where it has a choice, what tells it from other settings, and what was changed on the way."""
         loss = self.first.loss
         parts = [self.first.rule, *([] if loss is None else [loss.replace("_", " ")])]
-        return ", ".join([*parts, *([self.differs] if self.differs else [])])
+        return ", ".join([*parts, *([self.differs] if self.differs else []), *self.first.changed])
 
     @property
     def seeds(self) -> list[int]:
@@ -82,15 +85,37 @@ class Group:
         return found
 
     @property
-    def published(self) -> Estimate | None:
-        """The published test accuracy in percent of this recipe, if there is one; none for other options than its."""
-        if departures(self.first):
-            return None
+    def validation(self) -> Estimate | None:
+        """Validation accuracy in percent at the end; None without a validation split."""
+        return self.estimate("val/accuracy", 100)
+
+    @property
+    def best_validation(self) -> Estimate | None:
+        """The best validation accuracy in percent of each run; None without a validation split."""
+        best = [run.best("val/accuracy") for run in self.runs]
+        known = [100 * value for value in best if value is not None]
+        return Estimate.of(known) if known else None
+
+    @property
+    def figure(self) -> Estimate | None:
+        """The published test accuracy in percent of this rule, network, loss and data set, whatever the settings."""
         for entry in PUBLISHED:
             theirs = (entry["data"], entry["rule"], net_name(entry), entry.get("loss", self.first.loss))
             if theirs == (self.first.data, self.first.rule, self.first.net, self.first.loss):
                 return Estimate(entry["mean"], entry.get("std"), entry["seeds"])
         return None
+
+    @property
+    def not_comparable(self) -> str:
+        """Why the published figure, if there is one, says nothing about these runs; empty where it does."""
+        if self.figure is None:
+            return ""
+        return "; ".join(dict.fromkeys(reason for run in self.runs for reason in departures(run)))
+
+    @property
+    def published(self) -> Estimate | None:
+        """The published figure, for runs that trained as it says."""
+        return None if self.not_comparable else self.figure
 
     @property
     def deviates(self) -> bool | None:
@@ -127,28 +152,44 @@ def group(runs: Sequence[Run]) -> list[Group]:
     return sorted(found, key=lambda one: (*kind(one), one.differs))
 
 
-def departures(run: Run) -> list[str]:
-    """Returns the options in which a run departs from the shipped recipe of its rule, data set, net and loss.
+LENGTH = {"trainer.max_epochs", "trainer.max_steps", "trainer.min_epochs", "trainer.min_steps", "trainer.max_time"}
+"""What was to be trained: it is what was trained that counts."""
 
-    A recipe that is not shipped, or options that it does not name, count as none.
+
+def departures(run: Run) -> list[str]:
+    """Returns in words how a run departs from the shipped recipe of its rule, data set, net and loss.
+
+    An option that the recipe does not name has its class's default there.
     """
     for path in sorted(recipes().glob("*/*.yaml")):
-        config = yaml.safe_load(path.read_text())
-        theirs = Run(path.parent, config=config)
+        theirs = Run(path.parent, config=yaml.safe_load(path.read_text()))
         if (theirs.data, theirs.rule, theirs.net, theirs.loss) == (run.data, run.rule, run.net, run.loss):
-            short = {"model", "data"}  # class paths, which may be short in a recipe
-            named = {name: value for name, value in theirs.options.items() if name not in short}
-            unnamed = {"data.subset_size": None, "data.crop_padding": 0, "data.horizontal_flip": False}
-            unnamed |= {"trainer.limit_train_batches": None, "trainer.limit_test_batches": None}
-            wanted = {**unnamed, **named}
-            return [name for name in wanted if not _contains(run.options.get(name, wanted[name]), wanted[name])]
-    return []
+            break
+    else:
+        return ["there is no recipe of it"]
+    wanted, mine = theirs.options, run.options
+    found = [] if run.epochs == theirs.planned[0] else [f"{run.epochs} epochs, not {theirs.planned[0]}"]
+    for name in sorted((wanted.keys() | mine.keys()) - LENGTH):
+        default = wanted.get(name, _default(run, name))
+        if not _contains(mine.get(name, default), default):
+            value = mine.get(name)
+            found.append(f"{name.partition('.')[2]}={value}" + ("" if default is None else f", not {default}"))
+    return found
+
+
+def _default(run: Run, name: str) -> Any:
+    """Returns an option's default of the run's rule or data module; None where none is known."""
+    part, _, option = name.partition(".")
+    cls = getattr(bioplausible, {"model": run.rule, "data": run.data}.get(part, ""), None)
+    for base in getattr(cls, "__mro__", ()):
+        parameter = inspect.signature(base.__init__).parameters.get(option)
+        if parameter is not None:
+            return None if parameter.default is parameter.empty else plain(parameter.default)
+    return None
 
 
 def _contains(whole: Any, part: Any) -> bool:
     """Returns whether all that a recipe says of a part is so in a run's configuration, which says more."""
     if isinstance(part, dict) and isinstance(whole, dict):
-        by_text = {str(key): value for key, value in whole.items()}  # a saved configuration has its numbers as text
-        keys = {key for key in part if key != "fused"}  # rounding alone
-        return all(_contains(by_text.get(str(key)), part[key]) for key in keys)
+        return all(_contains(whole.get(name), part[name]) for name in part)
     return bool(whole == part)

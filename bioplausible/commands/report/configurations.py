@@ -1,0 +1,148 @@
+"""What a run was configured with, in one form whatever it left: config.yaml, or the hyperparameters that it logged."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from bioplausible.commands.report.nets import net_name
+from bioplausible.data import ImageDataModule, TorchvisionDataModule
+from bioplausible.resume.run_folders import HPARAMS, RESUMED, read_yaml
+from bioplausible.training.hyperparameters import IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
+
+NO_RESULT = {
+    *(f"data.{name}" for name in ("num_workers", "data_dir", "mirror", "evaluation_batch_size")),
+    *(f"trainer.{name}" for name in ("logger", "callbacks", "plugins", "profiler", "default_root_dir", "barebones")),
+    *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing", "autolog_hparams")),
+    *(f"trainer.{name}" for name in ("log_every_n_steps", "num_sanity_val_steps", "detect_anomaly", "accelerator")),
+    *(f"trainer.{name}" for name in ("limit_val_batches", "limit_predict_batches", "check_val_every_n_epoch")),
+    *(f"trainer.{name}" for name in ("val_check_interval", "use_distributed_sampler")),
+}
+"""Options that bear on no result of training: runs that differ in them alone are seeds of one setting."""
+
+DEFAULTS = {name: p.default for name, p in inspect.signature(Trainer.__init__).parameters.items()}
+WHOLE = {"precision": "32-true", **dict.fromkeys(LIMITS, 1.0)}
+"""What Trainer makes of options that are None."""
+
+OF_DATA = {name for cls in (ImageDataModule, TorchvisionDataModule) for name in inspect.signature(cls).parameters}
+OF_TRAINER = (*LENGTH, *LIMITS, "precision", "stops_early")
+
+
+def from_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns logged hyperparameters (:func:`bioplausible.training.hyperparameters`) in the form of a config.yaml.
+
+    Raises:
+        KeyError: they don't name the rule: an earlier version's, or another program's.
+    """
+    model: dict[str, Any] = {"optimizer": {"init_args": {}}, "lr_scheduler": {"init_args": {}}}
+    data, trainer = {}, {}
+    for name, value in values.items():
+        part, _, option = name.rpartition("/")
+        if part in ("optimizer", "lr_scheduler"):
+            model[part]["init_args"][option] = value
+        elif name in ("optimizer", "lr_scheduler"):
+            model[name]["class_path"] = value
+        elif name == "lr":
+            model["optimizer"]["init_args"]["lr"] = value
+        elif part == "data" or name in OF_DATA:
+            data[option] = value
+        elif name in OF_TRAINER:
+            trainer[name] = value
+        elif name not in ("rule", "data", "seed") and part != "lr":  # rates of layers are options of the rule
+            model[name] = value
+    for part in ("optimizer", "lr_scheduler"):
+        if "class_path" not in model[part]:
+            del model[part]
+    return {
+        "seed_everything": values["seed"],
+        "trainer": trainer,
+        "model": {"class_path": values["rule"], "init_args": model},
+        "data": {"class_path": values.get("data", "dataloaders of its own"), "init_args": data},
+    }
+
+
+def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns each option of model, data and Trainer that bears on results, by its name on the command line.
+
+    What is None, or Trainer's default, is left out. The network stands under ``model.network`` by its name, however it
+    is written, and a callback by which training may end early under its own.
+    """
+    found: dict[str, Any] = {}
+    for part in ("model", "data"):
+        found[part] = _short(config[part]["class_path"])
+        for name, value in (config[part].get("init_args") or {}).items():
+            found[f"{part}.{name}"] = plain(value)
+    found.pop("model.layer_sizes", None)
+    found["model.network"] = net_name(config["model"]["init_args"])
+    trainer = dict(config.get("trainer") or {})
+    callbacks = trainer.get("callbacks") or []
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        name = _short(callback["class_path"])
+        if name in STOPPERS:
+            found[f"trainer.{name}"] = plain(callback.get("init_args") or "on")
+    for name, value in trainer.items():
+        whole = value == WHOLE.get(name) and not isinstance(value, int)  # 1 is one batch
+        if value != DEFAULTS.get(name) and not whole:
+            found[f"trainer.{name}"] = plain(value)
+    return {name: value for name, value in found.items() if name not in NO_RESULT and value is not None}
+
+
+def plain(value: Any) -> Any:
+    """Returns a value without what bears on no result: None, how an optimizer computes, a class's module."""
+    if isinstance(value, Mapping):
+        kept = {str(name): plain(entry) for name, entry in value.items() if name not in IMPLEMENTATION}
+        if "class_path" in kept:
+            kept["class_path"] = _short(kept["class_path"])
+            (kept.get("init_args") or {}).pop("last_epoch", None)
+        return {name: entry for name, entry in kept.items() if entry is not None}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def changes(folder: Path, config: Mapping[str, Any], resumed: list[int], first_rate: float | None) -> list[str]:
+    """Returns what changed when a run was resumed, one text a change: ``from step 780 lr=0.002 (0.001 before)``.
+
+    Args:
+        folder: the run's.
+        config: its configuration at the end.
+        resumed: the steps at which it was resumed, as its log has them.
+        first_rate: the learning rate at the first step, where there is one for all layers.
+    """
+    before = dict(read_yaml(folder / HPARAMS, {}))
+    entries = read_yaml(folder / RESUMED, [])
+    if not entries and resumed and "rule" not in before:  # an earlier version did not note it
+        return _unnoted(before, config, first_rate)
+    found = []
+    for entry in entries:
+        said = [
+            f"{name}={value} ({before.get(name)} before)"
+            for name, value in entry["changed"].items()
+            if f"data.{name}" not in NO_RESULT and name not in (*LENGTH, *LIMITS[1:])
+        ]
+        before |= entry["changed"]
+        if "checkpoint" in entry:
+            found.append(f"from step {entry['step']}, what came before lies elsewhere ({entry['checkpoint']})")
+        elif said:
+            found.append(f"from step {entry['step']} {', '.join(said)}")
+    return found
+
+
+def _unnoted(before: Mapping[str, Any], config: Mapping[str, Any], first_rate: float | None) -> list[str]:
+    now = {**(config["model"].get("init_args") or {}), **(config["data"].get("init_args") or {})}
+    names = [
+        name
+        for name, value in before.items()
+        if name in now and plain(now[name]) != plain(value) and f"data.{name}" not in NO_RESULT
+    ]
+    said = [f"{name}={now[name]} ({before[name]} before)" for name in sorted(names)]
+    rate = ((now.get("optimizer") or {}).get("init_args") or {}).get("lr")
+    if not said and rate is not None and first_rate is not None and not now.get("lr_scheduler"):
+        said = [f"lr={rate} ({first_rate:g} before)"] if abs(rate - first_rate) > 1e-5 * rate else []
+    return [f"since it was resumed {', '.join(said)}"] if said else []
+
+
+def _short(class_path: str) -> str:
+    return class_path.rpartition(".")[2]

@@ -1,0 +1,309 @@
+"""A run has its loggers' folders to itself: it takes them before anything is written, and goes on in them later."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+from uuid import uuid4
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+import yaml
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.trainer.states import TrainerFn
+
+from bioplausible.errors import UserError
+from bioplausible.lightning_internals import (
+    FileLogger,
+    chooses_version,
+    drop_events,
+    go_on,
+    keep_silent,
+    set_version,
+    speak,
+    trainer_option,
+)
+from bioplausible.training.environment import environment
+from bioplausible.training.hyperparameters import hyperparameters
+
+ENVIRONMENT = "environment.yaml"
+"""File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
+HPARAMS = "hparams.yaml"
+"""File in a run's folder with the hyperparameters that it started with."""
+METRICS = "metrics.csv"
+"""File in a run's folder that CSVLogger writes."""
+RESUMED = "resumed.yaml"
+"""File in a run's folder that says where training was resumed with other hyperparameters, or from another folder."""
+MARKS = (
+    ENVIRONMENT,
+    HPARAMS,
+    METRICS,
+    RESUMED,
+    "config.yaml",
+    "events.out.tfevents.*",
+    "checkpoints/*.ckpt",
+)
+"""What shows that a folder is a run's."""
+
+_users: "WeakKeyDictionary[Logger, ReferenceType[Trainer]]" = WeakKeyDictionary()
+"""The Trainer that has a logger's folder."""
+
+
+class RunFolders(Callback):
+    """Gives a run folders of its own, and its loggers what it trains with.
+
+    A run that starts takes its loggers' folders; of several that start at once only one gets a folder. One that resumes
+    goes on in the folder of its checkpoint: what was logged from the checkpoint's step on is dropped, for it comes
+    again, and hyperparameters that differ from those before are noted in ``resumed.yaml``. A run that fails before its
+    first step leaves nothing.
+
+    Lightning tells nobody which checkpoint it will resume from before the loggers open their folders. The command line
+    knows and says so (:meth:`expect`); otherwise a logger whose folder holds a run writes nothing until it is known.
+    """
+
+    def __init__(self) -> None:
+        self._expected: tuple[str | Path | None] | None = None
+        self._silent: list[FileLogger] = []
+        self._taken: list[tuple[FileLogger, bool]] = []
+        self._step: int | None = None
+
+    def expect(self, checkpoint: str | Path | None) -> None:
+        """Says which checkpoint the run will read; None: none."""
+        self._expected = (checkpoint,)
+
+    def take(self, trainer: Trainer) -> None:
+        """Takes the loggers' folders, before these open them.
+
+        Raises:
+            UserError: one holds another run, or can't be written to.
+        """
+        self._silent, self._taken, self._step = [], [], None
+        if not trainer.is_global_zero:
+            return
+        fits, mine, run = trainer.state.fn == TrainerFn.FITTING, set(), uuid4().hex
+        for logger in file_loggers(trainer):
+            user = _users.get(logger)
+            if user is not None and user() is trainer:
+                continue  # it tests what it has trained, or trains on
+            if chooses_version(logger) or not _occupied(Path(logger.log_dir)):
+                self._take(logger, run if fits else None)
+            elif Path(logger.log_dir) not in mine:
+                self._enter(logger, fits)
+            _users[logger] = ref(trainer)
+            mine.add(Path(logger.log_dir))
+
+    def _take(self, logger: FileLogger, run: str | None) -> None:
+        """Takes a logger's folder for a run of this name; None: for an evaluation."""
+        chosen = chooses_version(logger)
+        while True:
+            folder = Path(logger.log_dir)
+            there = folder.is_dir()
+            try:
+                # of several that make a folder or this file at once, one succeeds
+                folder.mkdir(parents=True, exist_ok=not chosen)
+                if run is not None:
+                    with (folder / ENVIRONMENT).open("x") as file:
+                        yaml.safe_dump({**environment(), "run": run}, file, sort_keys=False)
+            except FileExistsError as error:
+                if not chosen or not folder.is_dir():
+                    raise UserError(_refusal(folder, None)) from error
+                set_version(logger, None)
+            except OSError as error:
+                raise UserError(_unwritable(folder, error)) from error
+            else:
+                if run is not None:
+                    self._taken.append((logger, not there))
+                return _keep_rows(logger)
+
+    def _enter(self, logger: FileLogger, fits: bool) -> None:
+        if self._expected is not None:
+            _require_own(logger, *self._expected)
+        elif fits:
+            keep_silent(logger)
+            self._silent.append(logger)
+            return
+        try:
+            TemporaryFile(dir=logger.log_dir).close()
+        except OSError as error:
+            raise UserError(_unwritable(Path(logger.log_dir), error)) from error
+        _keep_rows(logger)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes the step at which training resumes."""
+        self._step = checkpoint["global_step"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks that the run may write where it will, and hands the loggers its hyperparameters.
+
+        Raises:
+            UserError: a folder holds another run.
+        """
+        for logger in self._silent:
+            _require_own(logger, trainer.ckpt_path)
+            speak(logger)
+            _keep_rows(logger)
+        self._silent = []
+        if not trainer_option(trainer, "fast_dev_run"):
+            _require_own_checkpoints(trainer)
+        if trainer_option(trainer, "enable_autolog_hparams"):
+            values = hyperparameters(trainer, pl_module)
+            for each in trainer.loggers:
+                if not (isinstance(each, CSVLogger) and Path(each.log_dir, HPARAMS).is_file()):  # those it started with
+                    each.log_hyperparams(values)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drops what was logged from the checkpoint's step on, and notes what the run goes on with."""
+        self._go_on(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Does so where nothing was left to train."""
+        self._go_on(trainer, pl_module)
+
+    def _go_on(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        fresh, step = [logger for logger, _ in self._taken], self._step
+        self._taken, self._step = [], None
+        if step is None or not trainer.is_global_zero:
+            return
+        values = hyperparameters(trainer, pl_module)
+        for logger in file_loggers(trainer):
+            if isinstance(logger, TensorBoardLogger):
+                drop_events(logger.experiment, step)
+            else:
+                _drop_rows(Path(logger.log_dir, METRICS), step)
+            elsewhere = str(trainer.ckpt_path) if logger in fresh else None
+            note_resumed(Path(logger.log_dir), step, values, elsewhere)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves the folders that were taken, where training has not begun."""
+        for logger in self._silent:
+            speak(logger)
+        for logger, made in self._taken:
+            logger.finalize("failed")
+            speak(logger)
+            _leave(Path(logger.log_dir), made)
+            _users.pop(logger, None)
+        self._silent, self._taken = [], []
+
+
+def file_loggers(trainer: Trainer) -> Iterator[FileLogger]:
+    """Yields the loggers that have a folder of their own for each run."""
+    for logger in trainer.loggers:
+        if isinstance(logger, FileLogger):
+            yield logger
+
+
+def note_resumed(folder: Path, step: int, values: dict[str, Any], elsewhere: str | None) -> None:
+    """Notes in a run's folder where training was resumed, if what it trains with has changed.
+
+    Args:
+        folder: the run's.
+        step: at which it resumes.
+        values: hyperparameters from there on.
+        elsewhere: the checkpoint, where it is not this folder's.
+    """
+    path = folder / RESUMED
+    entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
+    before = dict(read_yaml(folder / HPARAMS, {}))
+    for entry in entries:
+        before |= entry["changed"]
+    if elsewhere is not None:
+        entries.append({"step": step, "checkpoint": elsewhere, "changed": {}})
+    else:
+        # an earlier version's names some of them only
+        names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
+        changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
+        entries += [{"step": step, "changed": changed}] if changed else []
+    if entries:
+        aside = path.with_name(f".{path.name}.aside")
+        aside.write_text(yaml.safe_dump(entries, sort_keys=False))
+        aside.replace(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_yaml(path: Path, otherwise: Any) -> Any:
+    """Returns a file's content, or something else where there is none or nothing in it."""
+    return (yaml.safe_load(path.read_text()) if path.is_file() else None) or otherwise
+
+
+def _occupied(folder: Path) -> bool:
+    """Returns whether a folder holds a run."""
+    return any(next(folder.glob(mark), None) is not None for mark in MARKS)
+
+
+def _holds(folder: Path, checkpoint: str | Path | None) -> bool:
+    """Returns whether a checkpoint is of a folder's run: it lies below, or below another folder of the same run."""
+    above = [] if checkpoint is None else Path(checkpoint).resolve().parents
+    run = read_yaml(folder / ENVIRONMENT, {}).get("run")
+    theirs = (read_yaml(parent / ENVIRONMENT, {}).get("run") for parent in above if (parent / ENVIRONMENT).is_file())
+    return folder.resolve() in above or (run is not None and run == next(theirs, None))
+
+
+def _refusal(folder: Path, checkpoint: str | Path | None) -> str:
+    which = "a run already" if checkpoint is None else f"another run than the one of {checkpoint}"
+    return (
+        f"{folder} holds {which}: choose another version for the logger or leave it out for the next free one, or go on"
+        " with the run that is there by ckpt_path."
+    )
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return (
+        f"The log folder {folder} can't be written to ({error.strerror}): choose another with the logger's save_dir"
+        " (--trainer.logger.init_args.save_dir)."
+    )
+
+
+def _require_own(logger: FileLogger, checkpoint: str | Path | None) -> None:
+    folder = Path(logger.log_dir)
+    if not _holds(folder, checkpoint):
+        raise UserError(_refusal(folder, checkpoint))
+
+
+def _require_own_checkpoints(trainer: Trainer) -> None:
+    """Raises UserError where checkpoints of fixed names would take the place of another run's."""
+    for callback in trainer.checkpoint_callbacks:
+        folder = Path(str(getattr(callback, "dirpath", None)))
+        fixed = getattr(callback, "overwrites", False)
+        if fixed and next(folder.glob("*.ckpt"), None) is not None and not _holds(folder, trainer.ckpt_path):
+            raise UserError(
+                f"{folder} holds another run's checkpoints, which this one would overwrite: move them, or choose"
+                " another folder with the logger's version or, without a logger, with the Trainer's default_root_dir."
+            )
+
+
+def _keep_rows(logger: FileLogger) -> None:
+    """Keeps a CSVLogger from removing what is in its folder."""
+    if isinstance(logger, CSVLogger):
+        path, columns = Path(logger.log_dir, METRICS), []
+        if path.is_file():
+            with path.open(newline="") as file:
+                columns = next(csv.reader(file), [])
+        go_on(logger, columns)
+
+
+def _drop_rows(path: Path, step: int) -> None:
+    """Drops the rows of a CSVLogger's file from a step on."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        columns, rows = list(reader.fieldnames or []), list(reader)
+    kept = [row for row in rows if row.get("step") and int(row["step"]) < step]  # a kill may have cut the last one
+    aside = path.with_name(f".{path.name}.aside")
+    with aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(kept)
+    aside.replace(path)
+
+
+def _leave(folder: Path, made: bool) -> None:
+    """Removes what a run that did not begin has left in its folder, and the folder if it made it."""
+    for mark in MARKS:
+        for file in folder.glob(mark):
+            file.unlink(missing_ok=True)
+    for empty in [folder / "checkpoints", *([folder] if made else [])]:
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()

@@ -1,0 +1,88 @@
+"""What a run trains with, as the loggers get it."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pytorch_lightning import LightningModule, Trainer
+from torch.optim import Optimizer
+
+IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused"})
+"""Options of torch's optimizers that say how a step is computed, and not which."""
+
+LENGTH = ("max_epochs", "max_steps")
+STOPPERS = ("EarlyStopping", "Timer")
+"""Callbacks by which training ends before its time."""
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+
+
+def hyperparameters(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
+    """Returns by name what a run trains with: rule, rates, schedule, data, seed and length.
+
+    Options of rule and data module have their own names. ``lr`` is the rate, ``lr/feedforward_1`` that of a parameter
+    group where they differ; further options of the optimizer are ``optimizer/momentum``, of the schedule
+    ``lr_scheduler/gamma``. What is None is left out: there is nothing to tell.
+
+    Args:
+        trainer: with its optimizers built.
+        rule: the rule.
+    """
+    data = getattr(trainer, "datamodule", None)
+    found: dict[str, Any] = {"rule": type(rule).__name__, "seed": getattr(rule, "seed", None)}
+    found |= _named(rule.hparams)
+    for optimizer in trainer.optimizers:
+        found |= {"optimizer": type(optimizer).__name__.removeprefix("Lightning")}
+        found |= dict(_rates(optimizer)) | dict(_options("optimizer", optimizer, optimizer.param_groups[0]))
+    for config in trainer.lr_scheduler_configs:
+        held = {**config.scheduler.optimizer.param_groups[0], **vars(config.scheduler)}
+        found |= {"lr_scheduler": type(config.scheduler).__name__}
+        found |= dict(_options("lr_scheduler", config.scheduler, held))
+    if data is not None:
+        found["data"] = type(data).__name__
+        of_data = _named(data.hparams)
+        found |= {f"data/{name}" if name in found else name: value for name, value in of_data.items()}
+    found |= {name: getattr(trainer, name) for name in LENGTH if getattr(trainer, name) not in (None, -1)}
+    found |= {name: getattr(trainer, name) for name in LIMITS if getattr(trainer, name) != 1.0}
+    stoppers = [
+        type(c).__name__ for c in cast(Any, trainer).callbacks if type(c).__name__ in ("EarlyStopping", "Timer")
+    ]
+    found |= {"stops_early": ", ".join(stoppers) or None, "precision": trainer.precision}
+    return {name: _plain(value) for name, value in found.items() if value is not None}
+
+
+def _named(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a module's own options: those with an underscore are the command line's notes."""
+    return {name: value for name, value in options.items() if not name.startswith("_")}
+
+
+def _rates(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
+    """Yields each rate as it was configured: a schedule may have changed it for the first step already."""
+    rates = [group.get("initial_lr", group.get("lr")) for group in optimizer.param_groups]
+    if all(rate == rates[0] for rate in rates):
+        yield "lr", rates[0]
+    else:
+        for i, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
+            yield f"lr/{group.get('name', i)}", rate
+
+
+def _options(part: str, built: Any, held: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields those arguments of an optimizer's or scheduler's class whose values are held."""
+    known = inspect.signature(type(built).__init__).parameters.keys() | getattr(built, "defaults", {}).keys()
+    for name in sorted(known - IMPLEMENTATION - {"lr", "last_epoch", "optimizer", "params", "self"}):
+        value = held.get(name)
+        if isinstance(value, (bool, int, float, str, list, tuple, dict)):
+            yield f"{part}/{name}", value
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value that YAML has too."""
+    if isinstance(value, Mapping):
+        return {name if isinstance(name, int) else str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, Path) or not isinstance(value, (bool, int, float, str, type(None))):
+        return str(value)
+    return value

@@ -1,0 +1,378 @@
+"""Folders of runs: none is entered by a second run, and a resumed one goes on in its own."""
+
+import csv
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.trainer.states import TrainerFn
+
+from bioplausible import Backpropagation, DigitsDataModule, UserError
+from bioplausible.__main__ import main
+from bioplausible.commands import run_loggers
+from bioplausible.commands.report.logs import read_log
+from bioplausible.resume import run_folders
+from bioplausible.resume.checkpoint_files import newest_checkpoint
+from bioplausible.resume.run_folders import RunFolders, note_resumed, read_yaml
+from bioplausible.training.loggers import RunLogger
+from tests.helpers import ARGS, CONFIGS, CONTEXT, FEW, command_line, command_line_together
+
+RECIPE = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *FEW, "--trainer.max_epochs", "1"]
+ROOM = "bioplausible.training.loggers.RunLogger"
+LIGHTNING = "pytorch_lightning.loggers"
+CSV_AND_RUN = f"[{{class_path: {LIGHTNING}.CSVLogger, init_args: {{save_dir: c}}}}, {{class_path: {ROOM}}}]"
+NAMED = {
+    "version": ["--trainer.logger.init_args.version", "mine"],
+    "number": ["--trainer.logger.init_args.version", "0"],
+    "no name": ["--trainer.logger.init_args.name", "", "--trainer.logger.init_args.version", "mine"],
+    "the folder of all runs": ["--trainer.logger.init_args.name", "", "--trainer.logger.init_args.version", ""],
+    "TensorBoardLogger": [f"--trainer.logger={LIGHTNING}.TensorBoardLogger", "--trainer.logger.init_args.version=mine"],
+    "CSVLogger": [f"--trainer.logger={LIGHTNING}.CSVLogger", "--trainer.logger.init_args.version=mine"],
+    "the second of two": [
+        f"--trainer.logger=[{{class_path: {ROOM}}}, {{class_path: {LIGHTNING}.CSVLogger, init_args: {{save_dir: csv,"
+        " version: 3}}]"
+    ],
+    "no logger": ["--trainer.logger", "false"],
+}
+
+
+def everything(folder=Path()):
+    """Returns every file below a folder with its content, and every folder."""
+    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("options", NAMED.values(), ids=NAMED)
+def test_a_second_run_is_refused_before_anything_is_written(options, capsys):
+    assert main([*RECIPE, *options]) == 0
+    before = everything()
+    capsys.readouterr()
+    assert main([*RECIPE, *options, "--model.init_args.optimizer.init_args.lr", "0.5"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert "holds a" in error
+    assert everything() == before
+
+
+def test_without_a_version_each_run_takes_the_next_folder_and_a_try_takes_none():
+    for _ in range(2):
+        assert main(RECIPE) == 0
+        assert main([*RECIPE, "--trainer.fast_dev_run", "true"]) == 0
+    folders = sorted(path.parent.name for path in Path("lightning_logs").rglob("config.yaml"))
+    assert folders == ["version_0", "version_1"]
+    assert [p.name for p in sorted(Path("lightning_logs/digits/backpropagation").iterdir())] == folders
+
+
+def test_a_run_that_fails_before_it_trains_leaves_nothing_so_that_it_can_be_tried_again(capsys):
+    named = ["--trainer.logger.init_args.version", "mine"]
+    folder = Path("lightning_logs/digits/backpropagation/mine")
+    for wrong in (
+        ["--model.init_args.layer_sizes", "[63, 20, 10]"],
+        ["--model.init_args.optimizer", "torch.optim.LBFGS"],
+        ["--trainer.callbacks", "Information"],
+    ):
+        assert main([*RECIPE, *named, *wrong]) == 2
+        assert not folder.exists()
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    assert main([*RECIPE, *named, "--model.init_args.layer_sizes", "[63, 20, 10]"]) == 2
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert main([*RECIPE, *named]) == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_processes_that_train_together_are_refused_too(tmp_path):
+    args = [*RECIPE, "--trainer.logger.init_args.version", "mine"]
+    assert command_line_together(args, tmp_path) == [0, 0]
+    before = everything(tmp_path)
+    statuses = command_line_together(args, tmp_path)
+    assert statuses[0] == 2
+    assert 0 not in statuses
+    assert everything(tmp_path) == before
+
+
+def take(logger, checkpoint=None):
+    """Takes a logger's folder as a run does that starts or resumes; returns it, or what is said against it."""
+    trainer, folders = Trainer(logger=logger, accelerator="cpu"), RunFolders()
+    trainer.state.fn = TrainerFn.FITTING
+    folders.expect(checkpoint)
+    try:
+        folders.take(trainer)
+    except UserError as error:
+        return str(error)
+    return Path(logger.log_dir)
+
+
+LOGGERS = [RunLogger, TensorBoardLogger, CSVLogger]
+
+
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_of_runs_that_choose_the_same_folder_at_once_each_gets_one_of_its_own(cls, monkeypatch):
+    """Each looks for the next version before any of the others has made its folder."""
+    choose, loggers = cls._get_next_version, [cls("logs", "x") for _ in range(4)]
+    waiting = list(loggers)
+
+    def next_version(self):
+        if self in waiting:
+            waiting.remove(self)
+            return 0
+        return choose(self)
+
+    monkeypatch.setattr(cls, "_get_next_version", next_version)
+    assert [take(logger).name for logger in loggers] == [f"version_{i}" for i in range(4)]
+
+
+@pytest.mark.parametrize("cls", LOGGERS)
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "an empty folder"])
+def test_of_runs_that_find_the_same_folder_free_at_once_one_gets_it(cls, there, monkeypatch):
+    if there:
+        Path("logs/x/mine").mkdir(parents=True)
+    monkeypatch.setattr(run_folders, "_occupied", lambda folder: False)
+    first, *others = [take(cls("logs", "x", "mine")) for _ in range(3)]
+    assert first == Path("logs/x/mine")
+    assert all("holds a run already" in other for other in others)
+
+
+def test_processes_that_start_at_the_same_moment_have_folders_of_their_own(tmp_path):
+    together = CONTEXT.Barrier(4)
+    processes = [CONTEXT.Process(target=take_together, args=(str(tmp_path), together, i)) for i in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    taken = [(tmp_path / f"{i}.txt").read_text().splitlines() for i in range(4)]
+    assert len({folder for folders in taken for folder in folders}) == 4 * 25
+
+
+def take_together(folder, together, number):
+    os.chdir(folder)
+    found = []
+    for _ in range(25):
+        together.wait(60)
+        found.append(str(take(RunLogger("logs", "x"))))
+    Path(f"{number}.txt").write_text("\n".join(found))
+
+
+# ---------------------------------------------------------------------------------------------------------- from Python
+
+
+def fit(logger, epochs=1, ckpt_path=None, callbacks=(), rate=0.001):
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(logger=logger, max_epochs=epochs, num_sanity_val_steps=0, callbacks=list(callbacks), **quiet)
+    seed_everything(3, verbose=False)
+    rule = Backpropagation([64, 20, 10], optimizer=partial(torch.optim.Adam, lr=rate))
+    trainer.fit(rule, DigitsDataModule(subset_size=120, validation_split=0.1), ckpt_path=ckpt_path)
+    return trainer, rule
+
+
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_from_python_a_run_enters_its_own_folder_alone(cls):
+    trainer, rule = fit(cls("logs", "x", "mine"))
+    trainer.test(rule, DigitsDataModule(), verbose=False)
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(rule, DigitsDataModule(subset_size=120, validation_split=0.1))  # it goes on
+    trainer.save_checkpoint("logs/x/mine/checkpoints/end.ckpt")
+    fit(cls("logs", "x", "other"))
+    before = everything()
+    other = next(Path("logs/x/other").rglob("*.ckpt"))
+    for ckpt_path in (None, other):
+        logger = cls("logs", "x", "mine")
+        with pytest.raises(UserError, match="holds a"):
+            fit(logger, 4, ckpt_path)
+        with pytest.raises(UserError, match="holds a"):
+            fit(trainer.logger, 4, ckpt_path)  # an object that had the folder, in another run
+        assert everything() == before
+    fit(logger, 4, "logs/x/mine/checkpoints/end.ckpt")
+    steps = sorted(read_log(Path("logs/x/mine")).curves["train/accuracy"])
+    assert steps == [5, 11, 17, 23]
+
+
+def test_every_logger_goes_on_with_the_run_and_none_with_another():
+    for name, version in (("x", 0), ("x", 1)):
+        fit([RunLogger("logs", name, version), CSVLogger("csv", name, version)])
+    last = next(Path("logs/x/version_0").rglob("*.ckpt"))
+    with pytest.raises(UserError, match="version_1 holds another run"):
+        fit([RunLogger("logs", "x", 0), CSVLogger("csv", "x", 1)], 2, last)
+    fit([RunLogger("logs", "x", 0), CSVLogger("csv", "x", 0)], 2, last)
+    for folder in ("logs/x/version_0", "csv/x/version_0"):
+        assert sorted(read_log(Path(folder)).curves["train/accuracy"]) == [5, 11]
+
+
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_evaluating_from_python_leaves_a_log_whole(cls):
+    _, rule = fit(cls("logs", "x", "mine"), 2)
+    before = read_log(Path("logs/x/mine")).curves
+    again = Trainer(logger=cls("logs", "x", "mine"), enable_progress_bar=False, accelerator="cpu")
+    again.test(rule, DigitsDataModule(), verbose=False)
+    after = read_log(Path("logs/x/mine")).curves
+    assert "test/accuracy" in after
+    assert {name: after[name] for name in before if name != "epoch"} == {n: before[n] for n in before if n != "epoch"}
+
+
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume_from_python(cls):
+    steps = ModelCheckpoint(every_n_train_steps=4, save_top_k=-1, filename="{step}")
+    fit(cls("logs", "whole", 0), 4)
+    fit(cls("logs", "parts", 0), 3, callbacks=[steps])
+    fit(cls("logs", "parts", 0), 4, "logs/parts/version_0/checkpoints/step=8.ckpt")
+    whole, parts = (read_log(Path("logs", name, "version_0")) for name in ("whole", "parts"))
+    for name in ("train/accuracy", "train/loss", "val/accuracy", "val/loss", "epoch"):
+        assert whole.curves[name] == parts.curves[name], name
+    assert parts.runs == 1
+
+
+# ------------------------------------------------------------------------------------------------ from the command line
+
+
+@pytest.mark.parametrize("where", ["alone", "second"])
+def test_a_csv_log_of_a_killed_run_is_that_of_a_run_that_nobody_interrupted(where, tmp_path):
+    logger = f"{{class_path: {LIGHTNING}.CSVLogger, init_args: {{save_dir: csv, name: x}}}}"
+    logger = logger if where == "alone" else f"[{{class_path: {ROOM}}}, {logger}]"
+    args = [*ARGS, "--trainer.logger", logger, "--checkpoint_every_n_steps", "4"]
+    for name, kill in (("whole", None), ("parts", 17)):
+        (tmp_path / name).mkdir()
+        assert command_line(args, tmp_path / name, kill_before_step=kill) == (-9 if kill else 0)
+    newest = newest_checkpoint(tmp_path / "parts")
+    assert command_line(["fit", "--ckpt_path", str(newest)], tmp_path / "parts") == 0
+    logs = {}
+    for name in ("whole", "parts"):
+        (file,) = (tmp_path / name).rglob("metrics.csv")
+        log = read_log(file.parent)
+        logs[name] = {key: curve for key, curve in log.curves.items() if not key.startswith("throughput")}
+        with file.open() as content:
+            rows = [row for row in csv.DictReader(content) if row["train/accuracy"]]
+        assert [row["step"] for row in rows] == ["10", "21", "32"]  # each once
+    assert logs["whole"] == logs["parts"]
+    assert "test/accuracy" in logs["parts"]
+    # and evaluating it adds a row without removing any
+    last = str(newest.with_name("last.ckpt"))
+    assert (
+        command_line(["test", "--ckpt_path", last, "--trainer.enable_progress_bar", "false"], tmp_path / "parts") == 0
+    )
+    (file,) = (tmp_path / "parts").rglob("metrics.csv")
+    assert logs["parts"]["train/accuracy"] == read_log(file.parent).curves["train/accuracy"]
+
+
+def test_a_resumed_run_that_was_moved_goes_on_where_it_lies():
+    logger = [f"--trainer.logger={LIGHTNING}.CSVLogger", "--trainer.logger.init_args.save_dir=csv"]
+    assert main([*RECIPE, *logger, "--trainer.logger.init_args.name=x"]) == 0
+    Path("csv").rename("moved")
+    assert main(["fit", "--ckpt_path", "moved/x/version_0/checkpoints/last.ckpt", "--trainer.max_epochs", "2"]) == 0
+    assert not Path("csv").exists()
+    assert len(read_log(Path("moved/x/version_0")).curves["train/accuracy"]) == 2
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_checkpoint_of_one_run_does_not_enter_the_folder_of_another(command, capsys):
+    for name in ("a", "b"):
+        assert main([*RECIPE, "--trainer.logger.init_args.version", name]) == 0
+    before = everything()
+    checkpoint = "lightning_logs/digits/backpropagation/a/checkpoints/last.ckpt"
+    capsys.readouterr()
+    assert main([command, "--ckpt_path", checkpoint, "--trainer.logger.init_args.version", "b"]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("logger", "said"),
+    [
+        (
+            [],
+            ["run                  lightning_logs/digits/backpropagation/version_0", "tensorboard --logdir lightning"],
+        ),
+        (
+            [f"--trainer.logger={LIGHTNING}.CSVLogger", "--trainer.logger.init_args.save_dir=csv"],
+            ["run                  csv/", "python -m bioplausible report csv/"],
+        ),
+        (
+            [f"--trainer.logger={CSV_AND_RUN}"],
+            ["run                  c/", "report c/", "tensorboard --logdir lightning_logs"],
+        ),
+        (["--trainer.logger=false"], ["run                  no log", "checkpoints          "]),
+        (["--trainer.logger=false", "--trainer.enable_checkpointing=false"], ["this run leaves nothing"]),
+    ],
+    ids=["RunLogger", "CSVLogger", "both", "none", "nothing"],
+)
+def test_the_last_words_fit_the_logger(logger, said, capsys):
+    assert main([*RECIPE, *logger]) == 0
+    out = capsys.readouterr().out
+    for words in said:
+        assert words in out
+    assert "None" not in out
+    assert ("tensorboard" in out) == (not logger or "RunLogger" in logger[0])
+    for line in out.splitlines():
+        label, _, place = line.partition("          ")
+        if label == "checkpoints" and "none" not in place:
+            assert Path(place.strip(), "last.ckpt").is_file()
+
+
+def test_a_logger_without_a_folder_of_its_own_goes_on_by_its_version(monkeypatch, tmp_path):
+    """As W&B's and MLflow's do; the latter are not installed where this runs."""
+    (tmp_path / "own_logger.py").write_text(OWN_LOGGER)
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_logger
+
+    monkeypatch.setitem(run_loggers.GOES_ON_BY, own_logger.OwnLogger, "run_id")
+    assert main([*RECIPE, "--trainer.logger", "own_logger.OwnLogger"]) == 0
+    checkpoint = next(Path("own").rglob("last.ckpt"))
+    folder = checkpoint.parents[1]
+    assert folder.parent == Path("own/experiment")
+    assert (folder / "config.yaml").is_file()
+    assert not Path("own/config.yaml").exists()
+    assert main(["fit", "--ckpt_path", str(checkpoint), "--trainer.max_epochs", "2"]) == 0
+    assert [path.name for path in Path("own/experiment").iterdir()] == [folder.name]
+    steps = [entry["step"] for entry in own_logger.LOGGED[folder.name] if "train/accuracy" in entry]
+    assert steps == [5, 11]
+    assert own_logger.HPARAMS[folder.name]["lr"] == 0.001
+
+
+OWN_LOGGER = """
+from collections import defaultdict
+from uuid import uuid4
+from pytorch_lightning.loggers import Logger
+
+LOGGED, HPARAMS = defaultdict(list), {}
+
+class OwnLogger(Logger):
+    def __init__(self, run_id: str | None = None):
+        super().__init__()
+        self.run = run_id or uuid4().hex
+    name = property(lambda self: "experiment")
+    version = property(lambda self: self.run)
+    save_dir = property(lambda self: "own")
+    def log_metrics(self, metrics, step=None):
+        LOGGED[self.run].append({**metrics, "step": step})
+    def log_hyperparams(self, params, *args, **kwargs):
+        HPARAMS[self.run] = params
+"""
+
+
+# ----------------------------------------------------------------------------------------------------- what was changed
+
+
+def test_changes_are_noted_where_they_began_and_forgotten_where_they_are_taken_back():
+    folder = Path()
+    (folder / "hparams.yaml").write_text(yaml.safe_dump({"rule": "A", "lr": 1.0, "max_epochs": 2, "old": 3}))
+    values = {"rule": "A", "lr": 1.0, "max_epochs": 2, "old": 3}
+    note_resumed(folder, 5, values, None)
+    assert not (folder / "resumed.yaml").exists()
+    note_resumed(folder, 10, {**values, "lr": 0.5}, None)
+    note_resumed(folder, 20, {**values, "lr": 0.5, "new": 1}, None)
+    note_resumed(folder, 30, {"rule": "A", "lr": 0.5, "max_epochs": 2}, None)
+    first, second = {"step": 10, "changed": {"lr": 0.5}}, {"step": 20, "changed": {"new": 1}}
+    third = {"step": 30, "changed": {"new": None, "old": None}}
+    assert read_yaml(folder / "resumed.yaml", None) == [first, second, third]
+    note_resumed(folder, 20, {**values, "lr": 0.25}, None)
+    assert read_yaml(folder / "resumed.yaml", None) == [first, {"step": 20, "changed": {"lr": 0.25}}]
+    note_resumed(folder, 10, values, None)
+    assert not (folder / "resumed.yaml").exists()
+    (folder / "hparams.yaml").write_text(yaml.safe_dump({"lr": 1.0}))  # an earlier version's
+    note_resumed(folder, 40, {**values, "lr": 0.5}, None)
+    assert read_yaml(folder / "resumed.yaml", None) == [{"step": 40, "changed": {"lr": 0.5}}]
