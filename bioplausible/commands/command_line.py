@@ -305,7 +305,9 @@ class CommandLine(LightningCLI):
             say(how_to_go_on(self.trainer))
             return
         # of the weights that training ended with, which are those in last.ckpt: what was validated on the way was other
-        validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        validated = []
+        if self.datamodule.validation_split:
+            validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         validation, test = (found[0] if found else {} for found in (validated, tested))
         say(f"\nrun                  {where_it_lies(self.trainer)}")

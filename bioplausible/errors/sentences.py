@@ -29,7 +29,7 @@ def sentence(error: BaseException) -> str | None:
             return str(cause)
     if UserError.latest and UserError.latest in str(error):
         return UserError.latest
-    if missing := MISSING.search(str(error)):
+    if (missing := MISSING.search(str(error))) and not old_name(str(error)):
         return "{} needs the package {}, which is not installed: install it, or choose another class.".format(
             *missing.groups()
         )
