@@ -358,8 +358,10 @@ def _renamed(content: dict[str, Any], place: str, now: str) -> tuple[dict[str, A
         dropped.extend(name for name in settings if name not in stays)
         if class_at(node, key):
             return {**node, key: {"class_path": now, **({"init_args": stays} if stays else {})}}
+        if stays == settings:
+            return node
         others = {name: value for name, value in node.items() if name != key}
-        return {**others, key: {"init_args": stays}} if stays else others if settings else node
+        return {**others, key: {"init_args": stays}} if stays else others
 
     return change(content, place.split(".")), kept, dropped
 
