@@ -297,6 +297,8 @@ class CommandLine(LightningCLI):
                     " again, and let no other program clear that folder."
                 )
         say = print if self.trainer.is_global_zero else _nothing
+        if self.ahead is not None and self.trainer.global_step == self.ahead.global_step:
+            say("\nnothing was left to train: the checkpoint is at the end that max_epochs or max_steps sets")
         if self.stop_on_signal.signal is not None:
             say(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
             last = self.trainer.checkpoint_callback

@@ -40,6 +40,9 @@ ALTERNATIVES = {"model.layer_sizes": "model.network", "model.network": "model.la
 
 LOGGERS = "trainer.logger"
 
+OF_FIT = ("checkpoint_every_n_steps", "checkpoint_keep")
+"""What a saved configuration sets that the other commands have no option for."""
+
 CONFIG = ("--config", "-c")
 
 WITHOUT_VALUE = ("-h", "--help", "--print_config")
@@ -121,7 +124,7 @@ def sources(command: str, args: Sequence[str]) -> list[Source]:
             found.append(_option(name.removeprefix("--"), value, words))
         else:
             found.append(Source({}, words))
-    return found
+    return found if command == "fit" else [_evaluating(source) for source in found]
 
 
 def last_of(given: Sequence[Source], *keys: str) -> Any:
@@ -414,6 +417,12 @@ def _environment(command: str) -> list[Source]:
             option = ".".join(key.lower() if key.isupper() else key for key in setting.split("__"))
             found.append(_option(option, value, (f"--{option}={value}",)))
     return found
+
+
+def _evaluating(source: Source) -> Source:
+    """Returns a source without what only training takes, where it is a file: one that a training run saved has it."""
+    rest = {name: value for name, value in source.content.items() if name not in OF_FIT}
+    return _with(source, rest) if source.is_file and rest != source.content else source
 
 
 def _option(name: str, value: str, words: tuple[str, ...]) -> Source:

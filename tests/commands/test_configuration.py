@@ -579,6 +579,23 @@ def test_ckpt_path_in_a_file_resumes(capsys):
     assert torch.load(last, weights_only=True)["epoch"] == 1
 
 
+def test_the_other_commands_take_the_configuration_that_training_saved(capsys):
+    last = run_of("lightning_logs")
+    saved = ["--config", str(last.parents[1] / "config.yaml"), "--trainer.enable_progress_bar", "false"]
+    for command in ("validate", "test", "predict"):
+        assert main([command, "--ckpt_path", "last", *saved]) == 0
+        assert main([command, "--checkpoint_keep", "2", "--ckpt_path", "last", *saved]) == 2  # as an option it is none
+
+
+def test_a_resumed_run_with_nothing_left_to_train_says_so(capsys):
+    run_of("lightning_logs")
+    for epochs, is_said in (("1", True), ("2", False)):
+        capsys.readouterr()
+        options = ["--trainer.max_epochs", epochs, "--trainer.enable_progress_bar", "false"]
+        assert main(["fit", "--ckpt_path", "last", *options]) == 0
+        assert ("nothing was left to train" in capsys.readouterr().out) == is_said
+
+
 def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys):
     Path("go.yaml").write_text("ckpt_path: nowhere.ckpt")
     assert main(["fit", "--config", "go.yaml"]) == 2
@@ -622,6 +639,15 @@ def test_one_batch_is_not_all_of_them(value, steps):
     assert command_line.run(["fit", *options, "--trainer.limit_train_batches", value], [Count()]) == 0
     assert command_line.run(["fit", *options, f"-c=trainer: {{limit_train_batches: {value}}}"], [Count()]) == 0
     assert done == [steps, steps]
+
+
+def test_the_least_is_not_more_than_the_most(capsys):
+    for unit in ("epochs", "steps"):
+        for most, is_refused in (("2", True), ("-1", False), ("3", False)):
+            options = [f"--trainer.min_{unit}", "3", f"--trainer.max_{unit}", most, "--trainer.devices", "0"]
+            assert main(["fit", *options]) == 2  # no device stops those that are let through
+            said = f"min_{unit} is 3, but max_{unit} 2 ends the run before"
+            assert (said in capsys.readouterr().err) == is_refused
 
 
 def test_a_rate_that_would_do_nothing_is_refused(capsys):
