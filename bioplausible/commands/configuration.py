@@ -151,10 +151,10 @@ def class_of(given: Sequence[Source], place: str) -> str | None:
 def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
     """Returns the recipe that lies below the sources: the named rule's for the named data set, CorInfoMax's for digits.
 
-    Nothing, where a file sets up a rule. Where there is no such recipe, the rule has its own defaults, and data and
-    Trainer those of the data set's recipe for CorInfoMax.
+    Nothing, where a file names a rule and sets it up. Where there is no such recipe, the rule has its own defaults, and
+    data and Trainer those of the data set's recipe for CorInfoMax.
     """
-    if any(source.is_file and _settings(source.content.get("model")) for source in given):
+    if any(s.is_file and class_at(s.content, "model") and _settings(s.content.get("model")) for s in given):
         return {}
     rule, data = (
         _last(named) if _same(named, f"bioplausible.{_last(named)}") else named  # not a user's own of that name

@@ -347,6 +347,17 @@ def test_a_setting_before_any_class_is_the_next_one_s(monkeypatch):
     assert (found["class_path"], found["init_args"]["lr"]) == ("torch.optim.SGD", 0.5)
 
 
+def test_a_file_may_set_a_rule_that_is_named_elsewhere(monkeypatch):
+    Path("settings.yaml").write_text("model: {init_args: {beta: 0.4}}")
+    Path("rule.yaml").write_text("model: EquilibriumPropagation")
+    expected = parsed(["fit", "--model", "EquilibriumPropagation", "--model.beta", "0.4"], monkeypatch)
+    for named in (["--model", "EquilibriumPropagation"], ["--config", "rule.yaml"]):
+        for options in ([*named, "--config", "settings.yaml"], ["--config", "settings.yaml", *named]):
+            assert parsed(["fit", *options], monkeypatch) == expected
+    alone = parsed(["fit", "--config", "settings.yaml"], monkeypatch)
+    assert alone == parsed(["fit", "--model.beta", "0.4"], monkeypatch)  # CorInfoMax's
+
+
 def test_what_two_options_give_another_class_is_left_out_in_one_line(monkeypatch, capsys):
     first = ["--model", "EquilibriumPropagation", "--model.beta", "0.7", "--model.layer_sizes", "[64, 9, 10]"]
     found = parsed(["fit", *first, "--model.free_steps=3", "--model", "NudgedPredictiveCoding"], monkeypatch)["model"]
