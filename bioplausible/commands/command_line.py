@@ -1,14 +1,15 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
 import logging
-import os
 import re
+import sys
 import tempfile
 import time
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jsonargparse import Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities import rank_zero_only
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.configuration import (
@@ -175,7 +177,7 @@ class CommandLine(LightningCLI):
             UserError: NumPy takes no such seed, or the checkpoint's configuration is an earlier version's.
         """
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args(args, env=False)  # :func:`sources` has read the environment
         except ArgumentError as error:
             renamed = old_name(str(error))
             if renamed and self.ahead and repr(renamed[0]) in str(self.ahead.config):
@@ -300,6 +302,8 @@ class CommandLine(LightningCLI):
                     " again, and let no other program clear that folder."
                 )
         say = print if self.trainer.is_global_zero else _nothing
+        if self.ahead is not None and self.trainer.global_step == self.ahead.global_step:
+            say("\nnothing was left to train: the checkpoint is at the end that max_epochs or max_steps sets")
         if self.stop_on_signal.signal is not None:
             say(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
             say(how_to_go_on(self.trainer))
@@ -355,12 +359,16 @@ def complete(args: list[str]) -> Completed:
     if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
         return Completed(args)
     command, given = args[0], sources(args[0], args[1:])
+    printed = any(word.startswith("--print_config") for word in args)  # alone, to be a file
+    say = partial(rank_zero_only(print), file=sys.stderr if printed else None)
     named, ahead, further = last_of(given, "ckpt_path"), None, []
+    if named == "":
+        raise UserError("ckpt_path is empty: name a checkpoint, last for the newest, or null for none.")
     if named is not None:
         path = Path(str(named)).expanduser()
         if named == "last" or path.is_dir():
-            path = newest_checkpoint(log_folder(command, given) if named == "last" else path)
-            _say(f"checkpoint           {path}")
+            path = newest_checkpoint(log_folder(given) if named == "last" else path)
+            say(f"checkpoint           {path}")
         ahead = ReadAhead(path)
         known = {"seed_everything", "model", "data", "trainer", "threads"}
         below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
@@ -372,7 +380,7 @@ def complete(args: list[str]) -> Completed:
             f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
             " newest."
         )
-    lowest, *given = consistent([Source(below, is_file=True), *given], _say)
+    lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
     defaults = trainer_defaults([lowest, *given])
     return Completed([command, *words(given), *further], lowest.content, defaults, ahead)
 
@@ -423,9 +431,3 @@ def _as_list(value: Any) -> list[Any]:
 def _log_folder(trainer: Namespace) -> str:
     """Returns the folder of all runs where the logger names none."""
     return str(Path(trainer.default_root_dir or "", LOG_FOLDER))
-
-
-def _say(line: str) -> None:
-    """Prints a line, in one of several processes."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(line)

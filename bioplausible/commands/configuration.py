@@ -5,7 +5,9 @@ means, which run ``last`` is, and that the settings of one class are not those o
 """
 
 import inspect
+import math
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +18,15 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import Namespace
-from pytorch_lightning import loggers
-from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning import callbacks, loggers
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+import bioplausible
 from bioplausible.commands.recipes import named_recipe, recipe_of, recipes
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
+from bioplausible.errors import UserError
+from bioplausible.training import loggers as training_loggers
+from bioplausible.training import schedulers
 from bioplausible.training.loggers import LOG_FOLDER
 
 KEPT = {
@@ -32,11 +38,35 @@ KEPT = {
 ALTERNATIVES = {"model.layer_sizes": "model.network", "model.network": "model.layer_sizes"}
 """Settings of which one is given: where a later source names the other one, the earlier one does not count."""
 
+LOGGERS = "trainer.logger"
+
+OF_FIT = ("checkpoint_every_n_steps", "checkpoint_keep")
+"""What a saved configuration sets that the other commands have no option for."""
+
 CONFIG = ("--config", "-c")
+
+WITHOUT_VALUE = ("-h", "--help", "--print_config")
+
+FILE_TYPES = (".yaml", ".yml", ".json")
+
+MODULES = (bioplausible, training_loggers, loggers, callbacks, torch.optim, torch.optim.lr_scheduler, schedulers)
+"""Where a class is looked for that is named without its module."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's loader that takes 1e-3 for a number, as jsonargparse does."""
+    """YAML's loader that takes 1e-3 for a number, as jsonargparse does, and refuses a key that is there twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:  # YAML's loaders take the last one
+                where = "" if self.name.startswith("<") else f" of {self.name}"  # a text has no name
+                raise UserError(
+                    f"{key} is there twice in the settings that begin in line {node.start_mark.line + 1}{where}: leave"
+                    " one of them out."
+                )
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -50,13 +80,18 @@ class Source:
 
     Attributes:
         content: what it sets, nested; of an option ``--model.beta 0.5`` this is ``{"model": {"beta": 0.5}}``.
-        words: the words of the command line; none for an environment variable.
-        is_file: whether it is a configuration file.
+        words: it in words of the command line.
+        is_file: whether it is a configuration file, or a configuration given as text.
+        is_implied: whether nobody named it: a recipe, or a checkpoint's configuration.
+        option: the option that sets it, such as ``model.beta``, or ``trainer.callbacks+`` which appends; empty for a
+            file.
     """
 
     content: dict[str, Any]
     words: tuple[str, ...] = ()
     is_file: bool = False
+    is_implied: bool = False
+    option: str = ""
 
 
 def sources(command: str, args: Sequence[str]) -> list[Source]:
@@ -65,63 +100,70 @@ def sources(command: str, args: Sequence[str]) -> list[Source]:
     Args:
         command: ``fit``, …
         args: its options.
+
+    Raises:
+        UserError: a file can't be read, or an environment variable names no command.
     """
-    found = []
-    prefix = f"PL_{command.upper()}__"
-    for name, value in sorted(os.environ.items()):
-        if name == f"{prefix}CONFIG":
-            found.append(_file(value, ()))
-        elif name.startswith(prefix):
-            found.append(Source(_nested(name.removeprefix(prefix).lower().split("__"), _value(value))))
+    found = _environment(command)
     rest = list(args)
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        if not equals and word.startswith("-") and rest and not rest[0].startswith("--"):
+        if re.match("-c[^=]", word):  # -cFILE
+            name, equals, value = "-c", "=", word.removeprefix("-c")
+        takes = not equals and word.startswith("-") and name not in WITHOUT_VALUE
+        if takes and rest and not rest[0].startswith(("--", "-c", "-h")):
             value = rest.pop(0)
-            words: tuple[str, ...] = (word, value)
+            # in one word where argparse would take it for an option
+            words: tuple[str, ...] = (f"{word}={value}",) if value.startswith("-") else (word, value)
         else:
             words = (word,)
         if name in CONFIG:
             found.append(_file(value, words))
         elif name.startswith("--"):
-            keys = name.removeprefix("--").removesuffix("+").split(".")
-            found.append(Source(_nested(keys, _value(value)), words))
+            found.append(_option(name.removeprefix("--"), value, words))
         else:
             found.append(Source({}, words))
-    return found
+    return found if command == "fit" else [_evaluating(source) for source in found]
 
 
 def last_of(given: Sequence[Source], *keys: str) -> Any:
-    """Returns the value that the last source which sets it gives a setting; None where none does."""
+    """Returns the value that the last source which sets it gives a setting; None where none does.
+
+    A file's null does not count: each saved configuration has it. An option's does.
+    """
     value = None
     for source in given:
         here: Any = source.content
         for key in keys:
             here = here.get(key) if isinstance(here, dict) else None
-        value = value if here is None else here
+        takes_back = here is None and source.option == ".".join(keys)
+        value = here if takes_back or here is not None else value
     return value
 
 
 def class_of(given: Sequence[Source], place: str) -> str | None:
-    """Returns the class that the sources name last for ``model`` or ``data``, without its module; None for none."""
+    """Returns the class that the sources name last for a place such as ``model``; None for none."""
     named = [class_at(source.content, place) for source in given]
-    return next((name.rpartition(".")[2] for name in reversed(named) if name), None)
+    return next((name for name in reversed(named) if name), None)
 
 
 def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
     """Returns the recipe that lies below the sources: the named rule's for the named data set, CorInfoMax's for digits.
 
-    Nothing, where a file sets up a rule. Where there is no such recipe, the rule has its own defaults, and data and
-    Trainer those of the data set's recipe for CorInfoMax.
+    Nothing, where a file names a rule and sets it up. Where there is no such recipe, the rule has its own defaults, and
+    data and Trainer those of the data set's recipe for CorInfoMax.
     """
-    if any(source.is_file and _settings(source.content.get("model")) for source in given):
+    if any(s.is_file and class_at(s.content, "model") and _settings(s.content.get("model")) for s in given):
         return {}
-    rule, data = class_of(given, "model") or "CorInfoMax", class_of(given, "data") or "DigitsDataModule"
-    path = recipe_of(data, rule)
+    rule, data = (
+        _last(named) if _same(named, f"bioplausible.{_last(named)}") else named  # not a user's own of that name
+        for named in (class_of(given, "model") or "CorInfoMax", class_of(given, "data") or "DigitsDataModule")
+    )
+    path = None if "." in rule + data else recipe_of(data, rule)
     if path is not None:
         return _mapping(yaml.load(path.read_text(), _Loader))
-    other = recipe_of(data, "CorInfoMax") or recipes() / "digits" / "corinfomax.yaml"
+    other = (None if "." in data else recipe_of(data, "CorInfoMax")) or recipes() / "digits" / "corinfomax.yaml"
     config = _mapping(yaml.load(other.read_text(), _Loader))
     del config["model"]
     if class_of([Source(config)], "data") != data:
@@ -130,44 +172,59 @@ def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
 
 
 def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> list[Source]:
-    """Returns the sources without what earlier ones set of another class than the one that counts in the end.
+    """Returns the sources without what they set of another class than the one that counts in the end.
+
+    A setting belongs to the class that is named last before it, or else first after it.
 
     Args:
         given: the sources.
         say: is told in one line of what is left out.
     """
-    adjusted = list(given)
-    places = {"model", "data"}.union(*(class_places(source.content) for source in given))
-    for i in range(len(adjusted) - 1, -1, -1):  # from the last one on: what it says counts for all before
-        for place in sorted(places):
-            now = class_at(adjusted[i].content, place)
-            for j in range(i) if now else ():
-                before = class_at(adjusted[j].content, place)
-                if before is None or now is None or _same(before, now):
-                    continue
-                changed, kept, dropped = _renamed(adjusted[j].content, place, now)
-                adjusted[j] = _with(adjusted[j], changed)
-                if dropped:
-                    keeps = f"{', '.join(kept)} stay{'s' if len(kept) == 1 else ''}, " if kept else ""
-                    say(
-                        f"{place} is {_last(now)} instead of {_last(before)}: {keeps}{', '.join(dropped)}"
-                        f" of {_last(before)} {'is' if len(dropped) == 1 else 'are'} left out."
-                    )
-        for place in ALTERNATIVES.keys() & _set_places(adjusted[i].content):
+    adjusted = _replaced(given)
+    for place in sorted({"model", "data"} | class_places(*(source.content for source in given))):
+        named = [class_at(source.content, place) for source in adjusted]
+        now = next((name for name in reversed(named) if name), None)
+        if now is None:
+            continue
+        left: dict[str, tuple[dict[str, None], dict[str, None]]] = {}  # names kept and dropped, by class, each once
+        owner = next((n for n, source in zip(named, adjusted, strict=True) if n and not source.is_implied), now)
+        for i, source in enumerate(adjusted):
+            before = named[i] or owner
+            owner = owner if source.is_implied else before
+            if _same(before, now):
+                continue
+            changed, kept, dropped = _renamed(source.content, place, now)
+            if changed != source.content:
+                adjusted[i] = _with(source, changed)
+            for names, more in zip(left.setdefault(before, ({}, {})), (kept, dropped), strict=True):
+                names.update(dict.fromkeys(more))
+        for before, (kept_names, dropped_names) in left.items():
+            if dropped_names:
+                new, old = (now, before) if _last(now) == _last(before) else (_last(now), _last(before))
+                keeps = f"{', '.join(kept_names)} stay{'s' if len(kept_names) == 1 else ''}, " if kept_names else ""
+                say(
+                    f"{place} is {new} instead of {old}: {keeps}{', '.join(dropped_names)}"
+                    f" of {old} {'is' if len(dropped_names) == 1 else 'are'} left out."
+                )
+    for i, source in enumerate(adjusted):
+        for place in ALTERNATIVES.keys() & _set_places(source.content):
             other = ALTERNATIVES[place]
             for j in range(i):
-                if other in _set_places(adjusted[j].content):
+                if adjusted[j].is_file and other in _set_places(adjusted[j].content):
                     adjusted[j] = _with(adjusted[j], _without(adjusted[j].content, other))
     return adjusted
 
 
 def trainer_defaults(given: Sequence[Source]) -> dict[str, Any]:
     """Returns the defaults of the Trainer's options: where another logger is named, nothing of RunLogger's."""
-    named = class_of(given, "trainer.logger")
-    if named in (None, "RunLogger"):
+    named = _last(class_of(given, LOGGERS) or "RunLogger")
+    listed = any(LOGGERS in _lists(source.content) for source in given if not source.option.endswith("+"))
+    if named == "RunLogger" and not listed:
         return TRAINER_DEFAULTS
     others = {name: value for name, value in TRAINER_DEFAULTS.items() if name != "logger"}
-    save_dir = inspect.signature(getattr(loggers, str(named), object)).parameters.get("save_dir")
+    if listed:
+        return others
+    save_dir = inspect.signature(getattr(loggers, named, object)).parameters.get("save_dir")
     if save_dir is None or save_dir.default is not inspect.Parameter.empty:
         return others
     return {**others, "logger": {"class_path": named, "init_args": {"save_dir": LOG_FOLDER}}}
@@ -178,14 +235,14 @@ def words(given: Sequence[Source]) -> list[str]:
     return [word for source in given for word in source.words]
 
 
-def log_folder(command: str, given: Sequence[Source]) -> Path:
+def log_folder(given: Sequence[Source]) -> Path:
     """Returns the folder below which the runs of a configuration lie, for ``last``.
 
     Args:
-        command: ``fit``, …
-        given: what its configuration is made of; of all this only the Trainer's part is parsed.
+        given: what the configuration is made of; of all this only the Trainer's part is parsed.
     """
-    parser = LightningArgumentParser(exit_on_error=False, default_env=True, env_prefix=f"PL_{command.upper()}_")
+    given = consistent(given, lambda _: None)
+    parser = LightningArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(RunTrainer, "trainer")
     parser.set_defaults({f"trainer.{name}": value for name, value in trainer_defaults(given).items()})
@@ -220,21 +277,29 @@ def plain_values(config: Namespace) -> None:
 # ------------------------------------------------------------------------------------------------------------ internals
 
 
-def class_places(content: Mapping[str, Any]) -> set[str]:
-    """Returns the places where a configuration gives a class its settings, such as ``model.optimizer``.
+def class_places(*contents: Mapping[str, Any]) -> set[str]:
+    """Returns the places where configurations give a class settings, such as ``model.optimizer``.
 
     A place has no ``init_args`` in it, as in the short form of options.
     """
-    return {keys.removesuffix(".class_path") for keys in _set_places(content) if keys.endswith(".class_path")}
+    below = set().union(*(_set_places(content) for content in contents))
+    places = {place.rpartition(".")[0] for place in below} - {""}
+    return {place for place in places if any(class_at(content, place) for content in contents)}
 
 
 def class_at(content: Mapping[str, Any], place: str) -> str | None:
     """Returns the class that a configuration names at a place, with settings or alone; None for none."""
+    node = _at(content, place)
+    named = node.get("class_path") if isinstance(node, dict) else node
+    return named if isinstance(named, str) else None
+
+
+def _at(content: Mapping[str, Any], place: str) -> Any:
+    """Returns what a configuration sets at a place; None for nothing."""
     node: Any = content
     for key in place.split("."):
         node = _settings(node).get(key)
-    named = node.get("class_path") if isinstance(node, dict) else node
-    return named if isinstance(named, str) else None
+    return node
 
 
 def _set_places(content: Mapping[str, Any]) -> set[str]:
@@ -261,6 +326,22 @@ def _settings(node: Any) -> dict[str, Any]:
     return {**short, **(within if isinstance(within, dict) else {})}
 
 
+def _replaced(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources without what a later list replaces: the parser would fill its entries from what was there."""
+    adjusted = list(given)
+    for i, source in enumerate(adjusted):
+        for place in [] if source.option.endswith("+") else _lists(source.content):
+            for j in range(i):
+                if place in _set_places(adjusted[j].content):
+                    adjusted[j] = _with(adjusted[j], _without(adjusted[j].content, place))
+    return adjusted
+
+
+def _lists(content: Mapping[str, Any]) -> list[str]:
+    """Returns the places where a configuration gives a list."""
+    return [place for place in sorted(_set_places(content)) if isinstance(_at(content, place), list)]
+
+
 def _renamed(content: dict[str, Any], place: str, now: str) -> tuple[dict[str, Any], list[str], list[str]]:
     """Returns a configuration with another class at a place, and what it keeps and drops of the old one, by name."""
     kept: list[str] = []
@@ -271,12 +352,19 @@ def _renamed(content: dict[str, Any], place: str, now: str) -> tuple[dict[str, A
         if key not in node and isinstance(node.get("init_args"), dict):
             return {**node, "init_args": change(node["init_args"], keys)}
         if further:
-            return {**node, key: change(node[key], further)}
+            return {**node, key: change(node[key], further)} if isinstance(node.get(key), dict) else node
+        if key not in node:
+            return node
         settings = {name: value for name, value in _settings(node[key]).items() if value is not None}
         stays = {name: value for name, value in settings.items() if name in KEPT.get(place, ())}
         kept.extend(stays)
         dropped.extend(name for name in settings if name not in stays)
-        return {**node, key: {"class_path": now, **({"init_args": stays} if stays else {})}}
+        if class_at(node, key):
+            return {**node, key: {"class_path": now, **({"init_args": stays} if stays else {})}}
+        if stays == settings:
+            return node
+        others = {name: value for name, value in node.items() if name != key}
+        return {**others, key: {"init_args": stays}} if stays else others
 
     return change(content, place.split(".")), kept, dropped
 
@@ -296,29 +384,100 @@ def _without(content: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def _with(source: Source, content: dict[str, Any]) -> Source:
-    """Returns a source with other content, which a file hands on as text; an option stays what was typed."""
-    if not source.is_file:
-        return source
-    return replace(source, content=content, words=("--config", yaml.safe_dump(content, sort_keys=False)))
+    """Returns a source with other content: a file as text, an option with another value, or without any words."""
+    if source.is_file:
+        return replace(source, content=content, words=("--config", yaml.safe_dump(content, sort_keys=False)))
+    value: Any = content
+    for key in source.option.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False).strip()
+    return replace(source, content=content, words=() if value is None else (f"--{source.option}={text}",))
+
+
+def _environment(command: str) -> list[Source]:
+    """Returns what environment variables set of a command: a file first, as it lies below the others.
+
+    Raises:
+        UserError: a variable is of no command.
+    """
+    found = []
+    for name, value in sorted(os.environ.items(), key=lambda item: (not item[0].endswith("__CONFIG"), item[0])):
+        of, separator, setting = name.removeprefix("PL_").partition("__")
+        if name == "PL_CONFIG" or (
+            name.startswith("PL_") and separator and of.lower() not in LightningCLI.subcommands()
+        ):
+            raise UserError(
+                f"The environment variable {name} names no command: write PL_FIT__…, such as PL_FIT__CONFIG."
+            )
+        if not name.startswith("PL_") or of != command.upper() or not setting:
+            continue
+        if setting == "CONFIG":
+            found.append(_file(value, ("--config", value)))
+        else:  # names of options that have capitals are written as they are: LR_SCHEDULER__T_max
+            option = ".".join(key.lower() if key.isupper() else key for key in setting.split("__"))
+            found.append(_option(option, value, (f"--{option}={value}",)))
+    return found
+
+
+def _evaluating(source: Source) -> Source:
+    """Returns a source without what only training takes, where it is a file: one that a training run saved has it."""
+    rest = {name: value for name, value in source.content.items() if name not in OF_FIT}
+    return _with(source, rest) if source.is_file and rest != source.content else source
+
+
+def _option(name: str, value: str, words: tuple[str, ...]) -> Source:
+    """Returns what an option sets; one that ends in + appends to a list."""
+    content = _value(value)
+    appended = [content] if name.endswith("+") else content
+    return Source(_nested(name.removesuffix("+").split("."), appended), words, option=name)
 
 
 def _file(value: str, given: tuple[str, ...]) -> Source:
-    """Returns a configuration file, or one given as text; what can't be read says so where it is parsed."""
+    """Returns a configuration file, or one given as text; what is neither, the parser says where it reads it."""
+    if re.match(r"\w+://", value):
+        raise UserError(f"{value} is no file of this machine: download it and name the file.")
     try:
-        named = named_recipe(value)
-        path = named or Path(value).expanduser()
+        path = named_recipe(value) or Path(value).expanduser()
         is_path = path.is_file()
     except OSError:  # a text too long for a name
-        named, path, is_path = None, Path(), False
+        is_path = False
+    if not is_path:
+        return Source(_mapping(_from_text(value)), given, is_file=True)
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{value} holds no settings: write some, such as `model: CorInfoMax`, or leave it out.")
+    return Source(content, ("--config", str(path)), is_file=True)
+
+
+def _read(path: Path, within: tuple[Path, ...] = ()) -> Any:
+    """Returns what a YAML file holds, with the contents of files in the places where it names them.
+
+    Args:
+        path: the file.
+        within: the files that name it.
+
+    Raises:
+        UserError: it can't be read.
+    """
+
+    def filled(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: filled(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [filled(value) for value in node]
+        other = path.parent / node if isinstance(node, str) and node.endswith(FILE_TYPES) else None
+        return node if other is None or other in within or not other.is_file() else _read(other, (*within, other))
+
     try:
-        content = _mapping(yaml.load(path.read_text() if is_path else value, _Loader))
-        for place in ("model", "data") if is_path else ():
-            below = content.get(place)
-            if isinstance(below, str) and (path.parent / below).is_file():  # a file of its own, beside this one
-                content[place] = yaml.load((path.parent / below).read_text(), _Loader)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
-        content = {}
-    return Source(content, given if named is None else ("--config", str(named)), is_file=True)
+        with path.open(encoding="utf-8") as file:
+            return filled(yaml.load(file, _Loader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path} is no YAML: {error.problem} in line {line}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no text in UTF-8: write it anew, or name another file.") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name another file.") from error
 
 
 def _mapping(content: Any) -> dict[str, Any]:
@@ -327,12 +486,20 @@ def _mapping(content: Any) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     """Returns what an option's text means, a YAML file's content where it names one."""
+    if text.endswith(FILE_TYPES) and (path := Path(text).expanduser()).is_file():
+        return _read(path)
+    return _from_text(text)
+
+
+def _from_text(text: str) -> Any:
+    """Returns what a text means in YAML, or itself where it is none or empty."""
+    if not text.strip():
+        return text
     try:
-        path = Path(text).expanduser()
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            return yaml.load(path.read_text(), _Loader)
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, OSError, ValueError):
+    except (yaml.YAMLError, ValueError) as error:  # a date that there isn't is a ValueError
+        if isinstance(error, UserError):
+            raise
         return text
 
 
@@ -347,5 +514,21 @@ def _last(class_path: str) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    """Returns whether two names are of the same class: SGD is torch.optim.SGD."""
-    return one == other or (_last(one) == _last(other) and ("." not in one or "." not in other))
+    """Returns whether two names are of the same class: SGD is torch.optim.SGD, and that torch.optim.sgd.SGD."""
+    if one == other or _last(one) != _last(other):
+        return one == other
+    classes = _resolved(one), _resolved(other)
+    return None in classes or classes[0] is classes[1]
+
+
+def _resolved(name: str) -> Any:
+    """Returns the class of a name, which without its module is one of the package's or of its libraries'.
+
+    None for one that is not known.
+    """
+    try:
+        if "." in name:
+            return pkgutil.resolve_name(name)
+        return next((vars(module)[name] for module in MODULES if name in vars(module)), None)
+    except Exception:  # whatever the user's module raises, which the parser will say
+        return None

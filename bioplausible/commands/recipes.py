@@ -19,8 +19,9 @@ def recipe_of(data: str, rule: str) -> Path | None:
 
 def named_recipe(name: str) -> Path | None:
     """Returns the recipe of a name such as ``digits/corinfomax``; None where there is a file of this name, or none."""
-    file = recipes() / f"{name}.yaml"
-    return file if re.fullmatch(r"[\w-]+/[\w-]+", name) and file.is_file() and not Path(name).is_file() else None
+    file = recipes() / f"{name.removesuffix('.yaml')}.yaml"
+    is_name = re.fullmatch(r"[\w-]+/[\w-]+(\.yaml)?", name) and not Path(name).is_file()
+    return file if is_name and file.is_file() else None
 
 
 def snake_case(class_path: str) -> str:

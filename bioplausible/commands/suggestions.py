@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import Logger
 
 from bioplausible.commands.recipes import recipes
 from bioplausible.data import ImageDataModule
+from bioplausible.errors.sentences import NO_NUMBER
 from bioplausible.rules import LearningRule
 
 BASES = (LearningRule, ImageDataModule, Callback, Logger, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
@@ -21,7 +22,9 @@ BASES = (LearningRule, ImageDataModule, Callback, Logger, torch.optim.Optimizer,
 
 def meant(word: str, known: Iterable[str]) -> str:
     """Returns ``: did you mean …?`` with the known word that is most like it; nothing where none is like it."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.75)
+    names = list(known)
+    begun = [name for name in names if name.startswith(word)]
+    close = get_close_matches(word, begun or names, n=1, cutoff=0.75)
     return f": did you mean {close[0]}?" if close else ""
 
 
@@ -32,7 +35,7 @@ def suggestion(complaint: str, parser: ArgumentParser) -> str | None:
         complaint: of jsonargparse's.
         parser: the one whose options there are.
     """
-    if unknown := re.search(r"unrecognized arguments: (--[\w.]+)", complaint, re.IGNORECASE):
+    if unknown := re.search(r"unrecognized arguments: (--[\w.-]+)", complaint, re.IGNORECASE):
         return _asked(f"There is no option {unknown[1]}", meant(unknown[1], _options(parser)))
     if unknown := re.search(r"class_path '([\w.]+)':\s+(?:Option|Validation failed: Key) '(\w+)'", complaint):
         path, option = unknown.groups()
@@ -40,7 +43,8 @@ def suggestion(complaint: str, parser: ArgumentParser) -> str | None:
     if unknown := re.search(r"Option '(\w+)' is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", complaint):
         option, path = unknown.groups()
         return _asked(f"{path.rpartition('.')[2]} has no option {option}", meant(option, _arguments(path)))
-    if unknown := re.search(r"dot import path string: (\w+)$", complaint, re.MULTILINE):
+    unknown = None if NO_NUMBER.search(complaint) else re.search(r"import path string: (\w+)$", complaint, re.MULTILINE)
+    if unknown:
         return _asked(f"There is no class {unknown[1]}", meant(unknown[1], _classes()))
     if unknown := re.search(r"File does not exist: '?(?:.*/)?([\w-]+/[\w-]+)'?", complaint):
         names = [f"{path.parent.name}/{path.stem}" for path in recipes().glob("*/*.yaml")]

@@ -4,6 +4,8 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
+from bioplausible.errors.checks import require
+
 TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": {"class_path": "bioplausible.training.loggers.RunLogger"},
     "num_sanity_val_steps": 0,
@@ -27,6 +29,9 @@ class RunTrainer(Trainer):
         overfit_batches: refused by this package's data: use their subset_size.
         val_check_interval: number of batches (int) or share of an epoch (float) from one validation to the next.
         options: Lightning's.
+
+    Raises:
+        UserError: fewer epochs or steps are allowed than are asked for at least; Lightning would take the fewer.
     """
 
     def __init__(
@@ -40,6 +45,12 @@ class RunTrainer(Trainer):
         val_check_interval: int | float | str | dict[str, int] | None = None,
         **options: Any,
     ) -> None:
+        for unit in ("epochs", "steps"):
+            least, most = options.get(f"min_{unit}"), options.get(f"max_{unit}")
+            require(
+                least is None or most in (None, -1) or least <= most,
+                f"min_{unit} is {least}, but max_{unit} {most} ends the run before: change one of them.",
+            )
         super().__init__(
             limit_train_batches=limit_train_batches,
             limit_val_batches=limit_val_batches,

@@ -16,6 +16,11 @@ MISSING = re.compile(
 )
 """How jsonargparse passes on that a class needs a package which is not installed: the class and the package."""
 
+NO_NUMBER = re.compile(r"Expected a <class '(int|float)'>\s+- Expected a dot import path string: (\S+)")
+"""How jsonargparse complains about an optimizer's rate, for which it takes a path to a tensor too."""
+
+REQUIRED = re.compile(r"class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: (\w+)")
+
 
 def sentence(error: BaseException) -> str | None:
     """Returns the one sentence that a user's mistake comes down to, or None where the error is none of the user's.
@@ -36,6 +41,8 @@ def sentence(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return "The disk is full: make room, then resume from the newest checkpoint with --ckpt_path last."
+    if any(isinstance(cause, RuntimeError) and "home directory" in str(cause) for cause in chain):
+        return "A path begins with ~ and a name that no user of this machine has: write it in full, or ./~… for a file."
     if any(isinstance(cause, (MemoryError, RuntimeError)) and NO_MEMORY.search(str(cause)) for cause in chain):
         return "There is not enough memory for this run: make the network or batch_size smaller."
     for cause in chain:
@@ -47,17 +54,20 @@ def sentence(error: BaseException) -> str | None:
     text = str(error)
     if renamed := old_name(text):
         return "{0} is now called {1}: write {1} instead.".format(*renamed)
+    place = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', text)))
+    if no_number := NO_NUMBER.search(text):
+        return f"{place}: Expected a {no_number[1]}. Got value: {no_number[2]}; --help lists what there is."
+    if required := REQUIRED.search(text):
+        return f"{place}: {required[1]} needs {required[2]}, which has no default: give it a value."
     if unknown := re.search(r"dot import path string: (\S+)", text):
         return f"There is no class {unknown[1]}: give a name such as CorInfoMax, or a path such as my_module.MyRule."
     for cause in chain:
         mark = getattr(cause, "problem_mark", None)
         if mark is not None:
             return f"The configuration is no YAML: {getattr(cause, 'problem', cause)} in line {mark.line + 1}."
-    keys = dict.fromkeys(key for key in re.findall(r'Parser key "([^"]+)"', text))
     root = str(chain[-1]).splitlines()[0]
     root = re.sub(r'^Parser key "[^"]+":?\s*', "", root) or text.splitlines()[-1].strip()
     root = re.sub(r"<class '([\w.]+)'>", r"\1", root)
-    place = ".".join(keys)
     return f"{f'{place}: ' if place else ''}{root}; --help lists what there is."
 
 

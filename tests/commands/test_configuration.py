@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
-from bioplausible.commands.configuration import consistent, sources
+from bioplausible.commands.configuration import Source, consistent, implied_recipe, log_folder, sources
 from bioplausible.commands.recipes import recipe_of, recipes
 from tests.helpers import FEW
 
@@ -211,6 +211,8 @@ def test_a_recipe_is_known_by_its_name_unless_there_is_such_a_file(monkeypatch, 
     Path("digits/backpropagation").write_text(
         "model: {class_path: Backpropagation, init_args: {layer_sizes: [64, 5, 10]}}\ndata: DigitsDataModule"
     )
+    with_ending = parsed(["fit", "--config", "digits/backpropagation.yaml"], monkeypatch)
+    assert with_ending == named
     mine = parsed(["fit", "--config", "digits/backpropagation"], monkeypatch)
     assert mine["model"]["init_args"]["layer_sizes"] == [64, 5, 10]
 
@@ -297,6 +299,250 @@ def test_what_a_class_leaves_is_said_in_one_line():
     assert yaml.safe_load(found[0].words[1]) == found[0].content
 
 
+OTHERS = ["CorInfoMax", "NudgedPredictiveCoding", "PredictiveCoding"]
+
+
+@settings(max_examples=12)
+@given(
+    st.sampled_from(OTHERS),
+    st.floats(0.2, 0.9),
+    st.sampled_from(["words", "dictionary", "file", "text", "environment", "recipe, then a word"]),
+    st.sampled_from(["--model", "--model=", "--model.class_path", "file"]),
+)
+def test_nothing_of_a_class_survives_another_one_however_both_are_given(other, beta, first, then):
+    Path("first.yaml").write_text(f"model: {{class_path: EquilibriumPropagation, init_args: {{beta: {beta}}}}}")
+    Path("then.yaml").write_text(f"model: {other}\ndata: DigitsDataModule")
+    text = Path("first.yaml").read_text()
+    before = {
+        "words": ["--model", "EquilibriumPropagation", "--model.beta", str(beta)],
+        "dictionary": ["--model", f"{{class_path: EquilibriumPropagation, init_args: {{beta: {beta}}}}}"],
+        "file": ["--config", "first.yaml"],
+        "text": ["--config", text],
+        "environment": [],
+        "recipe, then a word": ["--config", "digits/equilibrium_propagation", "--model.init_args.beta", str(beta)],
+    }[first]
+    after = {
+        "--model": ["--model", other],
+        "--model=": [f"--model=bioplausible.{other}"],
+        "--model.class_path": ["--model.class_path", other],
+        "file": ["--config", "then.yaml"],
+    }[then]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        is_set_up = first in ("file", "text", "recipe, then a word")  # by a file: no recipe lies below
+        own = f"model: {{class_path: {other}, init_args: {{layer_sizes: [64, 10]}}}}\ndata: DigitsDataModule"
+        sizes = ["--model.layer_sizes", "[64, 10]", "--data", "DigitsDataModule"]
+        alone = ["--config", own] if is_set_up else ["--model", other, *sizes]
+        expected = parsed(["fit", *alone], monkeypatch)["model"]
+        if first == "environment":
+            monkeypatch.setenv("PL_FIT__MODEL", "EquilibriumPropagation")
+            monkeypatch.setenv("PL_FIT__MODEL__BETA", str(beta))
+        assert parsed(["fit", *before, *after, *sizes], monkeypatch)["model"] == expected
+
+
+def test_a_setting_before_any_class_is_the_next_one_s(monkeypatch):
+    found = parsed(["fit", "--model.beta", "0.7", "--model", "NudgedPredictiveCoding"], monkeypatch)["model"]
+    assert found["init_args"]["beta"] == 0.7
+    options = ["--model", "PredictiveCoding", "--model.optimizer.lr", "0.5", "--model.optimizer", "SGD"]
+    found = parsed(["fit", *options], monkeypatch)["model"]["init_args"]["optimizer"]
+    assert (found["class_path"], found["init_args"]["lr"]) == ("torch.optim.SGD", 0.5)
+
+
+def test_a_file_may_set_a_rule_that_is_named_elsewhere(monkeypatch):
+    Path("settings.yaml").write_text("model: {init_args: {beta: 0.4}}")
+    Path("rule.yaml").write_text("model: EquilibriumPropagation")
+    expected = parsed(["fit", "--model", "EquilibriumPropagation", "--model.beta", "0.4"], monkeypatch)
+    for named in (["--model", "EquilibriumPropagation"], ["--config", "rule.yaml"]):
+        for options in ([*named, "--config", "settings.yaml"], ["--config", "settings.yaml", *named]):
+            assert parsed(["fit", *options], monkeypatch) == expected
+    alone = parsed(["fit", "--config", "settings.yaml"], monkeypatch)
+    assert alone == parsed(["fit", "--model.beta", "0.4"], monkeypatch)  # CorInfoMax's
+
+
+def test_what_two_options_give_another_class_is_left_out_in_one_line(monkeypatch, capsys):
+    first = ["--model", "EquilibriumPropagation", "--model.beta", "0.7", "--model.layer_sizes", "[64, 9, 10]"]
+    found = parsed(["fit", *first, "--model.free_steps=3", "--model", "NudgedPredictiveCoding"], monkeypatch)["model"]
+    assert found["init_args"]["layer_sizes"] == [64, 9, 10]
+    assert capsys.readouterr().out.splitlines() == [
+        "model is NudgedPredictiveCoding instead of EquilibriumPropagation: layer_sizes stays, beta, free_steps of"
+        " EquilibriumPropagation are left out."
+    ]
+
+
+def test_a_class_is_known_by_any_of_its_paths_and_a_namesake_is_another(monkeypatch, capsys):
+    full = "bioplausible.rules.corinfomax.CorInfoMax"
+    saved = "model: {class_path: bioplausible.CorInfoMax, init_args: {epsilon: 0.11, layer_sizes: [64, 10]}}"
+    found = parsed(["fit", "--config", saved, "--data", "DigitsDataModule", "--model", full], monkeypatch)
+    assert found["model"]["init_args"]["epsilon"] == 0.11
+    same = parsed(["fit", "--model.optimizer", "torch.optim.sgd.SGD"], monkeypatch)["model"]["init_args"]["optimizer"]
+    assert same["init_args"]["lr"] == 0.001  # of the recipe, whose SGD it is
+    assert "instead" not in capsys.readouterr().out
+    mine = [Source({"model": {"class_path": "bioplausible.CorInfoMax", "init_args": {"epsilon": 1}}}, is_file=True)]
+    mine += sources("fit", ["--model", f"{__name__}.CorInfoMax"])
+    lines = []
+    assert consistent(mine, lines.append)[0].content == {"model": {"class_path": f"{__name__}.CorInfoMax"}}
+    ours = "bioplausible.CorInfoMax"
+    assert lines == [f"model is {__name__}.CorInfoMax instead of {ours}: epsilon of {ours} is left out."]
+    assert "model" not in implied_recipe(mine[1:])  # a namesake has no recipe of ours
+
+
+class CorInfoMax:
+    """No rule, but a namesake of one."""
+
+
+STOPPING = "class_path: EarlyStopping, init_args: {monitor: %s%s}"
+
+
+@pytest.mark.parametrize("before", ["[{%s}]", "{%s}"], ids=["list", "one"])
+def test_a_list_replaces_what_was_there_and_its_entries_keep_nothing(before, monkeypatch):
+    first = "trainer: {callbacks: " + before % (STOPPING % ("val/loss", ", patience: 7")) + "}"
+    second = "trainer: {callbacks: [{" + STOPPING % ("train/loss", "") + "}]}"
+    given_list = second.removeprefix("trainer: {callbacks: ").removesuffix("}")
+    for options in (["--config", second], ["--trainer.callbacks", given_list]):
+        (found,) = parsed(["fit", "--config", first, *options], monkeypatch)["trainer"]["callbacks"]
+        assert (found["init_args"]["monitor"], found["init_args"]["patience"]) == ("train/loss", 3)
+    loggers = "trainer: {logger: [{class_path: CSVLogger, init_args: {save_dir: q}}, {class_path: RunLogger}]}"
+    first, second = parsed(["fit", "--config", loggers], monkeypatch)["trainer"]["logger"]
+    assert first["init_args"]["name"] == "lightning_logs"  # CSVLogger's default, not RunLogger's
+
+
+def test_what_is_appended_replaces_nothing(monkeypatch, capsys):
+    more = ["--trainer.callbacks+={class_path: Timer, init_args: {duration: '00:00:10:00'}}"]
+    options = ["--trainer.callbacks+={" + STOPPING % ("val/loss", ", patience: 7") + "}", *more]
+    first, second = parsed(["fit", *options], monkeypatch)["trainer"]["callbacks"]
+    assert (first["init_args"]["patience"], second["init_args"]["duration"]) == (7, "00:00:10:00")
+    options = ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir", "x"]
+    first, second = parsed(["fit", *options], monkeypatch)["trainer"]["logger"]
+    assert (first["class_path"].rpartition(".")[2], second["init_args"]["save_dir"]) == ("RunLogger", "x")
+    assert "instead" not in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------ the environment
+
+
+@pytest.mark.parametrize(
+    ("variables", "option", "value"),
+    [
+        ({"MODEL": "EquilibriumPropagation", "MODEL__BETA": "0.3"}, "model.init_args.beta", 0.3),
+        ({"MODEL__OPTIMIZER__LR": "0.7"}, "model.init_args.optimizer.init_args.lr", 0.7),
+        ({"DATA__BATCH_SIZE": "7"}, "data.init_args.batch_size", 7),
+        ({"DATA__INIT_ARGS__BATCH_SIZE": "7"}, "data.init_args.batch_size", 7),
+        ({"TRAINER__LOGGER__SAVE_DIR": "zzz"}, "trainer.logger.init_args.save_dir", "zzz"),
+        ({"CONFIG": "digits/backpropagation"}, "model.class_path", "bioplausible.Backpropagation"),
+        ({"CONFIG": "digits/backpropagation", "CHECKPOINT_KEEP": "3"}, "checkpoint_keep", 3),
+        (
+            {"MODEL__LR_SCHEDULER": "CosineAnnealingLR", "MODEL__LR_SCHEDULER__T_max": "3"},
+            "model.init_args.lr_scheduler.init_args.T_max",
+            3,
+        ),
+    ],
+)
+def test_an_environment_variable_sets_what_its_option_sets(variables, option, value, monkeypatch):
+    words = [f"--{name.lower().replace('__', '.').replace('t_max', 'T_max')}={v}" for name, v in variables.items()]
+    in_words = parsed(["fit", *words], monkeypatch)
+    for name, v in variables.items():
+        monkeypatch.setenv(f"PL_FIT__{name}", v)
+    found = parsed(["fit"], monkeypatch)
+    assert found == in_words
+    for key in option.split("."):
+        found = found[key]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("PL_FIT__TRAINER__MAX_EPOCH", "There is no option --trainer.max_epoch: did you mean --trainer.max_epochs?"),
+        ("PL_TRAINER__MAX_EPOCHS", "The environment variable PL_TRAINER__MAX_EPOCHS names no command"),
+        ("PL_CONFIG", "The environment variable PL_CONFIG names no command"),
+    ],
+)
+def test_an_environment_variable_that_would_do_nothing_is_refused(name, said, monkeypatch, capsys):
+    monkeypatch.setenv(name, "3")
+    assert main(["fit"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+# ------------------------------------------------------------------------------------------------ files, odd and broken
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "mine.yaml holds no settings"),
+        (b"# only a remark", "mine.yaml holds no settings"),
+        (b"[1, 2]", "mine.yaml holds no settings"),
+        (b"model: [1", "mine.yaml is no YAML: "),
+        (b"# caf\xe9\nmodel: Backpropagation", "mine.yaml is no text in UTF-8"),
+        (b"\x00\x01", "mine.yaml is no text in UTF-8"),
+        (b"model: CorInfoMax\nmodel: Backpropagation", "model is there twice in the settings that begin in line 1 of"),
+        (b"trainer:\n  max_steps: 1\n  max_steps: 2", "max_steps is there twice in the settings that begin in line 2"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(content, said, capsys):
+    Path("mine.yaml").write_bytes(content)
+    for options in (["--config", "mine.yaml"], ["-cmine.yaml"]):
+        assert main(["fit", *options]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_line_ends_marks_and_names_of_files_change_nothing(monkeypatch):
+    lines = "model:\n  class_path: Backpropagation\n  init_args: {layer_sizes: [64, 20, 10]}\ndata: DigitsDataModule\n"
+    expected = parsed(["fit", "-c", lines], monkeypatch)
+    for name, content in (
+        ("a.yaml", lines.replace("\n", "\r\n").encode()),
+        ("b.yaml", b"\xef\xbb\xbf" + lines.encode()),
+        ("naïve größe.yaml", lines.encode()),
+        ("anchors.yaml", lines.replace("{layer", "&a {layer").encode() + b"# &a\n"),
+    ):
+        Path(name).write_bytes(content)
+        assert parsed(["fit", "--config", name], monkeypatch) == expected, name
+        assert parsed(["fit", f"-c{name}"], monkeypatch) == expected, name
+
+
+def test_files_that_a_file_names_lie_beside_it_also_when_a_class_changes(monkeypatch):
+    Path("sub").mkdir()
+    Path("sub/all.yaml").write_text("model: m.yaml\ntrainer: t.yaml\ndata: DigitsDataModule")
+    Path("sub/m.yaml").write_text(
+        "class_path: Backpropagation\n"
+        "init_args: {layer_sizes: [64, 17, 10], loss: mean_squared_error, optimizer: o.yaml}"
+    )
+    Path("sub/o.yaml").write_text("class_path: Adam\ninit_args: {lr: 0.123, eps: 0.5}")
+    Path("sub/t.yaml").write_text("max_epochs: 3\nlogger: {class_path: CSVLogger, init_args: {save_dir: mine}}")
+    found = parsed(["fit", "--config", "sub/all.yaml"], monkeypatch)
+    assert found["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.123
+    assert found["trainer"]["logger"]["init_args"]["name"] == "lightning_logs"
+    for named in (["--config", "sub/all.yaml"], ["--model", "sub/m.yaml", "--trainer", "sub/t.yaml"]):
+        options = [*named, "--model.optimizer", "SGD", "--trainer.logger", "TensorBoardLogger"]
+        found = parsed(["fit", *options], monkeypatch)
+        assert found["model"]["init_args"]["layer_sizes"] == [64, 17, 10]
+        assert found["model"]["init_args"]["loss"] == "mean_squared_error"
+        assert found["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.001  # SGD's own
+        assert found["trainer"]["logger"]["init_args"]["save_dir"] == "lightning_logs"
+        assert found["trainer"]["max_epochs"] == 3
+
+
+def test_a_printed_configuration_is_one(monkeypatch, capsys):
+    options = ["--config", "digits/corinfomax", "--model", "Backpropagation"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--print_config", *options])
+    printed = capsys.readouterr()
+    assert "instead of CorInfoMax" in printed.err
+    assert parsed(["fit", "--config", printed.out], monkeypatch) == parsed(["fit", *options], monkeypatch)
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--print_config", "-c", "digits/backpropagation"])
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["class_path"] == "bioplausible.Backpropagation"
+
+
+@pytest.mark.parametrize("value", ["-x", "a=b=c", "größe", "a b"])
+def test_a_value_may_look_like_anything(value, monkeypatch):
+    for options in (["--trainer.logger.version", value], [f"--trainer.logger.version={value}"]):
+        found = parsed(["fit", *options], monkeypatch)["trainer"]["logger"]["init_args"]["version"]
+        assert found == value
+    for options in (["--model.optimizer.lr", "-1e-3"], ["--model.optimizer.lr=-1e-3"]):
+        found = parsed(["fit", *options], monkeypatch)["model"]["init_args"]["optimizer"]["init_args"]["lr"]
+        assert found == -1e-3
+
+
 # --------------------------------------------------------------------------------------------------- last, and folders
 
 
@@ -344,6 +590,41 @@ def test_ckpt_path_in_a_file_resumes(capsys):
     assert torch.load(last, weights_only=True)["epoch"] == 1
 
 
+def test_the_other_commands_take_the_configuration_that_training_saved(capsys):
+    last = run_of("lightning_logs")
+    saved = ["--config", str(last.parents[1] / "config.yaml"), "--trainer.enable_progress_bar", "false"]
+    for command in ("validate", "test", "predict"):
+        assert main([command, "--ckpt_path", "last", *saved]) == 0
+        assert main([command, "--checkpoint_keep", "2", "--ckpt_path", "last", *saved]) == 2  # as an option it is none
+
+
+def test_a_resumed_run_with_nothing_left_to_train_says_so(capsys):
+    run_of("lightning_logs")
+    for epochs, is_said in (("1", True), ("2", False)):
+        capsys.readouterr()
+        options = ["--trainer.max_epochs", epochs, "--trainer.enable_progress_bar", "false"]
+        assert main(["fit", "--ckpt_path", "last", *options]) == 0
+        assert ("nothing was left to train" in capsys.readouterr().out) == is_said
+
+
+def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys):
+    Path("go.yaml").write_text("ckpt_path: nowhere.ckpt")
+    assert main(["fit", "--config", "go.yaml"]) == 2
+    assert "There is no checkpoint nowhere.ckpt" in capsys.readouterr().err
+    assert parsed(["fit", "--config", "go.yaml", "--ckpt_path", "null"], monkeypatch) == parsed(["fit"], monkeypatch)
+    assert main(["fit", "--ckpt_path", ""]) == 2  # an empty variable of the shell's
+    assert "ckpt_path is empty" in capsys.readouterr().err
+
+
+def test_last_is_looked_for_where_the_logger_that_counts_says():
+    loggers = "trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: mine}}}"
+    assert log_folder(sources("fit", ["--config", loggers])) == Path("mine")
+    changed = ["--config", loggers, "--trainer.logger", "TensorBoardLogger"]
+    assert log_folder(sources("fit", changed)) == Path("lightning_logs")
+    listed = "trainer: {logger: [{class_path: CSVLogger, init_args: {save_dir: mine}}]}"
+    assert log_folder(sources("fit", ["--config", loggers.replace("mine", "old"), "--config", listed])) == Path("mine")
+
+
 def test_default_root_dir_holds_the_runs(capsys):
     assert main(["fit", *FEW, "--trainer.max_epochs", "1", "--trainer.default_root_dir", "elsewhere"]) == 0
     assert [path.name for path in Path().iterdir()] == ["elsewhere"]
@@ -369,6 +650,15 @@ def test_one_batch_is_not_all_of_them(value, steps):
     assert command_line.run(["fit", *options, "--trainer.limit_train_batches", value], [Count()]) == 0
     assert command_line.run(["fit", *options, f"-c=trainer: {{limit_train_batches: {value}}}"], [Count()]) == 0
     assert done == [steps, steps]
+
+
+def test_the_least_is_not_more_than_the_most(capsys):
+    for unit in ("epochs", "steps"):
+        for most, is_refused in (("2", True), ("-1", False), ("3", False)):
+            options = [f"--trainer.min_{unit}", "3", f"--trainer.max_{unit}", most, "--trainer.devices", "0"]
+            assert main(["fit", *options]) == 2  # no device stops those that are let through
+            said = f"min_{unit} is 3, but max_{unit} 2 ends the run before"
+            assert (said in capsys.readouterr().err) == is_refused
 
 
 def test_a_rate_that_would_do_nothing_is_refused(capsys):
@@ -434,6 +724,14 @@ def test_a_configuration_that_would_not_read_back_is_refused_before_training(cap
         ),
         ("fitt", "There is no command fitt: did you mean fit?"),
         ("fit --model Zorro", "There is no class Zorro: give a name such as"),
+        ("fit --trainer.max-epochs 3", "There is no option --trainer.max-epochs: did you mean --trainer.max_epochs?"),
+        ("fit --trainer.max_ep 3", "There is no option --trainer.max_ep: did you mean --trainer.max_epochs?"),
+        ("fit --model.optimizer.lr abc", "model.optimizer.lr: Expected a float. Got value: abc"),
+        ("fit --model.optimizer.lr sgd", "model.optimizer.lr: Expected a float. Got value: sgd"),
+        ("fit --trainer.callbacks EarlyStopping", "trainer.callbacks: EarlyStopping needs monitor"),
+        ("fit --trainer.logger+=CSVLogger", "trainer.logger: CSVLogger needs save_dir"),
+        ("fit --config ~nobody_here/x.yaml", "A path begins with ~ and a name that no user"),
+        ("fit --config http://127.0.0.1:9/x.yaml", "http://127.0.0.1:9/x.yaml is no file of this machine"),
         ("fit --trainer.zzz 3", "unrecognized arguments: --trainer.zzz 3"),
     ],
 )
