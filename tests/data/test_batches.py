@@ -113,6 +113,17 @@ def test_another_seed_is_another_order(seed, other, epoch):
     assert (order(seed) == order(other)) == (seed == other)
 
 
+def test_seeds_that_have_much_in_common_are_other_orders():
+    seeds = [
+        *range(5),
+        *(10**k for k in range(1, 10)),
+        *(2**k for k in range(3, 34)),
+        *(2**k + 1 for k in range(3, 34)),
+    ]
+    orders = {tuple(torch.cat(list(EpochBatches(N, N, seed))).tolist()) for seed in seeds}
+    assert len(orders) == len(seeds)
+
+
 def order_of(data):
     return numbers(data.train_dataloader())
 
