@@ -33,6 +33,8 @@ class ImageDataModule(LightningDataModule, ABC):
     training epoch is a pure function of (seed, epoch), and the position within it is part of a checkpoint, so training
     resumes at the very batch where it stopped. The test split serves ``test`` and ``predict`` only.
 
+    A rule takes images in this form, whether its network is dense or not: ``rule(images)`` is its output.
+
     Args:
         batch_size: samples a training batch, of all processes together.
         evaluation_batch_size: samples a batch of validation, test and predict.

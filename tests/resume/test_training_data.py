@@ -239,10 +239,13 @@ def test_a_batch_size_that_was_found_is_taken_up_again(tmp_path):
     assert said(resumed, file, data) == []
     assert data.batch_size == 8
     assert data.hparams["batch_size"] == 8
-    data = Numbered(batch_size=6)  # asked for
-    assert said(resumed, file, data) == [
-        "Training goes on with other data options than the checkpoint's: batch_size 6 instead of 8."
-    ]
+    asked_for, set_by_hand = Numbered(batch_size=6), Numbered(batch_size=5)
+    set_by_hand.batch_size = 6
+    for data in (asked_for, set_by_hand):
+        assert said(resumed, file, data) == [
+            "Training goes on with other data options than the checkpoint's: batch_size 6 instead of 8."
+        ]
+        assert data.batch_size == 6
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_used_as_before(tmp_path):
