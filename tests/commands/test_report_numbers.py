@@ -118,3 +118,13 @@ def test_seconds_per_epoch_are_a_median_and_speeds_are_means_over_runs():
     speed = np.mean([1000 + seed for seed in SEEDS])
     assert row["samples_per_second"] == f"{speed:.0f}"
     assert row["steps_per_second"] == f"{speed / 20:.0f}"
+
+
+def test_an_epoch_that_waited_does_not_count_for_the_others():
+    make_run(Path("logs/version_0"), None, 0, epochs=1)
+    board = SummaryWriter("logs/version_0")
+    for epoch, time in enumerate((107, 114, 150, 158), start=2):
+        board.add_scalar("train/accuracy", 0.5, 10 * epoch - 1, walltime=time)
+    board.close()
+    (run,) = find_runs([Path("logs")])
+    assert run.seconds_per_epoch == pytest.approx(7.5, abs=1e-3)  # of 7, 7, 36 and 8

@@ -235,7 +235,7 @@ def test_a_checkpoint_brings_its_seed_and_a_given_one_wins(monkeypatch):
     assert fresh.seed == 17  # no checkpoint either: torch's
     monkeypatch.setenv("PL_GLOBAL_SEED", "8")
     for path in (None, "last.ckpt"):
-        trainer.ckpt_path = path
+        fresh.seed, trainer.ckpt_path = 5, path
         Preconditions().on_fit_start(trainer, fresh)
         assert fresh.seed == 8
 
