@@ -70,13 +70,13 @@ def test_a_mean_deviates_beyond_two_combined_standard_errors(monkeypatch):
     """Each the standard deviation over the root of its own number of seeds."""
     one = made()
     measured = Estimate.of([100 * a for a in SEEDS.values()])
-    error = math.sqrt(measured.std**2 / 4 + 0.4**2 / 9)
+    error = math.sqrt(measured.std**2 / 4 + 3.0**2 / 25)
     entry = {"data": one.first.data, "rule": one.first.rule, "layer_sizes": [784, 500, 10]}
     for errors in (0.5, 0.9, 1.1, 1.4, 1.9, 2.1, 2.9, 3.1):
         for sign in (1, -1):
             mean = measured.mean + sign * errors * error
-            monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": mean, "std": 0.4, "seeds": 9}])
-            assert one.published == Estimate(mean, 0.4, 9)
+            monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": mean, "std": 3.0, "seeds": 25}])
+            assert one.published == Estimate(mean, 3.0, 25)
             assert one.deviates is (errors > 2)
     for std in ({}, {"std": None}):
         monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": 50.0, "seeds": 9, **std}])
@@ -94,6 +94,9 @@ def test_what_was_measured_last_counts_not_what_was_best():
     with Path("out/settings.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["accuracy"] == "80.00"
+    with Path("out/runs.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert float(line["test_accuracy"]) == 80
     (run,) = find_runs([Path("logs")])
     assert run.last("train/accuracy") == pytest.approx(0.8)
     assert run.last("no/such") is None
@@ -118,3 +121,13 @@ def test_seconds_per_epoch_are_a_median_and_speeds_are_means_over_runs():
     speed = np.mean([1000 + seed for seed in SEEDS])
     assert row["samples_per_second"] == f"{speed:.0f}"
     assert row["steps_per_second"] == f"{speed / 20:.0f}"
+
+
+def test_an_epoch_that_waited_does_not_count_for_the_others():
+    make_run(Path("logs/version_0"), None, 0, epochs=1)
+    board = SummaryWriter("logs/version_0")
+    for epoch, time in enumerate((107, 114, 150, 158), start=2):
+        board.add_scalar("train/accuracy", 0.5, 10 * epoch - 1, walltime=time)
+    board.close()
+    (run,) = find_runs([Path("logs")])
+    assert run.seconds_per_epoch == pytest.approx(7.5, abs=1e-3)  # of 7, 7, 36 and 8

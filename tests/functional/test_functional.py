@@ -138,6 +138,8 @@ def test_hopfield_energy_term_by_term():
     for i in range(3):
         expected = cost[i] + (r[0][i] ** 2 - r[0][i] * drives[0][i] + r[0][i] * lateral[i] / 2).sum()
         close(found[i], expected + (r[1][i].abs() - r[1][i] * drives[1][i]).sum())
+    with pytest.raises(ValueError, match="zip"):
+        functional.hopfield_energy(r, drives[:1], [torch.square, torch.abs], [lateral, None], cost)
 
 
 def test_prediction_error_energy_term_by_term():

@@ -46,6 +46,7 @@ def test_dead_saturated_and_silent_units_are_told_apart(monkeypatch):
     r[:, :3] = torch.tensor([0.0, 9e-4, -9e-4])
     r[:, 3:5] = torch.tensor([1.0, 0.3])
     r[::2, 5] = 0
+    r[:, 6] *= -1  # far below 0 is not silent
     monkeypatch.setattr(rule, "activity", lambda x: [x, r, r[:, :4]])
     look = Representations(samples=20)
     monkeypatch.setattr(look, "_images", lambda trainer, rule: (torch.rand(20, 7), None))

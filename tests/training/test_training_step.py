@@ -18,6 +18,7 @@ from bioplausible import (
     EquilibriumPropagation,
     FeedbackAlignment,
     NudgedPredictiveCoding,
+    Phase,
     PredictiveCoding,
 )
 from bioplausible.errors import UserError
@@ -235,7 +236,7 @@ def test_a_checkpoint_brings_its_seed_and_a_given_one_wins(monkeypatch):
     assert fresh.seed == 17  # no checkpoint either: torch's
     monkeypatch.setenv("PL_GLOBAL_SEED", "8")
     for path in (None, "last.ckpt"):
-        trainer.ckpt_path = path
+        fresh.seed, trainer.ckpt_path = 5, path
         Preconditions().on_fit_start(trainer, fresh)
         assert fresh.seed == 8
 
@@ -254,6 +255,19 @@ def test_a_checkpoint_of_something_else_is_refused(what):
     with pytest.raises(UserError):
         rule.on_load_checkpoint({"learning_rule": {"name": name, "seed": 3}, "state_dict": state})
     assert rule.seed == 0
+
+
+def test_a_phases_speed_is_that_of_each_layer_and_its_residual_the_fastest():
+    """RMS of the last change over the step size."""
+    x, before = torch.zeros(4, 3), [torch.zeros(4, 2), torch.zeros(4, 2, 2, 2)]
+    after = [torch.full((4, 2), 0.3), torch.zeros(4, 2, 2, 2)]
+    after[1][0, 0, 0, 0] = 0.4
+    phase = Phase([x, *after], previous=before, step_size=0.5)
+    assert phase.speeds().tolist() == pytest.approx([0.3 / 0.5, (0.4**2 / 32) ** 0.5 / 0.5])
+    assert float(phase.residual()) == pytest.approx(0.6)
+    assert phase.output is after[1]
+    assert phase.batch_size == 4
+    assert Phase([x], share_of=9).batch_size == 9
 
 
 def test_updates_are_descended_with_their_own_sign_and_rates():
