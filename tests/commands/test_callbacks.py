@@ -51,6 +51,10 @@ REFUSED = {
         "check_val_every_n_epoch is 2",
     ),
     "plateau of nothing": ([*PLATEAU, "loss"], "ReduceLROnPlateau monitors loss, which nothing logs"),
+    "an average that never begins": (
+        callbacks("{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.1, swa_epoch_start: 99}}"),
+        "StochasticWeightAveraging begins after 98 epochs",
+    ),
     "last.ckpt": (callbacks("{class_path: ModelCheckpoint, init_args: {filename: last}}"), "another filename"),
 }
 

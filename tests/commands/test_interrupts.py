@@ -25,13 +25,13 @@ class Interrupts(Callback):
     Args:
         hook: at which hook.
         step: from which training step on.
-        times: how often.
+        times: how often, one right after the other.
     """
 
     def __init__(self, hook: str, step: int = 0, times: int = 1) -> None:
         def interrupt(trainer, *_, **__):
             nonlocal times
-            if trainer.global_step >= step and times > 0:
+            while trainer.global_step >= step and times > 0:
                 times -= 1
                 os.kill(os.getpid(), signal.SIGINT)
 
