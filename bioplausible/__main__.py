@@ -39,12 +39,20 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if args is None else args))
     except BaseException as error:
-        from bioplausible.errors.sentences import interrupted
-
-        if not interrupted(error):
+        if not _interrupted(error):
             raise
         print("stopped by SIGINT", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Returns whether Ctrl-C is behind an error: Trainer, and modules that are being imported, turn it into others."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return any(isinstance(error, KeyboardInterrupt) for error in seen)
 
 
 def _run(arguments: list[str]) -> int:

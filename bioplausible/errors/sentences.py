@@ -71,11 +71,6 @@ def sentence(error: BaseException) -> str | None:
     return f"{f'{place}: ' if place else ''}{root}; --help lists what there is."
 
 
-def interrupted(error: BaseException) -> bool:
-    """Returns whether Ctrl-C is behind an error: Trainer, and modules that are being imported, turn it into others."""
-    return any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error))
-
-
 def _from_lightning(error: BaseException) -> bool:
     """Returns whether Lightning itself raised the error: not all that it refuses has a class of its own."""
     frames = list(traceback.walk_tb(error.__traceback__))

@@ -1,9 +1,15 @@
-"""Whether there will be what callbacks and schedules monitor: found out before training, where that can be known."""
+"""Whether callbacks and schedules can do what they are for: found out before training, where that can be known."""
 
 from typing import Any, cast
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bioplausible.errors import UserError
@@ -55,6 +61,25 @@ def require_monitored(trainer: Trainer, rule: LightningModule) -> None:
             raise UserError(
                 f"ReduceLROnPlateau monitors {monitor} after each epoch, but check_val_every_n_epoch is {every}: set it"
                 " to 1, or monitor train/loss."
+            )
+
+
+def require_average(trainer: Trainer) -> None:
+    """Checks that averages of weights begin before training ends: else the first weights would be the result.
+
+    Raises:
+        UserError: one doesn't.
+    """
+    epochs = trainer.max_epochs
+    for callback in _callbacks(trainer):
+        if (
+            isinstance(callback, StochasticWeightAveraging)
+            and epochs not in (None, -1)
+            and callback.swa_start >= epochs
+        ):
+            raise UserError(
+                f"StochasticWeightAveraging begins after {callback.swa_start} epochs, and max_epochs is {epochs}: lower"
+                " swa_epoch_start, or leave the callback out."
             )
 
 

@@ -9,7 +9,7 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection, Lateral, Network
-from bioplausible.training.monitored import require_callbacks_that_fit, require_monitored
+from bioplausible.training.monitored import require_average, require_callbacks_that_fit, require_monitored
 from bioplausible.training.randomness import run_seed
 
 
@@ -41,6 +41,7 @@ class Preconditions(Callback):
                 schedule monitors what is not logged.
         """
         require_monitored(trainer, pl_module)
+        require_average(trainer)
         for name in ("val_check_interval", "check_val_every_n_epoch"):
             require(getattr(trainer, name) != 0, f"{name} is 0: give another interval, or leave it out.")
         given, rule = run_seed(), cast(Any, pl_module)

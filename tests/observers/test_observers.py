@@ -482,6 +482,21 @@ def test_guard_names_collapse(capsys):
         Backpropagation.activity = original
 
 
+def test_guard_looks_at_the_end_of_a_run_that_is_shorter_than_its_warm_up(capsys):
+    recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml"), "--trainer.callbacks", "Guard"]
+    collapse = ["--model.init_args.optimizer.init_args.lr", "0", "--trainer.max_epochs", "2"]
+    assert main(["fit", *recipe, *FEW, "--trainer.max_epochs", "2"]) == 0
+    original = Backpropagation.activity
+    Backpropagation.activity = lambda self, x: [*original(self, x)[:-1], torch.eye(10)[3].repeat(len(x), 1)]
+    try:
+        for again in (["fit", *recipe, *FEW, *collapse], ["fit", "--ckpt_path", "last"]):  # its checkpoint says so too
+            assert main(again) == 2
+            assert "has collapsed at step 130: every sample is classified as 3" in capsys.readouterr().err
+        assert main(["fit", *recipe, *FEW, *collapse, "--trainer.max_steps", "4"]) == 0  # fewer batches than patience
+    finally:
+        Backpropagation.activity = original
+
+
 @pytest.mark.parametrize("name", ["Settling", "Alignment", "Representations", "Guard"])
 def test_bad_intervals_are_refused(name, capsys):
     callback = f"{{class_path: {name}, init_args: {{every_n_steps: 0}}}}"
