@@ -267,9 +267,11 @@ class CommandLine(LightningCLI):
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
             )
+        made = built.loggers
         if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
-            built.loggers = resumed_loggers(built.loggers, _as_list(config.trainer.logger), self.ahead)
-        self.model.run_folders.expect(config.ckpt_path)
+            built.loggers = resumed_loggers(made, _as_list(config.trainer.logger), self.ahead)
+        going_on = [logger for logger in built.loggers if logger not in made]
+        self.model.run_folders.expect(config.ckpt_path, going_on)
         return built
 
     def _threads(self) -> int | None:

@@ -80,7 +80,8 @@ def _below(folder: Path, configured: Any) -> bool:
 
 def _again(logger: Logger, configured: Any, **changed: str) -> Logger:
     """Returns a logger with some options changed."""
-    return type(logger)(**{**_options(configured), **changed})
+    further = configured.get("dict_kwargs", {}) if isinstance(configured, Namespace) else {}
+    return type(logger)(**{**_options(configured), **further, **changed})
 
 
 def where_it_lies(trainer: Trainer) -> str:

@@ -11,9 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from bioplausible.errors import NO_MEMORY, UserError
 from bioplausible.errors.renamed import old_name
 
-MISSING = re.compile(
-    r"given class_path '(?:\w+\.)*(\w+)':\s*[^\n]*?(?:pip install (?:-U )?[`'\"]?|No module named ')([\w.-]+)"
-)
+MISSING = re.compile(r"given class_path '(?:\w+\.)*(\w+)':\s*[^\n]*?pip install (?:-U )?[`'\"]?([\w.-]+)")
 """How jsonargparse passes on that a class needs a package which is not installed: the class and the package."""
 
 NO_NUMBER = re.compile(r"Expected a <class '(int|float)'>\s+- Expected a dot import path string: (\S+)")

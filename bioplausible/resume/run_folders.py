@@ -1,7 +1,7 @@
 """A run has its loggers' folders to itself: it takes them before anything is written, and goes on in them later."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -64,13 +64,14 @@ class RunFolders(Callback):
 
     def __init__(self) -> None:
         self._expected: tuple[str | Path | None] | None = None
+        self._going_on: list[Logger] = []
         self._silent: list[FileLogger] = []
         self._taken: list[tuple[FileLogger, bool]] = []
         self._step: int | None = None
 
-    def expect(self, checkpoint: str | Path | None) -> None:
-        """Says which checkpoint the run will read; None: none."""
-        self._expected = (checkpoint,)
+    def expect(self, checkpoint: str | Path | None, going_on: Sequence[Logger] = ()) -> None:
+        """Says which checkpoint the run will read (None: none), and which loggers go on with its run."""
+        self._expected, self._going_on = (checkpoint,), list(going_on)
 
     def take(self, trainer: Trainer) -> None:
         """Takes the loggers' folders, before these open them.
@@ -149,7 +150,7 @@ class RunFolders(Callback):
         if trainer_option(trainer, "enable_autolog_hparams"):
             values = hyperparameters(trainer, pl_module)
             for each in trainer.loggers:
-                if not (isinstance(each, CSVLogger) and Path(each.log_dir, HPARAMS).is_file()):  # those it started with
+                if not _has_hyperparameters(each, self._going_on):
                     each.log_hyperparams(values)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -271,6 +272,13 @@ def _require_own_checkpoints(trainer: Trainer) -> None:
                 f"{folder} holds another run's checkpoints, which this one would overwrite: move them, or choose"
                 " another folder with the logger's version or, without a logger, with the Trainer's default_root_dir."
             )
+
+
+def _has_hyperparameters(logger: Logger, going_on: Sequence[Logger]) -> bool:
+    """Returns whether a logger keeps the hyperparameters that its run started with; MLflow lets none be changed."""
+    if isinstance(logger, FileLogger):
+        return isinstance(logger, CSVLogger) and Path(logger.log_dir, HPARAMS).is_file()
+    return logger in going_on
 
 
 def _keep_rows(logger: FileLogger) -> None:

@@ -330,7 +330,7 @@ def test_a_logger_without_a_folder_of_its_own_goes_on_by_its_version(monkeypatch
     assert [path.name for path in Path("own/experiment").iterdir()] == [folder.name]
     steps = [entry["step"] for entry in own_logger.LOGGED[folder.name] if "train/accuracy" in entry]
     assert steps == [5, 11]
-    assert own_logger.HPARAMS[folder.name]["lr"] == 0.001
+    assert [values["max_epochs"] for values in own_logger.HPARAMS[folder.name]] == [1]  # MLflow lets none be changed
 
 
 OWN_LOGGER = """
@@ -338,7 +338,7 @@ from collections import defaultdict
 from uuid import uuid4
 from pytorch_lightning.loggers import Logger
 
-LOGGED, HPARAMS = defaultdict(list), {}
+LOGGED, HPARAMS = defaultdict(list), defaultdict(list)
 
 class OwnLogger(Logger):
     def __init__(self, run_id: str | None = None):
@@ -350,7 +350,7 @@ class OwnLogger(Logger):
     def log_metrics(self, metrics, step=None):
         LOGGED[self.run].append({**metrics, "step": step})
     def log_hyperparams(self, params, *args, **kwargs):
-        HPARAMS[self.run] = params
+        HPARAMS[self.run].append(params)
 """
 
 

@@ -1,0 +1,24 @@
+"""Errors of other libraries that come down to one sentence."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from bioplausible.__main__ import main
+from tests.helpers import FEW
+
+NEEDING = {
+    "WandbLogger": ("wandb", ["--trainer.logger", "WandbLogger"]),
+    "MLFlowLogger": ("mlflow", ["--trainer.logger", "pytorch_lightning.loggers.MLFlowLogger"]),
+    "CometLogger": ("comet-ml", ["--trainer.logger", "[{class_path: pytorch_lightning.loggers.CometLogger}]"]),
+    "RichProgressBar": ("rich", ["--trainer.callbacks", "RichProgressBar"]),
+}
+
+
+@pytest.mark.parametrize(("cls", "package", "options"), [(cls, *rest) for cls, rest in NEEDING.items()], ids=NEEDING)
+def test_a_class_whose_package_is_missing_is_named_before_training(cls, package, options, capsys):
+    if find_spec(package.replace("-", "_")):
+        pytest.skip(f"{package} is installed here")
+    assert main(["fit", *FEW, *options]) == 2
+    said = f"error: {cls} needs the package {package}, which is not installed: install it, or choose another class.\n"
+    assert capsys.readouterr().err == said
