@@ -287,7 +287,7 @@ class CommandLine(LightningCLI):
         chosen = fastest_threads(self.model, getattr(self.datamodule, "batch_size", 20))
         if chosen < torch.get_num_threads():
             torch.set_num_threads(chosen)
-            _say("computes with one thread, which is fastest here now (--threads N takes N)")
+            print("computes with one thread, which is fastest here now (--threads N takes N)")
         return chosen
 
     # ------------------------------------------------------------------------------------------ what is said at the end
