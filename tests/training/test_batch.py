@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default
 
 from bioplausible import Backpropagation, EquilibriumPropagation, ImageDataModule, UserError
 from bioplausible.observers import Alignment, Guard, Representations, Settling
+from bioplausible.observers.predictions import PredictionsCSV
 from bioplausible.training.batch import LOADER, Batch, as_batch, as_classes
 from bioplausible.training.data_parallel import share
 from tests.helpers import command_line_together
@@ -262,6 +263,17 @@ def test_predict_takes_images_alone(form):
         assert torch.equal(torch.cat([p["label"] for p in predicted]), Y)
     else:
         assert all(p.keys() == {"prediction", "confidence"} for p in predicted)
+
+
+def test_the_table_of_predictions_leaves_the_label_of_images_alone_empty(tmp_path):
+    for name, data in (("alone", DataLoader(X, batch_size=20)), ("labelled", loader(pairs))):
+        table = tmp_path / f"{name}.csv"
+        Trainer(callbacks=[PredictionsCSV(table)], **QUIET).predict(net(), data, return_predictions=False)
+        heading, *rows = [line.split(",") for line in table.read_text().splitlines()]
+        assert heading == ["sample", "label", "prediction", "confidence"]
+        assert [row[0] for row in rows] == [str(n) for n in range(N)]
+        assert [row[1] for row in rows] == [str(int(y)) if name == "labelled" else "" for y in Y]
+        assert [row[2] for row in rows] == [str(int(c)) for c in net()(X).argmax(1)]
 
 
 class Stream(IterableDataset):
