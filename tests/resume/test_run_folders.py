@@ -97,10 +97,10 @@ def test_processes_that_train_together_are_refused_too(tmp_path):
     assert everything(tmp_path) == before
 
 
-def take(logger, checkpoint=None):
+def take(logger, checkpoint=None, stage=TrainerFn.FITTING):
     """Takes a logger's folder as a run does that starts or resumes; returns it, or what is said against it."""
     trainer, folders = Trainer(logger=logger, accelerator="cpu"), RunFolders()
-    trainer.state.fn = TrainerFn.FITTING
+    trainer.state.fn = stage
     folders.expect(checkpoint)
     try:
         folders.take(trainer)
@@ -113,7 +113,8 @@ LOGGERS = [RunLogger, TensorBoardLogger, CSVLogger]
 
 
 @pytest.mark.parametrize("cls", LOGGERS)
-def test_of_runs_that_choose_the_same_folder_at_once_each_gets_one_of_its_own(cls, monkeypatch):
+@pytest.mark.parametrize("stage", [TrainerFn.FITTING, TrainerFn.TESTING])
+def test_of_runs_that_choose_the_same_folder_at_once_each_gets_one_of_its_own(cls, stage, monkeypatch):
     """Each looks for the next version before any of the others has made its folder."""
     choose, loggers = cls._get_next_version, [cls("logs", "x") for _ in range(4)]
     waiting = list(loggers)
@@ -125,7 +126,7 @@ def test_of_runs_that_choose_the_same_folder_at_once_each_gets_one_of_its_own(cl
         return choose(self)
 
     monkeypatch.setattr(cls, "_get_next_version", next_version)
-    assert [take(logger).name for logger in loggers] == [f"version_{i}" for i in range(4)]
+    assert [take(logger, stage=stage).name for logger in loggers] == [f"version_{i}" for i in range(4)]
 
 
 @pytest.mark.parametrize("cls", LOGGERS)
@@ -225,6 +226,10 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume_from_python(c
     for name in ("train/accuracy", "train/loss", "val/accuracy", "val/loss", "epoch"):
         assert whole.curves[name] == parts.curves[name], name
     assert parts.runs == 1
+    if cls is CSVLogger:
+        with Path("logs/parts/version_0/metrics.csv").open() as file:
+            logged = [row["step"] for row in csv.DictReader(file) if row["train/accuracy"]]
+        assert logged == ["5", "11", "17", "23"]  # each once
 
 
 # ------------------------------------------------------------------------------------------------ from the command line
