@@ -372,9 +372,10 @@ def test_a_recording_may_say_what_it_holds(capsys):
         require_refusal(write("fewer.npz", said, lacking), capsys, f"step0/{name}")
 
 
-def test_weights_that_nothing_depends_on_must_have_their_shape(capsys):
+def test_weights_that_nothing_depends_on_must_be_numbers_of_their_shape(capsys):
     meta, arrays = read(GOLDEN / "feedback_alignment_3layer_sgd.npz")
-    for changed in (arrays["init/Wfa0"].T, arrays["init/Wfa0"][None]):
+    given = arrays["init/Wfa0"]
+    for changed in (given.T, given[None], given * np.nan, given - np.inf, given.astype(np.float32), given.astype(str)):
         require_refusal(write("shape.npz", meta, {**arrays, "init/Wfa0": changed}), capsys, "init/Wfa0")
     meta, arrays = read(GOLDEN_NETWORKS / "dfa_conv_lenet_cross_entropy.npz")
     require_refusal(write("other.npz", meta, {**arrays, "init/Wfa0": arrays["init/W0"]}), capsys, "init/Wfa0")
