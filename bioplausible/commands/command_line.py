@@ -22,18 +22,17 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.utilities import rank_zero_only
 
 from bioplausible.commands.configuration import (
-    Source,
     consistent,
     implied_recipe,
     last_of,
     log_folder,
     plain_values,
-    sources,
     trainer_defaults,
     words,
 )
 from bioplausible.commands.environment import environment
 from bioplausible.commands.recipes import snake_case
+from bioplausible.commands.sources import Source, sources
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.data import ImageDataModule
