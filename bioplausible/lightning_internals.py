@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loops import evaluation_loop
 from pytorch_lightning.strategies import launchers
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ REQUIRED = {
     "torch.utils.tensorboard.summary.hparams": _HPARAMS,
     "torch.utils.tensorboard.SummaryWriter._get_file_writer": _HPARAMS,
     # torch
+    "torch.Tensor._version": "nothing public tells whether a tensor was changed in place",
     "torch.utils._python_dispatch.TorchDispatchMode": "torch's manual names the class, but there is no public module",
     "torch.autograd.profiler.profile().kineto_results": _PROFILE,
     "torch.autograd._ProfilerResult.events": _PROFILE,
@@ -378,6 +380,11 @@ def write_hyperparameters(
 
 
 # ---------------------------------------------------------------------------------------------------------------- torch
+
+
+def times_changed(tensor: Tensor) -> int:
+    """Returns how often a tensor was changed in place; one of ``torch.inference_mode`` has no such number."""
+    return tensor._version
 
 
 def memory_changes(profiler: Any) -> list[int]:

@@ -23,19 +23,18 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.configuration import (
-    Source,
     consistent,
     implied_recipe,
     last_of,
     log_folder,
     plain_values,
-    sources,
     trainer_defaults,
     words,
 )
 from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, version_name, where_it_lies
+from bioplausible.commands.sources import Source, sources
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.data import ImageDataModule

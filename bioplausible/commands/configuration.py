@@ -5,12 +5,8 @@ means, which run ``last`` is, and that the settings of one class are not those o
 """
 
 import inspect
-import math
-import os
 import pkgutil
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -19,12 +15,12 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import callbacks, loggers
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser
 
 import bioplausible
-from bioplausible.commands.recipes import named_recipe, recipe_of, recipes
+from bioplausible.commands.recipes import recipe_of, recipes
+from bioplausible.commands.sources import Loader, Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
-from bioplausible.errors import UserError
 from bioplausible.training import loggers as training_loggers
 from bioplausible.training import schedulers
 from bioplausible.training.loggers import LOG_FOLDER
@@ -40,91 +36,8 @@ ALTERNATIVES = {"model.layer_sizes": "model.network", "model.network": "model.la
 
 LOGGERS = "trainer.logger"
 
-OF_FIT = ("checkpoint_every_n_steps", "checkpoint_keep")
-"""What a saved configuration sets that the other commands have no option for."""
-
-CONFIG = ("--config", "-c")
-
-WITHOUT_VALUE = ("-h", "--help", "--print_config")
-
-FILE_TYPES = (".yaml", ".yml", ".json")
-
 MODULES = (bioplausible, training_loggers, loggers, callbacks, torch.optim, torch.optim.lr_scheduler, schedulers)
 """Where a class is looked for that is named without its module."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's loader that takes 1e-3 for a number, as jsonargparse does, and refuses a key that is there twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:  # YAML's loaders take the last one
-                where = "" if self.name.startswith("<") else f" of {self.name}"  # a text has no name
-                raise UserError(
-                    f"{key} is there twice in the settings that begin in line {node.start_mark.line + 1}{where}: leave"
-                    " one of them out."
-                )
-        return node
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One thing that a configuration is made of.
-
-    Attributes:
-        content: what it sets, nested; of an option ``--model.beta 0.5`` this is ``{"model": {"beta": 0.5}}``.
-        words: it in words of the command line.
-        is_file: whether it is a configuration file, or a configuration given as text.
-        is_implied: whether nobody named it: a recipe, or a checkpoint's configuration.
-        option: the option that sets it, such as ``model.beta``, or ``trainer.callbacks+`` which appends; empty for a
-            file.
-    """
-
-    content: dict[str, Any]
-    words: tuple[str, ...] = ()
-    is_file: bool = False
-    is_implied: bool = False
-    option: str = ""
-
-
-def sources(command: str, args: Sequence[str]) -> list[Source]:
-    """Returns what a command's configuration is made of, the later ones of which count.
-
-    Args:
-        command: ``fit``, …
-        args: its options.
-
-    Raises:
-        UserError: a file can't be read, or an environment variable names no command.
-    """
-    found = _environment(command)
-    rest = list(args)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if re.match("-c[^=]", word):  # -cFILE
-            name, equals, value = "-c", "=", word.removeprefix("-c")
-        takes = not equals and word.startswith("-") and name not in WITHOUT_VALUE
-        if takes and rest and not rest[0].startswith(("--", "-c", "-h")):
-            value = rest.pop(0)
-            # in one word where argparse would take it for an option
-            words: tuple[str, ...] = (f"{word}={value}",) if value.startswith("-") else (word, value)
-        else:
-            words = (word,)
-        if name in CONFIG:
-            found.append(_file(value, words))
-        elif name.startswith("--"):
-            found.append(_option(name.removeprefix("--"), value, words))
-        else:
-            found.append(Source({}, words))
-    return found if command == "fit" else [_evaluating(source) for source in found]
 
 
 def last_of(given: Sequence[Source], *keys: str) -> Any:
@@ -162,9 +75,9 @@ def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
     )
     path = None if "." in rule + data else recipe_of(data, rule)
     if path is not None:
-        return _mapping(yaml.load(path.read_text(), _Loader))
+        return _recipe(path)
     other = (None if "." in data else recipe_of(data, "CorInfoMax")) or recipes() / "digits" / "corinfomax.yaml"
-    config = _mapping(yaml.load(other.read_text(), _Loader))
+    config = _recipe(other)
     del config["model"]
     if class_of([Source(config)], "data") != data:
         del config["data"]
@@ -195,7 +108,7 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
                 continue
             changed, kept, dropped = _renamed(source.content, place, now)
             if changed != source.content:
-                adjusted[i] = _with(source, changed)
+                adjusted[i] = with_content(source, changed)
             for names, more in zip(left.setdefault(before, ({}, {})), (kept, dropped), strict=True):
                 names.update(dict.fromkeys(more))
         for before, (kept_names, dropped_names) in left.items():
@@ -211,7 +124,7 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
             other = ALTERNATIVES[place]
             for j in range(i):
                 if adjusted[j].is_file and other in _set_places(adjusted[j].content):
-                    adjusted[j] = _with(adjusted[j], _without(adjusted[j].content, other))
+                    adjusted[j] = with_content(adjusted[j], _without(adjusted[j].content, other))
     return adjusted
 
 
@@ -302,6 +215,11 @@ def _at(content: Mapping[str, Any], place: str) -> Any:
     return node
 
 
+def _recipe(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(path.read_text(), Loader)
+    return content
+
+
 def _set_places(content: Mapping[str, Any]) -> set[str]:
     """Returns the places that a configuration gives a value other than null."""
     found: set[str] = set()
@@ -333,7 +251,7 @@ def _replaced(given: Sequence[Source]) -> list[Source]:
         for place in [] if source.option.endswith("+") else _lists(source.content):
             for j in range(i):
                 if place in _set_places(adjusted[j].content):
-                    adjusted[j] = _with(adjusted[j], _without(adjusted[j].content, place))
+                    adjusted[j] = with_content(adjusted[j], _without(adjusted[j].content, place))
     return adjusted
 
 
@@ -381,132 +299,6 @@ def _without(content: dict[str, Any], place: str) -> dict[str, Any]:
         return {name: value for name, value in node.items() if name != key}
 
     return remove(content, place.split("."))
-
-
-def _with(source: Source, content: dict[str, Any]) -> Source:
-    """Returns a source with other content: a file as text, an option with another value, or without any words."""
-    if source.is_file:
-        return replace(source, content=content, words=("--config", yaml.safe_dump(content, sort_keys=False)))
-    value: Any = content
-    for key in source.option.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False).strip()
-    return replace(source, content=content, words=() if value is None else (f"--{source.option}={text}",))
-
-
-def _environment(command: str) -> list[Source]:
-    """Returns what environment variables set of a command: a file first, as it lies below the others.
-
-    Raises:
-        UserError: a variable is of no command.
-    """
-    found = []
-    for name, value in sorted(os.environ.items(), key=lambda item: (not item[0].endswith("__CONFIG"), item[0])):
-        of, separator, setting = name.removeprefix("PL_").partition("__")
-        if name == "PL_CONFIG" or (
-            name.startswith("PL_") and separator and of.lower() not in LightningCLI.subcommands()
-        ):
-            raise UserError(
-                f"The environment variable {name} names no command: write PL_FIT__…, such as PL_FIT__CONFIG."
-            )
-        if not name.startswith("PL_") or of != command.upper() or not setting:
-            continue
-        if setting == "CONFIG":
-            found.append(_file(value, ("--config", value)))
-        else:  # names of options that have capitals are written as they are: LR_SCHEDULER__T_max
-            option = ".".join(key.lower() if key.isupper() else key for key in setting.split("__"))
-            found.append(_option(option, value, (f"--{option}={value}",)))
-    return found
-
-
-def _evaluating(source: Source) -> Source:
-    """Returns a source without what only training takes, where it is a file: one that a training run saved has it."""
-    rest = {name: value for name, value in source.content.items() if name not in OF_FIT}
-    return _with(source, rest) if source.is_file and rest != source.content else source
-
-
-def _option(name: str, value: str, words: tuple[str, ...]) -> Source:
-    """Returns what an option sets; one that ends in + appends to a list."""
-    content = _value(value)
-    appended = [content] if name.endswith("+") else content
-    return Source(_nested(name.removesuffix("+").split("."), appended), words, option=name)
-
-
-def _file(value: str, given: tuple[str, ...]) -> Source:
-    """Returns a configuration file, or one given as text; what is neither, the parser says where it reads it."""
-    if re.match(r"\w+://", value):
-        raise UserError(f"{value} is no file of this machine: download it and name the file.")
-    try:
-        path = named_recipe(value) or Path(value).expanduser()
-        is_path = path.is_file()
-    except OSError:  # a text too long for a name
-        is_path = False
-    if not is_path:
-        return Source(_mapping(_from_text(value)), given, is_file=True)
-    content = _read(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{value} holds no settings: write some, such as `model: CorInfoMax`, or leave it out.")
-    return Source(content, ("--config", str(path)), is_file=True)
-
-
-def _read(path: Path, within: tuple[Path, ...] = ()) -> Any:
-    """Returns what a YAML file holds, with the contents of files in the places where it names them.
-
-    Args:
-        path: the file.
-        within: the files that name it.
-
-    Raises:
-        UserError: it can't be read.
-    """
-
-    def filled(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: filled(value) for key, value in node.items()}
-        if isinstance(node, list):
-            return [filled(value) for value in node]
-        other = path.parent / node if isinstance(node, str) and node.endswith(FILE_TYPES) else None
-        return node if other is None or other in within or not other.is_file() else _read(other, (*within, other))
-
-    try:
-        with path.open(encoding="utf-8") as file:
-            return filled(yaml.load(file, _Loader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path} is no YAML: {error.problem} in line {line}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no text in UTF-8: write it anew, or name another file.") from error
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): name another file.") from error
-
-
-def _mapping(content: Any) -> dict[str, Any]:
-    return content if isinstance(content, dict) else {}
-
-
-def _value(text: str) -> Any:
-    """Returns what an option's text means, a YAML file's content where it names one."""
-    if text.endswith(FILE_TYPES) and (path := Path(text).expanduser()).is_file():
-        return _read(path)
-    return _from_text(text)
-
-
-def _from_text(text: str) -> Any:
-    """Returns what a text means in YAML, or itself where it is none or empty."""
-    if not text.strip():
-        return text
-    try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:  # a date that there isn't is a ValueError
-        if isinstance(error, UserError):
-            raise
-        return text
-
-
-def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
-    for key in reversed(keys):
-        value = {key: value}
-    return _mapping(value)
 
 
 def _last(class_path: str) -> str:

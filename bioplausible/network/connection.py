@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bioplausible.errors.checks import require
+from bioplausible.lightning_internals import times_changed
 from bioplausible.network.initialization import Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
 
@@ -70,7 +71,7 @@ class Connection(nn.Module, ABC):
         self.winners_of: Direction = "feedforward"
         """Whose drive decides the winners of max pooling on the way back: W's, or V's own."""
         self._found: dict[Direction, tuple[Tensor, int, Tensor | None]] | None = None
-        """While weights are held: by direction the last activity, its version then, and its winners."""
+        """While weights are held: by direction the last activity, how often it had changed, and its winners."""
         self._fans = (1, 1) if weight_shape is None else self.fans(weight_shape)
         self._initialization: Initialization = initialization
         self.weight: nn.Parameter | None = None
@@ -272,7 +273,7 @@ class Connection(nn.Module, ABC):
         if not self.has_winners:
             return None
         noted = (self._found or {}).get(by)
-        if noted is not None and noted[0] is at and noted[1] == at._version:
+        if noted is not None and noted[0] is at and noted[1] == times_changed(at):
             return noted[2]
         winners = self.pooled(self.transform(self.weight if by == "feedforward" else self.feedback_weight, at))[1]
         self._note_winners(by, at, winners)
@@ -297,7 +298,7 @@ class Connection(nn.Module, ABC):
 
     def _note_winners(self, by: Direction, at: Tensor, winners: Tensor | None) -> None:
         if self._found is not None and not at.is_inference() and not torch.compiler.is_compiling():
-            self._found[by] = at, at._version, winners
+            self._found[by] = at, times_changed(at), winners
 
     def _back(self, weight: Tensor | None, post: Tensor, winners: Tensor | None) -> Tensor:
         return self.transform_adjoint(cast(Tensor, weight), self.unpooled(post, winners))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
-from bioplausible.commands.configuration import Source, consistent, implied_recipe, log_folder, sources
+from bioplausible.commands.configuration import consistent, implied_recipe, log_folder
 from bioplausible.commands.recipes import recipe_of, recipes
+from bioplausible.commands.sources import Source, sources
 from tests.helpers import FEW
 
 # ------------------------------------------------------------------------------- every form of every option is the same
