@@ -1,11 +1,11 @@
 """What a learning rule is, and the training step that all of them share."""
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,11 +34,22 @@ from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces
 from bioplausible.training.preconditions import Preconditions, require_finite
 from bioplausible.training.stop_on_signal import ended_by_signal
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+
+class NotesArguments(ABCMeta):
+    """Notes in each rule with which arguments it was built.
+
+    A ``__new__`` would hide a class's options from jsonargparse.
+    """
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        """Builds a rule."""
+        rule = super().__call__(*args, **options)
+        given = inspect.signature(cls.__init__).bind(rule, *args, **options)  # type: ignore[misc]
+        rule.named_arguments = frozenset(given.arguments).union(options)
+        return rule
 
 
-class LearningRule(LightningModule, ABC):
+class LearningRule(LightningModule, metaclass=NotesArguments):
     """A learning rule: how activities settle, and what each synapse learns from them.
 
     A training step is the same for every rule::
@@ -75,14 +86,6 @@ class LearningRule(LightningModule, ABC):
 
     named_arguments: frozenset[str] = frozenset()
     """The arguments that the rule was built with: when training resumes, what nobody named stays the checkpoint's."""
-
-    def __new__(cls, *args: Any, **options: Any) -> "Self":
-        """Notes which arguments are given."""
-        rule = super().__new__(cls)
-        with suppress(TypeError):  # which __init__ will raise, with its own words
-            given = inspect.signature(cls.__init__).bind_partial(rule, *args, **options)
-            rule.named_arguments = frozenset(given.arguments).union(options)
-        return rule
 
     def __init__(
         self,
