@@ -1,255 +1,33 @@
-"""What a learning rule is, and the training step that all of them share."""
+"""Learning rules in Lightning's Trainer: steps, metrics, optimizer and checkpoints, the same for all."""
 
-import inspect
-from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import wraps
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from bioplausible.errors import UserError
-from bioplausible.errors.checks import require_arguments
-from bioplausible.functional import alignment_angle
 from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
-from bioplausible.network import Entry, Network, Specification
-from bioplausible.resume.configured_rates import ConfiguredRates
-from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
-from bioplausible.resume.run_folders import RunFolders
-from bioplausible.resume.training_data import TrainedOn
+from bioplausible.rules.contract import RuleContract
 from bioplausible.training.batch import Batch, as_batch, labelled
-from bioplausible.training.data_parallel import batch_size, join, processes
-from bioplausible.training.exchange import Choice, averaged, exchanged
+from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
-from bioplausible.training.optimization import build_optimizer, build_scheduler, step_optimizer, step_scheduler
-from bioplausible.training.phase import Phase, Phases
-from bioplausible.training.pieces import evaluate_in_pieces, settle_in_pieces
-from bioplausible.training.preconditions import Preconditions, require_finite
+from bioplausible.training.optimization import build_optimizer, build_scheduler, step_scheduler
+from bioplausible.training.pieces import evaluate_in_pieces
+from bioplausible.training.preconditions import require_finite
 from bioplausible.training.stop_on_signal import ended_by_signal
 
 
-class NotesArguments(ABCMeta):
-    """Notes in each rule with which arguments it was built.
+class LearningRule(RuleContract):
+    """A learning rule as Lightning trains it; what a rule fills in is in :class:`RuleContract`.
 
-    A ``__new__`` would hide a class's options from jsonargparse.
+    Each batch it learns (:meth:`RuleContract.learn`), adds up its metrics and steps its schedule; each epoch it logs
+    their means. What is logged, and what checkpoints hold, is the same for every rule.
     """
-
-    def __call__(cls, *args: Any, **options: Any) -> Any:
-        """Builds a rule."""
-        rule = super().__call__(*args, **options)
-        given = inspect.signature(cls.__init__).bind(rule, *args, **options)  # type: ignore[misc]
-        rule.named_arguments = frozenset(given.arguments).union(options)
-        return rule
-
-
-class LearningRule(LightningModule, metaclass=NotesArguments):
-    """A learning rule: how activities settle, and what each synapse learns from them.
-
-    A training step is the same for every rule::
-
-        phases = settle(x, target)                 # free, nudged, … the rule's own affair
-        p.grad = −update   for p, update in local_updates(phases)
-        optimizer step; update_state(phases, optimizer); schedulers; metrics
-
-    Several processes exchange phases or updates (:mod:`bioplausible.training.exchange`), and learn what one would.
-    Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
-    ``on_before_optimizer_step`` shows a callback each rule's update. A rule builds its network (:meth:`build_network`)
-    and fills in :meth:`forward`, :meth:`settle` and :meth:`local_updates`; the rest has defaults.
-
-    In Trainer's precision ``bf16-mixed`` only the Hebbian products of the updates are taken in bfloat16; activities,
-    errors and weights stay float32.
-
-    Args:
-        layer_sizes: d_0 … d_L of a dense network, the input's size first and the number of classes last.
-        network: in its place, the input's shape and then one entry a layer
-            (:class:`bioplausible.network.Specification`), for example
-            ``[[1, 28, 28], {conv: 32, kernel: 3, stride: 2}, 10]``.
-        optimizer: any torch optimizer, as a callable of the parameter groups.
-        lr_scheduler: any torch scheduler, as a callable of the optimizer; None keeps the rates.
-        lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
-
-    Raises:
-        UserError: there is no such network, the interval is neither word, or among the rule's arguments is a number
-            that is NaN, infinite or too large for float32.
-    """
-
-    network: Network
-    exchange: Choice = "smaller"
-    """What several processes exchange in a training step: ``phases``, ``updates``, or what takes fewer bytes."""
-
-    named_arguments: frozenset[str] = frozenset()
-    """The arguments that the rule was built with: when training resumes, what nobody named stays the checkpoint's."""
-
-    def __init__(
-        self,
-        layer_sizes: list[int] | None = None,
-        network: list[Entry] | None = None,
-        optimizer: OptimizerCallable = torch.optim.SGD,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-    ) -> None:
-        super().__init__()
-        self.specification = Specification.read(layer_sizes, network)
-        if lr_scheduler_interval not in ("epoch", "step"):
-            raise UserError(f"lr_scheduler_interval is {lr_scheduler_interval!r}: choose epoch or step.")
-        # callables can't be loaded from a checkpoint without running its code; the command line saves their names
-        callables = ["optimizer", "lr_scheduler", *(["network"] if any(map(callable, network or [])) else [])]
-        self.save_hyperparameters(ignore=callables, logger=False)  # RunFolders hands out more of them
-        require_arguments(type(self), self.hparams)
-        self.automatic_optimization = False
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
-        self.lr_scheduler_interval = lr_scheduler_interval
-        # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._trained_on, self.run_folders = TrainedOn(), RunFolders()
-        self._callbacks: list[Callback] = [
-            Preconditions(),
-            self._trained_on,
-            ExactResume(),
-            ConfiguredRates(),
-            self.run_folders,
-        ]
-        self.seed = 0
-        """Seed of the draws that are functions of (seed, step); set when training starts."""
-        self.watch: Callable[[int, list[Tensor], float], None] | None = None
-        """Called by relaxations with (t, activities r_0 … r_L, η_t): t = 0 at the start, then after each iteration.
-
-        While training, for each part of the batch that settles on its own.
-        """
-        self.phases: Phases = {}
-        """Where the relaxations of the last training batch ended; for callbacks to read.
-
-        With several processes that exchange updates, those of this process's share of the batch
-        (:attr:`Phase.share_of`): what is a mean over samples, callbacks take through :meth:`Phase.batch_means`.
-        """
-        # every process sees the whole training batch, but only its share of an evaluation
-        self.classes = torch.empty(0, dtype=torch.int64)
-        """The last training batch's classes (n), of all processes; for callbacks to read."""
-        self.output = torch.empty(0)
-        """The last training batch's outputs (n × d_L), of all processes; for callbacks to read."""
-        self.train_means = EpochMeans(persistent=True, sync_on_compute=False)
-        self._means_written = -1
-        self.val_means = EpochMeans(persistent=False)
-        self.test_means = EpochMeans(persistent=False)
-
-    def build_network(self, **options: Any) -> Network:
-        """Returns the network that the arguments ask for, with the rule's options of each connection.
-
-        Args:
-            options: of every :class:`bioplausible.network.Connection`: feedback, bias, initialization.
-        """
-        return Network(self.specification, **options)
-
-    def __repr__(self) -> str:
-        """Returns the rule's name and the table of its layers."""
-        return f"{type(self).__name__}\n{self.network.table()}"
-
-    # --------------------------------------------------------------------------------------------- what a rule fills in
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the output (n × d_L) from which the class is read, for the input x (n × shape_0)."""
-
-    @abstractmethod
-    def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Lets the network settle and returns its phases by name.
-
-        It gets a part of the batch, several times a batch, so no sample's phases may depend on the other samples, and
-        what is drawn only on ``seed`` and ``step``.
-
-        Args:
-            x: input (n × shape_0).
-            target: one-hot target y (n × d_L).
-        """
-
-    @abstractmethod
-    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields each parameter with its local update, the direction in which it moves, learning rate excluded.
-
-        An update must be a tensor of its own: its sign is turned in place, for the optimizer.
-
-        With several processes the phases may hold a share of the batch, and the shares' updates are averaged. So an
-        update is a mean over samples, and where a rule sums over the batch, that mean times :attr:`Phase.batch_size`.
-        """
-
-    def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
-        """Updates what no optimizer moves (lateral matrices …), after the optimizer's step.
-
-        With several processes the phases may hold a share of the batch: every mean over samples must go through
-        :meth:`Phase.batch_means`.
-        """
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the optimizer's parameter groups, one per layer where rates may differ."""
-        return [{"params": list(self.parameters())}]
-
-    def prediction_phase(self, phases: Phases) -> Phase:
-        """Returns the phase whose output counts as the network's answer during training: the first."""
-        return next(iter(phases.values()))
-
-    def answer(self, phase: Phase) -> Tensor:
-        """Returns the output (n × d_L) from which the class is read in a phase: r_L."""
-        return phase.output
-
-    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Returns the loss of each sample (n): ½ ‖r_L − y‖²."""
-        return (output - target).square().sum(1) / 2
-
-    def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns each class's share (n × d_L) of the output's positive part; uniform where that is 0."""
-        share = output.clamp(min=0) + torch.finfo(output.dtype).tiny
-        return share / share.sum(1, keepdim=True)
-
-    def activity(self, x: Tensor) -> list[Tensor]:
-        """Returns the activities r_0 = x, …, r_L from whose last the class is read, for callbacks to look at.
-
-        Here, where nothing is known of the layers between, x and the output alone.
-        """
-        return [x, self(x)]
-
-    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
-        """Returns the energy of each sample (n) that relaxations descend, at a state; None where there is none."""
-        return None
-
-    def feedforward_output(self, x: Tensor) -> Tensor | None:
-        """Returns the output (n × d_L) of a feedforward pass through the same weights, differentiable by them.
-
-        Its gradient is what backpropagation would learn; None where the rule has no such network.
-        """
-        return None
-
-    def alignment_angles(self) -> dict[int, Tensor]:
-        """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights."""
-        own = [c for c in self.network.chain if c.weight is not None and not c.is_tied]
-        return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in own}
-
-    def iterate(
-        self, state: list[Tensor], step_sizes: Sequence[float], before_last: list[Tensor] | None = None
-    ) -> Iterator[float]:
-        """Yields the step size η_t of each iteration of a relaxation, and shows the watcher the states.
-
-        Args:
-            state: r_0 … r_L, whose entries the iterations change or replace.
-            step_sizes: η_t of every iteration.
-            before_last: an empty list, which gets a copy of r_1 … r_L as they are before the last iteration.
-        """
-        if self.watch is not None:
-            self.watch(0, state, 0.0)
-        for t, η in enumerate(step_sizes, start=1):
-            if t == len(step_sizes) and before_last is not None:
-                before_last.extend([a.clone() for a in state[1:]])
-            yield η
-            if self.watch is not None:
-                self.watch(t, state, η)
-
-    # -------------------------------------------------------------------------------------------------- the shared step
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
@@ -291,36 +69,6 @@ class LearningRule(LightningModule, metaclass=NotesArguments):
         if every and self.global_step % every == 0:
             self._write(self.dynamics())
 
-    @torch.no_grad()
-    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
-        """Settles, moves every weight by its local update, and returns the phases that it learned from.
-
-        Args:
-            x: input (n × shape_0) of this process's share of the batch.
-            target: its one-hot target y (n × d_L).
-            optimizer: one over :meth:`parameter_groups`.
-        """
-        samples = batch_size(x)
-        if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
-            x, target = join([x, target])
-        with self.network.weights_held():
-            phases = settle_in_pieces(self.settle, x, target, *self.network.settling)
-            if len(x) < samples:
-                phases = exchanged(self, phases, samples, self.exchange)
-            for parameter, update in averaged(self.local_updates(phases), phases):
-                parameter.grad = update.neg_()
-        step_optimizer(optimizer)
-        self.update_state(phases, optimizer)
-        return phases
-
-    def dynamics(self) -> dict[str, Tensor]:
-        """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""
-        with torch.no_grad():
-            return {
-                **{f"dynamics/{name}_residual": p.residual() for name, p in self.phases.items() if p.previous},
-                **{f"alignment/layer_{k}_angle": angle for k, angle in self.alignment_angles().items()},
-            }
-
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means, checks the weights, and steps an epoch-wise schedule.
 
@@ -360,10 +108,6 @@ class LearningRule(LightningModule, metaclass=NotesArguments):
             confidence, prediction = self.class_probabilities(self._outputs(images)).max(1)
         known = {} if labels is None else {"label": labels}
         return {**known, "prediction": prediction, "confidence": confidence}
-
-    def one_hot(self, y: Tensor, dtype: torch.dtype) -> Tensor:
-        """Returns the one-hot target (n × d_L) of the classes y (n)."""
-        return F.one_hot(y, self.network.sizes[-1]).to(dtype)
 
     def _outputs(self, images: Tensor) -> Tensor:
         if not len(images):  # a process's share of a batch of few
@@ -407,8 +151,6 @@ class LearningRule(LightningModule, metaclass=NotesArguments):
         self.log(f"{stage}/accuracy", values["accuracy"], prog_bar=prog_bar)
         self.log(f"{stage}/loss", values["loss"])
 
-    # ------------------------------------------------------------------------------------------ what Lightning asks for
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Returns the optimizer over :meth:`parameter_groups` and its scheduler.
 
@@ -445,13 +187,6 @@ class LearningRule(LightningModule, metaclass=NotesArguments):
         """Checks that the checkpoint is one of this rule and network, and takes its seed."""
         self.seed = require_same_rule(self, checkpoint)
         self._trained_on.read(checkpoint)
-
-    # -------------------------------------------------------------------------------------------------------- internals
-
-    @property
-    def step(self) -> int:
-        """Number of training steps taken; 0 outside a Trainer."""
-        return self.global_step
 
     def _full_precision(self) -> AbstractContextManager[Any]:
         """Keeps the network dynamics out of Trainer's autocast, for errors are small differences of large values."""
