@@ -421,3 +421,13 @@ def test_the_inhibitory_neuron_of_a_sparse_layer_carries_over_and_its_potential_
         p = q + size * (end.activity[k].sum(1, keepdim=True) - 1 + q - q)
         torch.testing.assert_close(end.internal["dual"][i], p.clamp(min=0))
     assert (end.activity[1] > 1).any() or (end.activity[1].sum(1) > 1).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_last_activity_is_the_output(variant):
+    cls, options = VARIANTS[variant]
+    rule = build(cls, **options)
+    x, _, _ = batch()
+    assert torch.equal(rule.activity(x)[-1], rule(x))
+    assert torch.equal(rule.activity(x)[0], x)
