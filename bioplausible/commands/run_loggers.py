@@ -6,7 +6,6 @@ from typing import Any
 
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from bioplausible.lightning_internals import FileLogger, set_version
@@ -91,14 +90,8 @@ def where_it_lies(trainer: Trainer) -> str:
 
 
 def how_to_look(trainer: Trainer) -> list[str]:
-    """Returns lines that say how to look at a run, and where its checkpoints lie, if that is elsewhere."""
-    lines, folder = [], folder_of_run(trainer)
-    written = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.best_model_path]
-    kept = Path(str(written[-1].dirpath)) if written else None
-    if kept is not None and (folder is None or folder.resolve() not in kept.resolve().parents):
-        lines.append(f"checkpoints          {kept}")
-    if kept is None and folder is None:
-        lines.append("checkpoints          none: this run leaves nothing")
+    """Returns lines that say how to look at a run."""
+    lines = []
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             look = f"tensorboard --logdir {logger.log_dir}"
