@@ -459,7 +459,7 @@ def test_an_environment_variable_sets_what_its_option_sets(variables, option, va
 )
 def test_an_environment_variable_that_would_do_nothing_is_refused(name, said, monkeypatch, capsys):
     monkeypatch.setenv(name, "3")
-    assert main(["fit"]) == 2
+    assert main(["fit", *FEW, "--trainer.max_steps", "1"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
@@ -482,7 +482,7 @@ def test_an_environment_variable_that_would_do_nothing_is_refused(name, said, mo
 def test_a_file_that_is_no_configuration_is_refused(content, said, capsys):
     Path("mine.yaml").write_bytes(content)
     for options in (["--config", "mine.yaml"], ["-cmine.yaml"]):
-        assert main(["fit", *options]) == 2
+        assert main(["fit", *options, *FEW, "--trainer.max_steps", "1"]) == 2
         assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
@@ -613,7 +613,7 @@ def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys
     assert main(["fit", "--config", "go.yaml"]) == 2
     assert "There is no checkpoint nowhere.ckpt" in capsys.readouterr().err
     assert parsed(["fit", "--config", "go.yaml", "--ckpt_path", "null"], monkeypatch) == parsed(["fit"], monkeypatch)
-    assert main(["fit", "--ckpt_path", ""]) == 2  # an empty variable of the shell's
+    assert main(["fit", *FEW, "--trainer.max_steps", "1", "--ckpt_path", ""]) == 2  # an empty variable of the shell's
     assert "ckpt_path is empty" in capsys.readouterr().err
 
 
