@@ -1,6 +1,8 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
+import inspect
 import logging
+import pkgutil
 import re
 import sys
 import tempfile
@@ -231,6 +233,7 @@ class CommandLine(LightningCLI):
         given = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
         callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
         if self.subcommand == "fit":
+            self._refuse_rate_without_effect()
             if config.threads is None:
                 config.threads = self._threads()  # saved with the configuration: the order of sums depends on it
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
@@ -272,6 +275,22 @@ class CommandLine(LightningCLI):
         going_on = [logger for logger in built.loggers if logger not in made]
         self.model.run_folders.expect(config.ckpt_path, going_on)
         return built
+
+    def _refuse_rate_without_effect(self) -> None:
+        """Refuses a rate of the optimizer's where every layer has its own.
+
+        Raises:
+            UserError: there is one.
+        """
+        optimizer = self.config[self.subcommand].model.init_args.get("optimizer")
+        given = optimizer.init_args.get("lr") if isinstance(optimizer, Namespace) and "init_args" in optimizer else None
+        if given is None or not all("lr" in group for group in self.model.parameter_groups()):
+            return
+        if given != inspect.signature(pkgutil.resolve_name(optimizer.class_path)).parameters["lr"].default:
+            raise UserError(
+                f"The optimizer's lr is {given}, but learning_rates gives every layer's rate, and it would do nothing:"
+                " leave one of them out (null)."
+            )
 
     def _threads(self) -> int | None:
         """Returns how many threads this run computes with, which are set; None where Lightning decides."""

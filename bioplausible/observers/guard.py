@@ -29,7 +29,7 @@ class Guard(Callback):
       eigenvalues so small that rounding makes them negative);
     * collapse: from ``warm_up_steps`` on, in ``patience`` looks one after the other, every sample gets the same class
       while the targets differ, or all classes get the same output. At the end of a run that is shorter, the last
-      ``patience`` batches are looked at.
+      ``every_n_steps`` batches are looked at: a few more show no class but one before a network has learned any.
 
     Args:
         every_n_steps: steps between two looks.
@@ -99,13 +99,13 @@ class Guard(Callback):
             self._collapsed_looks = self._collapsed_looks + 1 if how else 0
             if step >= self.warm_up_steps and self._collapsed_looks >= self.patience:
                 self._collapsed_looks = 0
-                self._fail_collapsed(step)
+                self._fail_collapsed(step, self.patience)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks for collapse where the run was too short for it."""
         short = trainer.global_step < self.warm_up_steps and not ended_by_signal(trainer)
-        if short and self._collapsed_batches >= self.patience:
-            self._fail_collapsed(trainer.global_step)
+        if short and self._collapsed_batches >= self.every_n_steps:
+            self._fail_collapsed(trainer.global_step, self.every_n_steps)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lets no checkpoint be written of a run that has failed."""
@@ -153,10 +153,10 @@ class Guard(Callback):
                     f" eigenvalue {smallest:.3g}): raise forgetting_factor or set regularize_lateral: true.",
                 )
 
-    def _fail_collapsed(self, step: int) -> None:
+    def _fail_collapsed(self, step: int, batches: int) -> None:
         self._fail(
             "collapse",
-            f"The network has collapsed at step {step}: {self._how} in the last layer, in {self.patience} batches in a"
+            f"The network has collapsed at step {step}: {self._how} in the last layer, in {batches} batches in a"
             " row; lower the learning rates or step_size, or make the rates fall more slowly.",
         )
 

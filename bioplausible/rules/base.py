@@ -177,7 +177,7 @@ class LearningRule(RuleContract):
 
         Where training ends within an epoch, its means are logged before: a kill may come right after.
         """
-        if within_epoch(self.trainer) and ends_here(self.trainer):
+        if self.step and within_epoch(self.trainer) and ends_here(self.trainer):
             self._write_training_means()
         require_finite(self, self.step)
         note_rule(self, checkpoint)

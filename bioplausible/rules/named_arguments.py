@@ -11,6 +11,12 @@ class NotesArguments(ABCMeta):
     A ``__new__`` would hide a class's options from jsonargparse.
     """
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The class's arguments: without it, ``inspect.signature`` and help would show those of :meth:`__call__`."""
+        full = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return full.replace(parameters=list(full.parameters.values())[1:])
+
     def __call__(cls, *args: Any, **options: Any) -> Any:
         """Builds a rule."""
         rule = super().__call__(*args, **options)

@@ -18,18 +18,10 @@ def build_optimizer(optimizer: Callable[[Any], Optimizer], groups: list[dict[str
     """Returns an optimizer over the parameter groups.
 
     Raises:
-        UserError: it refuses its options, needs a loss that it evaluates itself, or has a rate that is no rate or
-            would do nothing.
+        UserError: it refuses its options, needs a loss that it evaluates itself, or has a rate that is no rate.
     """
-    have_rates = all("lr" in group for group in groups)  # before torch adds the optimizer's own
     with user_errors("The optimizer can't be built", OTHER_OPTIMIZER):
         built = optimizer(groups)
-    own, given = inspect.signature(type(built)).parameters.get("lr"), built.defaults.get("lr")
-    if have_rates and own is not None and given != own.default:
-        raise UserError(
-            f"The optimizer's lr is {given}, but learning_rates gives every layer's rate, and it would do nothing:"
-            " leave one of them out (null)."
-        )
     closure = inspect.signature(cast(Any, built.step)).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise UserError(

@@ -289,13 +289,18 @@ def test_the_command_line_says_it_in_one_line(network, sentence, capsys):
     assert said.count("\n") == 1
 
 
-def test_a_recipes_sizes_can_be_taken_back_on_the_command_line(capsys):
+def test_a_network_takes_the_place_of_a_recipes_sizes(capsys):
     network = ["--model.init_args.network", "[[1, 8, 8], {conv: 4, kernel: 3, pool: {max: 2}}, 10]"]
-    assert main(["fit", *network, *QUIET]) == 2
+    for sizes in ([], ["--model.init_args.layer_sizes", "null"]):
+        assert main(["fit", *sizes, *network, *QUIET]) == 0
+    found = [torch.load(path, weights_only=True) for path in Path().rglob("last.ckpt")]
+    assert [ckpt["state_dict"]["network.wiring.1.weight"].shape for ckpt in found] == [(4, 1, 3, 3)] * 2
+    both = "{layer_sizes: [64, 10], network: [[1, 8, 8], 10]}"
+    assert (
+        main(["fit", "--config", f"model: {{class_path: Backpropagation, init_args: {both}}}\ndata: Digits", *QUIET])
+        == 2
+    )
     assert "layer_sizes and network are both given: set one of them to null" in capsys.readouterr().err
-    assert main(["fit", "--model.init_args.layer_sizes", "null", *network, *QUIET]) == 0
-    checkpoint = torch.load(next(Path().rglob("last.ckpt")), weights_only=True)
-    assert checkpoint["state_dict"]["network.wiring.1.weight"].shape == (4, 1, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -22,17 +22,17 @@ def trainer_of(**entries):
 def test_a_confusion_matrix_has_a_row_for_each_true_class_and_sums_to_one_along_it():
     look, rule = Representations(samples=10), build(EquilibriumPropagation)
     true = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3])
-    predicted = torch.tensor([0, 1, 1, 2, 1, 1, 0, 3])
+    predicted, x = torch.tensor([0, 1, 1, 2, 1, 1, 0, 3]), torch.rand(8, 7)
     for part in (slice(0, 5), slice(5, None)):
-        look.on_validation_batch_end(trainer_of(), rule, predicted[part], (None, true[part]), 0)
+        look.on_validation_batch_end(trainer_of(), rule, predicted[part], (x[part], true[part]), 0)
     look.on_validation_epoch_end(trainer_of(), rule)
     expected = [[0.25, 0.5, 0.25, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
     assert look._confusion.tolist() == expected
-    look.on_validation_batch_end(trainer_of(), rule, true[:1], (None, true[:1]), 0)
+    look.on_validation_batch_end(trainer_of(), rule, true[:1], (x[:1], true[:1]), 0)
     look.on_validation_epoch_end(trainer_of(), rule)
     assert look._confusion.sum() == 1  # of that validation alone
     for other in ({"sanity_checking": True}, {"state": SimpleNamespace(fn=TrainerFn.VALIDATING)}):
-        look.on_validation_batch_end(trainer_of(), rule, predicted, (None, true), 0)
+        look.on_validation_batch_end(trainer_of(), rule, predicted, (x, true), 0)
         look.on_validation_epoch_end(trainer_of(**other), rule)
         assert look._confusion.sum() == 1
 
