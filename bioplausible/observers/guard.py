@@ -15,6 +15,9 @@ from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import gather
 from bioplausible.training.stop_on_signal import ended_by_signal
 
+TELLING_BATCHES = 50
+"""Batches in a row at the end of a short run that tell a collapsed network from one that has not learned yet."""
+
 
 class Guard(Callback):
     """Stops a run that has failed, with one sentence that names what, where, when and what to change.
@@ -29,7 +32,7 @@ class Guard(Callback):
       eigenvalues so small that rounding makes them negative);
     * collapse: from ``warm_up_steps`` on, in ``patience`` looks one after the other, every sample gets the same class
       while the targets differ, or all classes get the same output. At the end of a run that is shorter, the last
-      ``every_n_steps`` batches are looked at: a few more show no class but one before a network has learned any.
+      fifty batches are: in fewer a network may not have learned to tell any classes apart.
 
     Args:
         every_n_steps: steps between two looks.
@@ -104,8 +107,8 @@ class Guard(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks for collapse where the run was too short for it."""
         short = trainer.global_step < self.warm_up_steps and not ended_by_signal(trainer)
-        if short and self._collapsed_batches >= self.every_n_steps:
-            self._fail_collapsed(trainer.global_step, self.every_n_steps)
+        if short and self._collapsed_batches >= TELLING_BATCHES:
+            self._fail_collapsed(trainer.global_step, TELLING_BATCHES)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lets no checkpoint be written of a run that has failed."""

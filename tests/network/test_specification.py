@@ -295,11 +295,9 @@ def test_a_network_takes_the_place_of_a_recipes_sizes(capsys):
         assert main(["fit", *sizes, *network, *QUIET]) == 0
     found = [torch.load(path, weights_only=True) for path in Path().rglob("last.ckpt")]
     assert [ckpt["state_dict"]["network.wiring.1.weight"].shape for ckpt in found] == [(4, 1, 3, 3)] * 2
-    both = "{layer_sizes: [64, 10], network: [[1, 8, 8], 10]}"
-    assert (
-        main(["fit", "--config", f"model: {{class_path: Backpropagation, init_args: {both}}}\ndata: Digits", *QUIET])
-        == 2
-    )
+    both = "{class_path: Backpropagation, init_args: {layer_sizes: [64, 10], network: [[1, 8, 8], 10]}}"
+    mine = f"model: {both}\ndata: {{class_path: DigitsDataModule}}"
+    assert main(["fit", "--config", mine, *QUIET]) == 2
     assert "layer_sizes and network are both given: set one of them to null" in capsys.readouterr().err
 
 
