@@ -17,7 +17,8 @@ from jsonargparse import Namespace
 from pytorch_lightning import callbacks, loggers
 from pytorch_lightning.cli import LightningArgumentParser
 
-import bioplausible
+import bioplausible.data
+import bioplausible.rules
 from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.sources import Loader, Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
@@ -36,7 +37,16 @@ ALTERNATIVES = {"model.layer_sizes": "model.network", "model.network": "model.la
 
 LOGGERS = "trainer.logger"
 
-MODULES = (bioplausible, training_loggers, loggers, callbacks, torch.optim, torch.optim.lr_scheduler, schedulers)
+MODULES = (
+    bioplausible.rules,
+    bioplausible.data,
+    training_loggers,
+    loggers,
+    callbacks,
+    torch.optim,
+    torch.optim.lr_scheduler,
+    schedulers,
+)
 """Where a class is looked for that is named without its module."""
 
 

@@ -16,7 +16,7 @@ from bioplausible.rules.contract import RuleContract
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
-from bioplausible.training.optimization import build_optimizer, build_scheduler, step_scheduler
+from bioplausible.training.optimization import build_optimizer, build_scheduler, check_length, step_scheduler
 from bioplausible.training.pieces import evaluate_in_pieces
 from bioplausible.training.preconditions import require_finite
 from bioplausible.training.stop_on_signal import ended_by_signal
@@ -161,6 +161,8 @@ class LearningRule(RuleContract):
         if self.lr_scheduler is None:
             return optimizer
         scheduler = build_scheduler(self.lr_scheduler, optimizer)
+        if self.lr_scheduler_interval == "epoch":
+            check_length(scheduler, self.trainer.max_epochs)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})
 

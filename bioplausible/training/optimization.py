@@ -4,8 +4,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from pytorch_lightning.utilities import rank_zero_warn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from bioplausible.errors import UserError, user_errors
 from bioplausible.training.monitored import plateau_monitor
@@ -42,6 +43,20 @@ def build_scheduler(scheduler: Callable[[Optimizer], LRScheduler], optimizer: Op
         built = scheduler(optimizer)
     _check_rates(optimizer, type(built).__name__, OTHER_SCHEDULER)
     return built
+
+
+def check_length(scheduler: LRScheduler, epochs: int | None) -> None:
+    """Warns where a schedule of a fixed length, which steps each epoch, won't come to its end.
+
+    Args:
+        scheduler: the scheduler.
+        epochs: of the run; None or −1 where none are set.
+    """
+    if isinstance(scheduler, OneCycleLR) and epochs is not None and 0 <= epochs < scheduler.total_steps:
+        rank_zero_warn(
+            f"OneCycleLR is planned for {scheduler.total_steps} steps, and takes one an epoch, {epochs} in this run:"
+            " for one a batch set lr_scheduler_interval to step."
+        )
 
 
 def step_optimizer(optimizer: Optimizer) -> None:

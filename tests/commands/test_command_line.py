@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_any_optimizer_and_scheduler_of_torch(capsys):
     (state,) = checkpoint["optimizer_states"]
     assert {group["lr"] for group in state["param_groups"]} == {0.003 * 0.5 ** (checkpoint["global_step"] // 3)}
     assert "exp_avg" in state["state"][0]
+
+
+def test_a_schedule_that_would_not_come_to_its_end_is_told_of():
+    schedule = ["--model", "Backpropagation", "--model.lr_scheduler", "OneCycleLR", "--model.lr_scheduler.max_lr=0.1"]
+    schedule += ["--model.lr_scheduler.total_steps"]
+    with pytest.warns(UserWarning, match="planned for 12 steps, and takes one an epoch, 2 in this run"):
+        assert fit(*schedule, "12") == 0
+    for as_planned in (["2"], ["12", "--model.lr_scheduler_interval", "step"]):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="OneCycleLR")
+            assert fit(*schedule, *as_planned) == 0
 
 
 def test_plateau_scheduler():

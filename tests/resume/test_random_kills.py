@@ -69,7 +69,13 @@ def left(folder: Path):
     return checkpoints, logged, [step for step, _ in speeds]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = ("information", "plateau", "average of epochs", "moving average")
+"""Kinds for `make test-slow`."""
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in KINDS]
+)
 def test_a_run_killed_several_times_leaves_what_an_uninterrupted_one_leaves(kind, tmp_path):
     recipe, options = KINDS[kind]
     args = ["fit", "--config", str(CONFIGS / f"digits/{recipe}.yaml")]

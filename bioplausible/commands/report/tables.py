@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-import bioplausible
+import bioplausible.data
+import bioplausible.rules
 from bioplausible.commands.recipes import recipes
 from bioplausible.commands.report.configurations import plain
 from bioplausible.commands.report.nets import net_name
@@ -180,7 +181,10 @@ def departures(run: Run) -> list[str]:
 def _default(run: Run, name: str) -> Any:
     """Returns an option's default of the run's rule or data module; None where none is known."""
     part, _, option = name.partition(".")
-    cls = getattr(bioplausible, {"model": run.rule, "data": run.data}.get(part, ""), None)
+    module, name = {"model": (bioplausible.rules, run.rule), "data": (bioplausible.data, run.data)}.get(
+        part, (None, "")
+    )
+    cls = getattr(module, name, None)
     for base in getattr(cls, "__mro__", ()):
         parameter = inspect.signature(base.__init__).parameters.get(option)
         if parameter is not None:
