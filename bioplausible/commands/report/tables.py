@@ -181,10 +181,8 @@ def departures(run: Run) -> list[str]:
 def _default(run: Run, name: str) -> Any:
     """Returns an option's default of the run's rule or data module; None where none is known."""
     part, _, option = name.partition(".")
-    module, name = {"model": (bioplausible.rules, run.rule), "data": (bioplausible.data, run.data)}.get(
-        part, (None, "")
-    )
-    cls = getattr(module, name, None)
+    classes = {"model": (bioplausible.rules, run.rule), "data": (bioplausible.data, run.data)}
+    cls = getattr(*classes[part], None) if part in classes else None
     for base in getattr(cls, "__mro__", ()):
         parameter = inspect.signature(base.__init__).parameters.get(option)
         if parameter is not None:
