@@ -309,6 +309,8 @@ def _main(
     LearningRule.exchange = exchange
     os.chdir(folder)
     os.environ.update(environment)
+    if "ERRORS_IN" in environment:  # the process that forks these may be older than the test, and its stderr too
+        os.dup2(os.open(environment["ERRORS_IN"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     sys.path[:0] = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as at the command line
     from bioplausible.__main__ import main
@@ -436,6 +438,7 @@ def command_line_together(
     signal_before_step: int | None = None,
     to: int = 1,
     exchange: str = LearningRule.exchange,
+    errors_in: str | None = None,
 ) -> list[int]:
     """Runs ``fit`` in several processes that train together, and returns their exit statuses.
 
@@ -446,12 +449,14 @@ def command_line_together(
         signal_before_step: step before which SIGTERM is sent …
         to: … to this process.
         exchange: what they exchange in a training step.
+        errors_in: file in the folder that gets what they say on stderr.
     """
     port = free_port()
     args = [*args, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", str(processes)]
     started = []
     for rank in range(processes):
         environment = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        environment |= {} if errors_in is None else {"ERRORS_IN": errors_in}
         moment = {"before_step": signal_before_step if rank == to else None}
         command = (args, str(folder), environment, signal.SIGTERM, exchange)
         started.append(CONTEXT.Process(target=_main, args=command, kwargs=moment))

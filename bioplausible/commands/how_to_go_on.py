@@ -23,7 +23,7 @@ class HowToGoOn(Callback):
 def last_checkpoint(trainer: Trainer) -> Path | None:
     """Returns the checkpoint that training ended with; None where there is none."""
     found = [c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)]
-    return Path(found[0]) if found and found[0] else None
+    return Path(found[0]) if found and Path(found[0]).is_file() else None  # a fast_dev_run writes none
 
 
 def how_to_go_on(trainer: Trainer) -> str:

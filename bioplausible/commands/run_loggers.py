@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from bioplausible.lightning_internals import FileLogger, set_version
 from bioplausible.resume.checkpoint_files import ReadAhead, run_folder
@@ -93,6 +94,8 @@ def how_to_look(trainer: Trainer) -> list[str]:
     """Returns lines that say how to look at a run."""
     lines = []
     for logger in trainer.loggers:
+        if isinstance(logger, DummyLogger):  # of a fast_dev_run
+            continue
         if isinstance(logger, TensorBoardLogger):
             look = f"tensorboard --logdir {logger.log_dir}"
         elif isinstance(logger, CSVLogger):

@@ -20,9 +20,10 @@ LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 def hyperparameters(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
     """Returns by name what a run trains with: rule, rates, schedule, data, seed and length.
 
-    Options of rule and data module have their own names. ``lr`` is the rate, ``lr/feedforward_1`` that of a parameter
-    group where they differ; further options of the optimizer are ``optimizer/momentum``, of the schedule
-    ``lr_scheduler/gamma``. What is None is left out: there is nothing to tell.
+    Options of rule and data module have their own names. ``lr`` is the rate, ``lr.feedforward_1`` that of a parameter
+    group where they differ; further options of the optimizer are ``optimizer.momentum``, of the schedule
+    ``lr_scheduler.gamma``. What is None is left out: there is nothing to tell.
+    No name is the folder of another: MLflow keeps each as a file.
 
     Args:
         trainer: with its optimizers built.
@@ -41,7 +42,7 @@ def hyperparameters(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
     if data is not None:
         found["data"] = type(data).__name__
         of_data = _named(data.hparams)
-        found |= {f"data/{name}" if name in found else name: value for name, value in of_data.items()}
+        found |= {f"data.{name}" if name in found else name: value for name, value in of_data.items()}
     found |= {name: getattr(trainer, name) for name in LENGTH if getattr(trainer, name) not in (None, -1)}
     found |= {name: getattr(trainer, name) for name in LIMITS if getattr(trainer, name) != 1.0}
     stoppers = [
@@ -63,7 +64,7 @@ def _rates(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
         yield "lr", rates[0]
     else:
         for i, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
-            yield f"lr/{group.get('name', i)}", rate
+            yield f"lr.{group.get('name', i)}", rate
 
 
 def _options(part: str, built: Any, held: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -72,7 +73,7 @@ def _options(part: str, built: Any, held: Mapping[str, Any]) -> Iterator[tuple[s
     for name in sorted(known - IMPLEMENTATION - {"lr", "last_epoch", "optimizer", "params", "self"}):
         value = held.get(name)
         if isinstance(value, (bool, int, float, str, list, tuple, dict)):
-            yield f"{part}/{name}", value
+            yield f"{part}.{name}", value
 
 
 def _plain(value: Any) -> Any:

@@ -130,3 +130,18 @@ def test_an_epoch_that_waited_does_not_count_for_the_others():
     board.close()
     (run,) = find_runs([Path("logs")])
     assert run.seconds_per_epoch == pytest.approx(7.5, abs=1e-3)  # of 7, 7, 36 and 8
+
+
+def test_a_checkpoint_that_is_tested_later_is_not_the_runs_result():
+    make_run(Path("logs/tested"), 0.95, 0)
+    make_run(Path("logs/not"), None, 10)
+    for name in ("tested", "not"):
+        board = SummaryWriter(f"logs/{name}")
+        for step in (0, 250):  # what `test` logs of a checkpoint
+            board.add_scalar("test/accuracy", 0.99, step)
+        board.close()
+    found = {run.path.name: run for run in find_runs([Path("logs")])}
+    assert found["tested"].last("test/accuracy") == pytest.approx(0.95)
+    assert found["tested"].finished
+    assert found["not"].last("test/accuracy") is None
+    assert found["not"].status == "not tested"

@@ -365,11 +365,11 @@ class BadInOneProcess(ImageDataModule):
         return DataLoader(batches, batch_size=None)
 
 
-def test_a_process_that_alone_refuses_its_batch_ends_all_of_them(tmp_path, capfd):
+def test_a_process_that_alone_refuses_its_batch_ends_all_of_them(tmp_path):
     data = ["--data", "tests.training.test_batch.BadInOneProcess", "--trainer.enable_progress_bar", "false"]
     model = ["--model", "Backpropagation", "--model.layer_sizes", "[64, 10]"]
-    assert command_line_together(["fit", *model, *data], tmp_path) == [2, 2]
-    error = capfd.readouterr().err
+    assert command_line_together(["fit", *model, *data], tmp_path, errors_in="errors.txt") == [2, 2]
+    error = (tmp_path / "errors.txt").read_text()
     assert error.count("error: The data loader yields a batch with NaN or infinite numbers in 1 of its 10 images") == 1
     assert error.count("error: Another process of this run has ended") == 1
     assert "Traceback" not in error

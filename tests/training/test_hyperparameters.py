@@ -54,7 +54,7 @@ def test_the_tab_shows_all_that_a_recipe_trains_with_and_nothing_internal(recipe
         if not isinstance(value, (dict, list)):
             assert shown[name] == (pytest.approx(value) if isinstance(value, float) else value), name
     assert shown["optimizer"] == optimizer["class_path"].rpartition(".")[2]
-    rates = {name: value for name, value in shown.items() if name == "lr" or name.startswith("lr/")}
+    rates = {name: value for name, value in shown.items() if name == "lr" or name.startswith("lr.")}
     assert rates
     if "lr" in (optimizer.get("init_args") or {}) and "lr" in rates:
         assert rates["lr"] == pytest.approx(optimizer["init_args"]["lr"])
@@ -64,7 +64,7 @@ def test_the_tab_shows_all_that_a_recipe_trains_with_and_nothing_internal(recipe
         assert shown["lr_scheduler"] == schedule["class_path"].rpartition(".")[2]
         for name, value in schedule["init_args"].items():
             keys = [f"{name}/{key}" for key in value] if isinstance(value, dict) else [name]
-            assert all(f"lr_scheduler/{key}" in shown for key in keys)
+            assert all(f"lr_scheduler.{key}" in shown for key in keys)
     logged = [yaml.safe_load(Path(folder, "x/version_0/hparams.yaml").read_text()) for folder in ("logs", "csv")]
     assert logged[0] == logged[1]
     assert logged[0].keys() >= {"rule", "optimizer", *options} - {n for n, v in options.items() if v is None}
@@ -83,13 +83,13 @@ def test_from_python_too_each_rate_as_it_is_whatever_a_schedule_starts_with(cls)
     )
     trainer.fit(rule, DigitsDataModule(subset_size=200, mean=[0.5]))
     values = yaml.safe_load(Path("logs/x/version_0/hparams.yaml").read_text())
-    assert {name: value for name, value in values.items() if name.startswith("lr/")} == {
-        "lr/feedforward_1": 0.25,
-        "lr/feedforward_2": 0.5,
-        "lr/feedback_2": 0.125,
+    assert {name: value for name, value in values.items() if name.startswith("lr.")} == {
+        "lr.feedforward_1": 0.25,
+        "lr.feedforward_2": 0.5,
+        "lr.feedback_2": 0.125,
     }
-    assert values["optimizer/momentum"] == 0.5
-    assert (values["lr_scheduler"], values["lr_scheduler/start_factor"]) == ("LinearLR", 0.1)
+    assert values["optimizer.momentum"] == 0.5
+    assert (values["lr_scheduler"], values["lr_scheduler.start_factor"]) == ("LinearLR", 0.1)
     assert (values["rule"], values["mean"], values["limit_train_batches"]) == ("CorInfoMax", [0.5], 3)
     assert (values["max_steps"], "max_epochs" in values) == (2, False)
 

@@ -1,7 +1,9 @@
 """How many threads a run computes with."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -31,13 +33,28 @@ def test_more_threads_must_be_worth_it(one, two, chosen, two_threads, monkeypatc
 
 def test_timing_changes_nothing_that_is_learned(two_threads, monkeypatch):
     rule, steps = build(CorInfoMax), []
-    monkeypatch.setattr(threads, "_seconds", lambda n, step: steps.append(n) or float(bool(step())))
+
+    def seconds(n, step):
+        steps.append(n)
+        random.random(), np.random.rand(), torch.rand(1)  # as a rule of one's own may draw
+        return float(bool(step()))
+
+    monkeypatch.setattr(threads, "_seconds", seconds)
     before, state = {name: t.clone() for name, t in rule.state_dict().items()}, torch.get_rng_state()
+    of_python, of_numpy = random.getstate(), np.random.get_state()[1].tolist()
     threads.fastest_threads(rule, 4)
     assert steps == [1, 2]
     assert torch.equal(torch.get_rng_state(), state)
+    assert random.getstate() == of_python
+    assert np.random.get_state()[1].tolist() == of_numpy
     for name, tensor in rule.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+def test_what_a_step_refuses_is_one_sentence_while_it_is_timed_too(two_threads, capsys):
+    refused = ["--model", "Backpropagation", "--model.optimizer", "SGD", "--model.optimizer.nesterov", "true"]
+    assert main(["fit", *FEW, *refused]) == 2
+    assert "The optimizer can't be built (Nesterov momentum requires" in capsys.readouterr().err
 
 
 def test_the_choice_is_said_saved_and_kept(two_threads, monkeypatch, capsys):

@@ -119,8 +119,14 @@ class Run:
         return self.log.seconds_per_epoch()
 
     def last(self, name: str) -> float | None:
-        """Returns a scalar's last value."""
-        curve = self.curves.get(name)
+        """Returns a scalar's last value; one of the test split, where the trained weights' was measured.
+
+        A checkpoint may be tested later too, and what is logged then is not the run's result.
+        """
+        curve = self.curves.get(name, {})
+        if name.startswith("test/"):
+            end = max(self.log.trained, default=-1)
+            curve = {step: value for step, value in curve.items() if step > end}
         return curve[max(curve)] if curve else None
 
     def best(self, name: str) -> float | None:
