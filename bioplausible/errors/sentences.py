@@ -14,6 +14,11 @@ from bioplausible.errors.renamed import old_name
 MISSING = re.compile(r"given class_path '(?:\w+\.)*(\w+)':\s*[^\n]*?pip install (?:-U )?[`'\"]?([\w.-]+)")
 """How jsonargparse passes on that a class needs a package which is not installed: the class and the package."""
 
+UNBUILT = re.compile(
+    r"Errors:\s+- ([^\n]+?)\.?\n.*Given value: Namespace\(class_path='pytorch_lightning\.(?:\w+\.)*(\w+)'", re.DOTALL
+)
+"""How jsonargparse passes on what a class of Lightning's raises while it is built: what it says, and the class."""
+
 NO_NUMBER = re.compile(r"Expected a <class '(int|float)'>\s+- Expected a dot import path string: (\S+)")
 """How jsonargparse complains about an optimizer's rate, for which it takes a path to a tensor too."""
 
@@ -48,7 +53,8 @@ def sentence(error: BaseException) -> str | None:
         if isinstance(cause, MisconfigurationException) or (refusal and _from_lightning(cause)):
             return " ".join(str(cause).split())
     if not isinstance(error, ArgumentError):
-        return None
+        unbuilt = UNBUILT.search(str(error))
+        return None if unbuilt is None else "{1} can't be built ({0}): change its options.".format(*unbuilt.groups())
     text = str(error)
     if renamed := old_name(text):
         return "{0} is now called {1}: write {1} instead.".format(*renamed)

@@ -1,8 +1,10 @@
 """Errors of other libraries that come down to one sentence."""
 
+from functools import wraps
 from importlib.util import find_spec
 
 import pytest
+from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.__main__ import main
 from tests.helpers import FEW
@@ -22,3 +24,16 @@ def test_a_class_whose_package_is_missing_is_named_before_training(cls, package,
     assert main(["fit", *FEW, *options]) == 2
     said = f"error: {cls} needs the package {package}, which is not installed: install it, or choose another class.\n"
     assert capsys.readouterr().err == said
+
+
+def test_what_a_class_of_lightnings_raises_while_it_is_built_is_one_sentence(monkeypatch, capsys):
+    class OddError(Exception):
+        pass
+
+    @wraps(CSVLogger.__init__)
+    def refuse(self, *_, **__):
+        raise OddError("The moon is full.")
+
+    monkeypatch.setattr(CSVLogger, "__init__", refuse)
+    assert main(["fit", *FEW, "--trainer.logger", "CSVLogger"]) == 2
+    assert capsys.readouterr().err == "error: CSVLogger can't be built (The moon is full): change its options.\n"
