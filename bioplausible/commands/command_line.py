@@ -3,42 +3,32 @@
 import inspect
 import logging
 import pkgutil
-import re
-import sys
 import tempfile
 import time
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from bioplausible.commands.built_in_callbacks import beside
+from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.configuration import (
-    consistent,
-    implied_recipe,
-    last_of,
-    log_folder,
     plain_values,
-    trainer_defaults,
-    words,
 )
 from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
-from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, version_name, where_it_lies
-from bioplausible.commands.sources import Source, sources
+from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, where_it_lies
+from bioplausible.commands.saved_configuration import SaveRunConfig, as_list
 from bioplausible.commands.suggestions import suggestion
-from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
+from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
@@ -53,58 +43,18 @@ from bioplausible.observers.progress import LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.resume.checkpoint_files import (
-    LOGGER_VERSIONS,
-    RUN_CONFIG,
     AtomicCheckpointIO,
     ReadAhead,
-    newest_checkpoint,
     run_folder,
 )
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
-from bioplausible.training.loggers import LOG_FOLDER, RunLogger, folder_of_run
+from bioplausible.training.loggers import LOG_FOLDER, RunLogger
 from bioplausible.training.stop_on_signal import StopOnSignal
 from bioplausible.training.threads import fastest_threads, threads_given
 
 LARGEST_SEED = 2**32 - 1
 """That NumPy takes."""
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Saves the configuration in the run's folder and in each checkpoint, so that a checkpoint is all one needs."""
-
-    def __init__(self, parser: LightningArgumentParser, config: Namespace, **options: Any) -> None:
-        config = config.clone()
-        config.ckpt_path = None  # a saved configuration starts a run of its own
-        super().__init__(parser, config, **options)
-        try:
-            self.text: str = parser.dump(config, skip_none=False)
-            parser.parse_string(self.text, env=False, defaults=False)
-            if unsaid := re.search("Unable to serialize instance.*", self.text):
-                raise ValueError(unsaid[0])
-        except Exception as error:  # whatever the class behind an option raises
-            named = [c.class_path for c in _as_list(config.trainer.callbacks) if isinstance(c, Namespace)]
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"The configuration can't be saved so that it reads back ({reason}): give the options of"
-                f" {', '.join(named) or 'its classes'} as plain values, or leave such a class out."
-            ) from error
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Saves nothing: a run that fails before it trains leaves nothing, and evaluating one leaves it as it was."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the configuration in the run's folder."""
-        folder = folder_of_run(trainer)
-        if folder is not None and trainer.is_global_zero:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.yaml").write_text(self.text)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration to the checkpoint, as YAML text, and the loggers' versions."""
-        checkpoint[RUN_CONFIG] = self.text
-        if trainer.is_global_zero:
-            checkpoint[LOGGER_VERSIONS] = [version_name(logger) for logger in trainer.loggers]
 
 
 class CommandLine(LightningCLI):
@@ -219,7 +169,7 @@ class CommandLine(LightningCLI):
             options.save_dir = str(Path(options.save_dir or _log_folder(config.trainer)).expanduser())
 
     def _run_loggers(self) -> list[Namespace]:
-        loggers = _as_list(self.config[self.subcommand].trainer.logger)
+        loggers = as_list(self.config[self.subcommand].trainer.logger)
         return [
             logger for logger in loggers if isinstance(logger, Namespace) and logger.class_path.endswith("RunLogger")
         ]
@@ -230,7 +180,7 @@ class CommandLine(LightningCLI):
         if config.ckpt_path is not None and self.ahead is None:  # a YAML file names it
             self.ahead = ReadAhead(config.ckpt_path)
         trainer = self.config_init[self.subcommand].get("trainer", {})
-        given = [*_as_list(trainer.get("callbacks")), *self.further_callbacks]
+        given = [*as_list(trainer.get("callbacks")), *self.further_callbacks]
         callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
         if self.subcommand == "fit":
             self._refuse_rate_without_effect()
@@ -259,7 +209,7 @@ class CommandLine(LightningCLI):
             )
             callbacks.append(self.predictions)
         callbacks = beside(given, callbacks)
-        plugins = [*_as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
+        plugins = [*as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         if starts_processes_within(built):
@@ -271,7 +221,7 @@ class CommandLine(LightningCLI):
             )
         made = built.loggers
         if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
-            built.loggers = resumed_loggers(made, _as_list(config.trainer.logger), self.ahead)
+            built.loggers = resumed_loggers(made, as_list(config.trainer.logger), self.ahead)
         going_on = [logger for logger in built.loggers if logger not in made]
         self.model.run_folders.expect(config.ckpt_path, going_on)
         return built
@@ -349,62 +299,6 @@ class CommandLine(LightningCLI):
         print(f"\npredictions  {self.predictions.path}")
 
 
-@dataclass(frozen=True)
-class Completed:
-    """What a command's options come to.
-
-    Attributes:
-        args: the command and its options.
-        below: the configuration that they override.
-        trainer_defaults: what lies below that, of the Trainer.
-        ahead: the checkpoint that is named, which was read for this.
-    """
-
-    args: list[str]
-    below: dict[str, Any] = field(default_factory=dict)
-    trainer_defaults: dict[str, Any] = field(default_factory=lambda: TRAINER_DEFAULTS)
-    ahead: ReadAhead | None = None
-
-
-def complete(args: list[str]) -> Completed:
-    """Returns the options with the configuration that they imply.
-
-    That is the configuration inside the checkpoint where ``ckpt_path`` names one (``last`` is the newest below the log
-    folder, a folder the newest below it), and else a recipe
-    (:func:`bioplausible.commands.configuration.implied_recipe`).
-
-    Raises:
-        UserError: a checkpoint is needed and not given, or it can't be read.
-    """
-    if not args or args[0] not in CommandLine.subcommands() or {"-h", "--help"} & set(args):
-        return Completed(args)
-    command, given = args[0], sources(args[0], args[1:])
-    printed = any(word.startswith("--print_config") for word in args)  # alone, to be a file
-    say = partial(rank_zero_only(print), file=sys.stderr if printed else None)
-    named, ahead, further = last_of(given, "ckpt_path"), None, []
-    if named == "":
-        raise UserError("ckpt_path is empty: name a checkpoint, last for the newest, or null for none.")
-    if named is not None:
-        path = Path(str(named)).expanduser()
-        if named == "last" or path.is_dir():
-            path = newest_checkpoint(log_folder(given) if named == "last" else path)
-            say(f"checkpoint           {path}")
-        ahead = ReadAhead(path)
-        known = {"seed_everything", "model", "data", "trainer", "threads"}
-        below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
-        further = ["--ckpt_path", str(path)]
-    elif command == "fit":
-        below = implied_recipe(given)
-    else:
-        raise UserError(
-            f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
-            " newest."
-        )
-    lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
-    defaults = trainer_defaults([lowest, *given])
-    return Completed([command, *words(given), *further], lowest.content, defaults, ahead)
-
-
 def quiet() -> None:
     """Silences what Lightning says of itself, and its warnings about what is done here on purpose."""
     for name in CHATTY_LOGGERS:
@@ -441,11 +335,6 @@ def _percent(accuracy: float | None) -> str:
 
 def _nothing(*_: Any) -> None:
     pass
-
-
-def _as_list(value: Any) -> list[Any]:
-    """Returns a Trainer option that may be given as nothing, one or several as a list."""
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _log_folder(trainer: Namespace) -> str:
