@@ -39,7 +39,7 @@ def from_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
     model: dict[str, Any] = {"optimizer": {"init_args": {}}, "lr_scheduler": {"init_args": {}}}
     data, trainer = {}, {}
     for name, value in values.items():
-        part, _, option = name.rpartition("/")
+        part, _, option = name.rpartition(".")
         if part in ("optimizer", "lr_scheduler"):
             model[part]["init_args"][option] = value
         elif name in ("optimizer", "lr_scheduler"):
