@@ -14,6 +14,17 @@ settings.register_profile("default", deadline=None, max_examples=25, derandomize
 settings.load_profile("default")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where tests of equations make their tensors: cpu or cuda")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _device(request):
+    device = request.config.getoption("--device")
+    if device != "cpu":
+        torch.set_default_device(device)
+
+
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch, tmp_path):
     """Each test in a folder of its own, without a seed from the test before."""

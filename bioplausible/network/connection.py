@@ -165,7 +165,10 @@ class Connection(nn.Module, ABC):
         if self._redraws and self._feedback_weight is not None:
             drawn = torch.rand(self._feedback_weight.shape, generator=generator)
             bound = 3**0.5 * self._standard_deviation()
-            self._feedback_weight.copy_(2 * bound * drawn - bound)
+            drawn = 2 * bound * drawn - bound
+            if self._feedback_weight.is_cuda:
+                drawn = drawn.pin_memory()  # copied from other memory, it would make a GPU wait
+            self._feedback_weight.copy_(drawn, non_blocking=True)
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""

@@ -84,7 +84,7 @@ class InverseCorrelation(Lateral):
 
 
 class Inhibition(Lateral):
-    """Lateral weights M that add ½ Σ_p rᵀ M r to an energy, a parameter of the optimizer.
+    """Lateral weights M that add ½ Σ_p rᵀ M r to an energy; their rule moves them, no optimizer.
 
     Args:
         channels: C.
@@ -92,7 +92,7 @@ class Inhibition(Lateral):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(positive_semidefinite(channels))
+        self.register_buffer("weight", positive_semidefinite(channels))
 
     def matrix(self) -> Tensor:
         """Returns (M + Mᵀ)/2, whose product with r is the energy's gradient."""

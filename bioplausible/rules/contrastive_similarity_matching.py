@@ -1,10 +1,8 @@
 """Contrastive similarity matching (Qin, Mudur & Pehlevan 2021)."""
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from bioplausible.network import Inhibition
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
@@ -57,24 +55,23 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
         self.signed_hebbian_term = signed_hebbian_term
         self.network.add_laterals({k: Inhibition(self.network.shapes[k][0]) for k in range(1, L)})
 
-    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W and b as in equilibrium propagation, and M_k with ⟨r_k⁺ r_k⁺⟩/(2β)."""
-        yield from super().local_updates(phases)
+    def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
+        """Updates M_k by the formula above, whatever the optimizer: only the rates α_t are its schedule's.
+
+        M comes to rest at a correlation. An optimizer's momentum would multiply it, and Adam would lose it.
+        """
         nudged = phases["nudged"]
         beta = nudged.beta if self.signed_hebbian_term else abs(nudged.beta)
-        for k, lateral in self.network.laterals.items():
-            yield lateral.weight, lateral.correlate(nudged.activity[k], 1 / (2 * beta))
-
-    def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
-        """Decays M_k by the factor 1 − α_0/(2|β|), after its optimizer step."""
-        beta = abs(phases["nudged"].beta)
-        scheduled = {group["name"]: group["lr"] for group in optimizer.param_groups}
-        for (k, lateral), initial in zip(self.network.laterals.items(), self.lateral_learning_rates, strict=True):
-            alpha = scheduled[f"lateral_{k}"] if self.scheduled_decay else initial
-            lateral.weight.mul_(1 - alpha / (2 * beta))
+        laterals = self.network.laterals.items()
+        means = nudged.batch_means([m.correlate(nudged.activity[k], 1 / (2 * beta)) for k, m in laterals])
+        scheduled = {weights["name"]: weights["lr"] for weights in optimizer.param_groups}
+        for (k, lateral), mean, initial in zip(laterals, means, self.lateral_learning_rates, strict=True):
+            alpha = scheduled[f"lateral_{k}"]
+            decay = alpha if self.scheduled_decay else initial
+            lateral.weight.add_(mean, alpha=alpha).mul_(1 - decay / (2 * abs(nudged.beta)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the groups of equilibrium propagation and one for each M_k, named ``lateral_k``."""
+        """Returns the groups of equilibrium propagation and one for each rate of M_k, named ``lateral_k``."""
         laterals = zip(self.network.laterals.items(), self.lateral_learning_rates, strict=True)
         return super().parameter_groups() + [
             {"name": f"lateral_{k}", "params": [lateral.weight], "lr": alpha} for (k, lateral), alpha in laterals

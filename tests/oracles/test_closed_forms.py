@@ -329,10 +329,12 @@ def test_similarity_matching_lateral_learning_term_by_term():
     rule = build(ContrastiveSimilarityMatching, beta=0.5, random_beta_sign=False, lateral_learning_rates=[0.01, 0.02])
     x, _, y = batch()
     phases = rule.settle(x, y)
-    found = updates(rule, phases)
-    for k in (1, 2):
-        expected = sum(torch.outer(r, r) for r in phases["nudged"].activity[k]) / len(x) / (2 * 0.5)
-        assert torch.allclose(found[f"network.lateral.{k}.weight"], expected, atol=1e-14)
+    before = {k: lateral.weight.clone() for k, lateral in rule.network.laterals.items()}
+    rule.update_state(phases, torch.optim.SGD(rule.parameter_groups()))
+    for k, rate in ((1, 0.01), (2, 0.02)):
+        correlation = sum(torch.outer(r, r) for r in phases["nudged"].activity[k]) / len(x)
+        expected = (1 - rate / (2 * 0.5)) * (before[k] + rate / (2 * 0.5) * correlation)
+        assert torch.allclose(rule.network.laterals[k].weight, expected, atol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from functools import partial
 
 import pytest
 import torch
@@ -241,8 +242,9 @@ def test_lateral_weights_decay_by_their_own_layers_rate_scheduled_or_not(schedul
         groups[f"lateral_{k}"]["lr"] = rate / (3 + k)  # as a schedule would
     rule.update_state(phases, optimizer)
     for k, rate in enumerate(RATES, start=1):
-        alpha = rate / (3 + k) if scheduled else rate
-        expected = before[k] * (1 - alpha / (2 * abs(beta)))
+        r, alpha = phases["nudged"].activity[k], rate / (3 + k)
+        decay = alpha if scheduled else rate
+        expected = (before[k] + alpha * r.t() @ r / len(r) / (2 * beta)) * (1 - decay / (2 * abs(beta)))
         torch.testing.assert_close(rule.network.laterals[k].weight, expected, rtol=1e-13, atol=0)
 
 
@@ -259,13 +261,33 @@ def test_lateral_weights_learn_from_the_nudged_phase_with_the_sign_of_beta_or_wi
     )
     x, _, y = batch()
     phases = rule.settle(x, y)
-    found = updates(rule, phases)
+    before = {k: lateral.weight.clone() for k, lateral in rule.network.laterals.items()}
+    rule.update_state(phases, torch.optim.SGD(rule.parameter_groups()))
     for k in (1, 2):
         r = phases["nudged"].activity[k]
-        expected = r.t() @ r / len(r) / (2 * (-0.25 if signed else 0.25))
-        torch.testing.assert_close(found[f"network.lateral.{k}.weight"], expected)
+        expected = before[k] + 0.002 * r.t() @ r / len(r) / (2 * (-0.25 if signed else 0.25))
+        torch.testing.assert_close(rule.network.laterals[k].weight, expected * (1 - 0.002 / (2 * 0.25)))
     defaults = ContrastiveSimilarityMatching(SIZES)
     assert (defaults.signed_hebbian_term, defaults.scheduled_decay) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [partial(torch.optim.SGD, momentum=0.9, weight_decay=0.1), torch.optim.Adam, torch.optim.AdamW]
+)
+def test_no_optimizer_changes_what_lateral_weights_come_to_rest_at(optimizer):
+    """M's fixed point is a correlation: with Adam it would be a matrix of signs, with momentum several times it."""
+    x, _, y = batch()
+    plain, other = (
+        build(ContrastiveSimilarityMatching, optimizer=o, learning_rates=0.0, random_beta_sign=False, beta=0.5)
+        for o in (torch.optim.SGD, optimizer)
+    )
+    other.load_state_dict(plain.state_dict())
+    for rule in (plain, other):
+        built = rule.optimizer(rule.parameter_groups())
+        for _ in range(4):
+            rule.learn(x, y, built)
+    for k, lateral in plain.network.laterals.items():
+        torch.testing.assert_close(other.network.laterals[k].weight, lateral.weight, rtol=1e-13, atol=0)
 
 
 @torch.no_grad()

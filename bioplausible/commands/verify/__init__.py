@@ -66,17 +66,18 @@ class _Compare(Callback):
             self._compare(f"step{batch_idx}", key, replayed[key], recorded, terms.get(key, 0.0))
 
     def _compare(self, when: str, key: str, replayed: torch.Tensor, recorded: Any, terms: float = 0.0) -> None:
-        error, index = largest_error(replayed.detach().numpy(), recorded, terms=terms)
+        error, index = largest_error(replayed.detach().cpu().numpy(), recorded, terms=terms)
         self.differences.append(Difference(_group(key), error, f"{when}/{key}{index}"))
 
 
-def replay(path: Path) -> list[Difference]:
+def replay(path: Path, accelerator: str = "cpu") -> list[Difference]:
     """Trains the recorded rule on the recorded batches and returns how each recorded array differs.
 
-    It is the rule's own training step under a Trainer, in float64 on the CPU.
+    It is the rule's own training step under a Trainer, in float64.
 
     Args:
         path: the ``.npz`` file.
+        accelerator: where it trains, ``cpu`` or ``gpu``.
 
     Raises:
         UserError: the file is no recording, or of an unknown rule.
@@ -85,7 +86,7 @@ def replay(path: Path) -> list[Difference]:
     rule = recording.rule()
     compare = _Compare(recording, rule)
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=1,
         precision="64-true",
         max_epochs=1,
@@ -114,14 +115,19 @@ def run(args: Sequence[str]) -> int:
         "paths", nargs="+", type=path_named, metavar="PATH", help="recorded trajectories, or folders of them"
     )
     parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9)")
+    parser.add_argument(
+        "--accelerator", choices=("cpu", "gpu"), default="cpu", help="where the rules train (default: cpu)"
+    )
     options = parser.parse_args(args)
+    if options.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("accelerator is gpu, but PyTorch finds no GPU that CUDA can use: choose cpu.")
     if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
         raise UserError(f"tolerance is {options.tolerance}: give a finite number that is not negative.")
     tolerance = TOLERANCE if options.tolerance is None else options.tolerance
     failed = refused = 0
     for path in _files(options.paths):
         try:
-            differences = replay(path)
+            differences = replay(path, options.accelerator)
         except UserError as error:
             refused += 1
             print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,99 @@
+"""Times every rule's step on a GPU, launched kernel by kernel and as one CUDA graph, beside backpropagation's.
+
+    python tests/benchmarks/gpu.py > gpu.md
+
+Each step is the rule's own, of the recipe in configs/fashion_mnist, on random images, with plain SGD; times are medians
+of events on the device, in milliseconds.
+"""
+
+import copy
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+
+import bioplausible
+from bioplausible.rules import LearningRule
+
+CONFIGS = Path(__file__).parents[2] / "configs/fashion_mnist"
+DENSE = ["backpropagation", "feedback_alignment", "equilibrium_propagation", "contrastive_similarity_matching"]
+DENSE += ["predictive_coding", "nudged_predictive_coding", "corinfomax", "corinfomax_sparse"]
+BATCHES = (20, 128, 1024)
+ROUNDS, STEPS = 7, 20
+
+
+def rule_of(recipe: Path) -> LearningRule:
+    """Returns a recipe's rule, with a fixed sign of β: a graph repeats what it was captured with."""
+    model = yaml.safe_load(recipe.read_text())["model"]
+    options = model["init_args"]
+    for name in ("optimizer", "lr_scheduler", "lr_scheduler_interval"):
+        options.pop(name, None)
+    if "random_beta_sign" in options:
+        options["random_beta_sign"] = False
+    return getattr(bioplausible, model["class_path"])(**copy.deepcopy(options))
+
+
+def median_ms(work) -> float:
+    """Returns the milliseconds of one call, the median over rounds of the mean over steps."""
+    times = []
+    for _ in range(ROUNDS):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(STEPS):
+            work()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / STEPS)
+    return statistics.median(times)
+
+
+def step_times(recipe: Path, n: int) -> tuple[float, float]:
+    """Returns the times of a step launched kernel by kernel, and of the same step as a CUDA graph."""
+    torch.manual_seed(0)
+    rule = rule_of(recipe).cuda()
+    x = torch.rand(n, *rule.network.shapes[0], device="cuda")
+    target = rule.one_hot(torch.randint(10, (n,), device="cuda"), x.dtype)
+    groups = [{**group, "lr": 1e-6} for group in rule.parameter_groups()]
+    optimizer = torch.optim.SGD(groups, lr=1e-6)
+
+    def step() -> None:
+        rule.learn(x, target, optimizer)
+
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    eager = median_ms(step)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return eager, median_ms(graph.replay)
+
+
+def main() -> None:
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
+    print("| recipe | batch | kernel by kernel, ms | CUDA graph, ms | × backpropagation | as graphs |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for kind, recipes in (
+        ("dense", [CONFIGS / f"{name}.yaml" for name in DENSE]),
+        ("convolutional", sorted(CONFIGS.glob("*_conv.yaml"), key=lambda p: (p.stem != "backpropagation_conv", p))),
+    ):
+        for n in BATCHES:
+            base = None
+            for recipe in recipes:
+                try:
+                    eager, graph = step_times(recipe, n)
+                except Exception as error:  # the others' times are worth having
+                    print(f"{recipe.stem} ({kind}), batch {n}: {error}", file=sys.stderr)
+                    continue
+                base = base or (eager, graph)
+                ratios = f"{eager / base[0]:.1f} | {graph / base[1]:.1f}"
+                print(f"| {recipe.stem} | {n} | {eager:.2f} | {graph:.3f} | {ratios} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
