@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from bioplausible.commands.command_line import quiet
+from bioplausible.commands.quiet import quiet
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")

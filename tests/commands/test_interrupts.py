@@ -96,11 +96,15 @@ def test_ctrl_c_in_an_evaluation(command, capsys):
     assert "stopped by SIGINT" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["torch", "pytorch_lightning", "bioplausible.commands.command_line"])
-def test_ctrl_c_during_imports(module, tmp_path):
+IMPORTS = [("fit", module) for module in ("torch", "pytorch_lightning", "bioplausible.commands.command_line")]
+IMPORTS += [("benchmark --batches 0", "torch"), ("report logs", "matplotlib")]  # which import it after their options
+
+
+@pytest.mark.parametrize(("command", "module"), IMPORTS)
+def test_ctrl_c_during_imports(command, module, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT.format(module=module))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    command = [sys.executable, "-m", "bioplausible", "fit"]
+    command = [sys.executable, "-m", "bioplausible", *command.split()]
     environment = os.environ | {"PYTHONPATH": path}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 130
