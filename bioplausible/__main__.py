@@ -72,6 +72,7 @@ def _run(arguments: list[str]) -> int:
         print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
         return 2
 
+    from bioplausible.commands.fast_imports import fast_imports
     from bioplausible.commands.quiet import quiet
     from bioplausible.errors import OwnShareError
     from bioplausible.errors.sentences import sentence
@@ -79,7 +80,8 @@ def _run(arguments: list[str]) -> int:
     quiet()
     try:
         # this command alone: what trains needs torch and Lightning, which take seconds to import
-        command = import_module(f"bioplausible.commands.{OWN.get(arguments[0], 'command_line')}")
+        with fast_imports():
+            command = import_module(f"bioplausible.commands.{OWN.get(arguments[0], 'command_line')}")
         return int(command.run(arguments[1:] if arguments[0] in OWN else arguments))
     except BrokenPipeError:  # what reads the output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes

@@ -12,7 +12,7 @@ try:
     status = main(sys.argv[1:])
 except SystemExit as ended:
     status = ended.code
-heavy = {"torch", "lightning_fabric", "pytorch_lightning", "torchmetrics", "numpy", "scipy", "sklearn", "matplotlib", "ray"}
+heavy = {"torch", "pytorch_lightning", "lightning_fabric", "torchmetrics", "numpy", "scipy", "sklearn", "matplotlib"}
 print(status, *sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bioplausible.commands.arguments import CommandArguments, recipe_named
+from bioplausible.commands.fast_imports import fast_imports
 from bioplausible.commands.recipes import recipes
 from bioplausible.errors import UserError
 
@@ -53,11 +54,12 @@ def run(args: Sequence[str]) -> int:
             raise UserError(f"There is no recipe {file}: name YAML files such as those in configs/.")
 
     # only now: torch and Lightning take seconds, and what comes before needs neither
-    import torch
+    with fast_imports():
+        import torch
 
-    from bioplausible.commands.benchmark.growth import print_growth
-    from bioplausible.commands.benchmark.recipe_files import batch_size_of
-    from bioplausible.commands.benchmark.table import print_costs, print_machine
+        from bioplausible.commands.benchmark.growth import print_growth
+        from bioplausible.commands.benchmark.recipe_files import batch_size_of
+        from bioplausible.commands.benchmark.table import print_costs, print_machine
 
     for file in files:
         batch_size_of(file)  # refuses what is no recipe before anything is timed

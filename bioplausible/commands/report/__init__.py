@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bioplausible.commands.arguments import CommandArguments, path_named
+from bioplausible.commands.fast_imports import fast_imports
 from bioplausible.errors import UserError
 
 
@@ -21,8 +22,9 @@ def run(args: Sequence[str]) -> int:
     options = parser.parse_args(args)
 
     # only now: torch and Lightning take seconds, and what comes before needs neither
-    from bioplausible.commands.report.page import write
-    from bioplausible.commands.report.runs import find_runs
+    with fast_imports():
+        from bioplausible.commands.report.page import write
+        from bioplausible.commands.report.runs import find_runs
 
     found = find_runs(options.runs)
     try:

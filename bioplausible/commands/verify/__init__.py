@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bioplausible.commands.arguments import CommandArguments, path_named
+from bioplausible.commands.fast_imports import fast_imports
 from bioplausible.errors import UserError
 
 
@@ -28,8 +29,9 @@ def run(args: Sequence[str]) -> int:
     paths = _files(options.paths)
 
     # only now: torch and Lightning take seconds, and what comes before needs neither
-    from bioplausible.commands.verify.recording import TOLERANCE
-    from bioplausible.commands.verify.replay import replay
+    with fast_imports():
+        from bioplausible.commands.verify.recording import TOLERANCE
+        from bioplausible.commands.verify.replay import replay
 
     tolerance = TOLERANCE if options.tolerance is None else options.tolerance
     failed = refused = 0
