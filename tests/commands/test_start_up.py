@@ -1,9 +1,14 @@
 """What needs no network is said at once: before torch and Lightning, which take seconds to import."""
 
+import gc
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+
+from bioplausible.commands.fast_imports import fast_imports
 
 CALL = """
 import sys
@@ -38,3 +43,33 @@ def test_without_torch_and_lightning(command, status, said):
     ended = subprocess.run([sys.executable, "-c", CALL, *command.split()], capture_output=True, text=True, check=False)
     assert said in ended.stdout + ended.stderr
     assert ended.stderr.splitlines()[-1] == str(status)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_garbage_is_looked_for_after_imports_as_it_was_before(before, fails, monkeypatch):
+    monkeypatch.setattr(gc, "isenabled", lambda: before)
+    seen = []
+    monkeypatch.setattr(gc, "disable", lambda: seen.append("disable"))
+    monkeypatch.setattr(gc, "enable", lambda: seen.append("enable"))
+    try:
+        with fast_imports():
+            assert seen == ["disable"]
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    assert seen == ["disable", *["enable"] * before]
+
+
+def test_what_was_imported_is_no_garbage_and_nothing_else_is_kept(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("made_for_this_test.py").write_text("content = [[] for _ in range(1000)]\n")
+    kept = []
+    for _ in range(2):
+        before = gc.get_freeze_count()
+        with fast_imports():
+            import_module("made_for_this_test")
+        kept.append(gc.get_freeze_count() - before)
+    assert kept[0] > 1000
+    assert kept[1] <= 0
