@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# a process takes files one after the other, so that it makes what a file's tests share once; idle ones take from others
+PARALLEL = -n auto --dist worksteal
 
 .PHONY: fit test test-slow mutation lint
 
@@ -9,11 +11,11 @@ fit: $(VENV)/.installed
 	$(RUN) -m bioplausible fit $(ARGS)
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest -n auto $(ARGS)
+	$(RUN) -m pytest $(PARALLEL) $(ARGS)
 
 # what takes minutes and is left out of `make test`
 test-slow: $(VENV)/.installed
-	$(RUN) -m pytest -n auto -m slow $(ARGS)
+	$(RUN) -m pytest $(PARALLEL) -m slow $(ARGS)
 
 # Mutants of a copy, so that a run that is killed leaves the sources alone. All of them take days on two cores; a part:
 #   make mutation MODULES='"bioplausible/functional"' TESTS='tests/functional tests/oracles/test_closed_forms.py'

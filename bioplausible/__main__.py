@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
 
 from bioplausible import __version__
 
@@ -23,6 +24,9 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
 
 COMMAND --help lists a command's options, --version says which version this is.
 """
+
+OWN = {name: name for name in ("verify", "report", "sweep", "benchmark")} | {"recipes": "list_recipes"}
+"""The modules of the commands that are not LightningCLI's."""
 
 NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
@@ -68,26 +72,23 @@ def _run(arguments: list[str]) -> int:
         print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
         return 2
 
-    from bioplausible.commands import benchmark, command_line, list_recipes, report, sweep, verify
+    from bioplausible.commands.fast_imports import fast_imports
+    from bioplausible.commands.quiet import quiet
     from bioplausible.errors import OwnShareError
     from bioplausible.errors.sentences import sentence
 
-    own = {
-        "verify": verify.run,
-        "benchmark": benchmark.run,
-        "report": report.run,
-        "sweep": sweep.run,
-        "recipes": list_recipes.run,
-    }
-    command_line.quiet()
+    quiet()
     try:
-        if arguments[0] in own:
-            return own[arguments[0]](arguments[1:])
-        return command_line.run(arguments)
+        # this command alone: what trains needs torch and Lightning, which take seconds to import
+        with fast_imports():
+            command = import_module(f"bioplausible.commands.{OWN.get(arguments[0], 'command_line')}")
+        return int(command.run(arguments[1:] if arguments[0] in OWN else arguments))
     except BrokenPipeError:  # what reads the output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes
         return 128 + signal.SIGPIPE
     except Exception as error:
+        if _interrupted(error):  # while modules were imported
+            raise
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"
         if cause is None and PEER_LEFT.search(str(error)):

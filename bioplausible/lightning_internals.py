@@ -109,29 +109,6 @@ SCHEDULER_BOOKS = frozenset({"last_epoch", "_step_count", "_last_lr", "_get_lr_c
 SCHEDULERS_WITHIN = "_schedulers"
 """Key of a scheduler's state that holds those of the schedulers which it is made of: there is no other way to them."""
 
-CHATTY_LOGGERS = (
-    "pytorch_lightning.utilities.rank_zero",
-    "lightning_fabric.utilities.seed",
-    "lightning_fabric.utilities.distributed",
-)
-"""Where Lightning says of itself what it does: no option keeps it quiet."""
-
-NEEDLESS_WARNINGS = (
-    "does not have many workers",  # workers only slow down data this small
-    "smaller than the logging interval",
-    "Total length of `list` across ranks is zero",  # no validation split is what the paper does
-    "you defined a `validation_step` but have no `val_dataloader`",
-    "no pre-optimization state was saved",  # a checkpoint is taken after the optimizer's step
-    "your dataloader is not resumable",  # the data module resumes it
-    "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own folder
-    "callbacks used to create the checkpoint need to be provided",  # evaluation has no use for them
-    "You're using the WeightAveraging callback, but",  # evaluation needs no state of it
-    "LeafSpec",
-    "NaN values found in confusion matrix",  # a class that a small validation split lacks
-    "sync_dist=True",  # the metrics add up the processes' sums themselves
-)
-"""Patterns of what is warned about though it is done here on purpose: it has no categories to be told apart by."""
-
 
 # -------------------------------------------------------------------------------------------------------------- Trainer
 

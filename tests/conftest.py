@@ -1,14 +1,16 @@
+import gc
 import os
 import warnings
+
+import pytest
+from hypothesis import settings
+
+from bioplausible.commands.quiet import quiet
 
 # two cores at most, and the same bits whatever the machine: set before torch starts its threads
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest
-import torch
-from hypothesis import settings
-
-from bioplausible.commands.command_line import quiet
+gc.disable()  # until all is imported, which is no garbage: looking through it takes a quarter of the imports' time
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
@@ -18,16 +20,26 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="where tests of equations make their tensors: cpu or cuda")
 
 
+def pytest_collection_finish():
+    """Lets garbage be looked for among what the tests make, and no more among what was imported."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _device(request):
     device = request.config.getoption("--device")
     if device != "cpu":
+        import torch
+
         torch.set_default_device(device)
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch, tmp_path):
     """Each test in a folder of its own, without a seed from the test before."""
+    import torch  # not above: xdist's first process runs no test, and would import it while the others do
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     torch.manual_seed(0)

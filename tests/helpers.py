@@ -293,9 +293,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 CONTEXT = multiprocessing.get_context("forkserver")
 LONGEST = 300
 """Seconds that a run of a test takes at most."""
-CONTEXT.set_forkserver_preload(
-    [f"bioplausible.commands.{name}" for name in ("command_line", "verify")] + ["sklearn.datasets"]
-)
+CONTEXT.set_forkserver_preload(["tests.preload"])
 
 
 def _main(

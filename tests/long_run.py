@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from bioplausible.commands.command_line import quiet, run
+from bioplausible.commands.command_line import run
+from bioplausible.commands.quiet import quiet
 from bioplausible.commands.recipes import recipes
 from bioplausible.network import InverseCorrelation
 

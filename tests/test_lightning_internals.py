@@ -18,6 +18,7 @@ from torch.optim import SGD, lr_scheduler
 
 import bioplausible
 from bioplausible import lightning_internals as internals
+from bioplausible.commands.quiet import CHATTY_LOGGERS, NEEDLESS_WARNINGS
 
 PACKAGE = Path(bioplausible.__file__).parent
 FILES = {str(file.relative_to(PACKAGE)): ast.parse(file.read_text()) for file in sorted(PACKAGE.rglob("*.py"))}
@@ -65,7 +66,7 @@ def test_a_scheduler_names_those_within():
     assert internals.SCHEDULERS_WITHIN in lr_scheduler.ChainedScheduler(parts).state_dict()
 
 
-@pytest.mark.parametrize("name", internals.CHATTY_LOGGERS)
+@pytest.mark.parametrize("name", CHATTY_LOGGERS)
 def test_lightning_logs_as(name):
     module = importlib.import_module(name)
     loggers = [getattr(module, "log", None), module.__dict__.get("rank_zero_module", module).__dict__.get("log")]
@@ -91,7 +92,7 @@ def without_values(text: str) -> str:
     return re.sub(r"`\w+`", "`value`", text)
 
 
-@pytest.mark.parametrize("pattern", internals.NEEDLESS_WARNINGS)
+@pytest.mark.parametrize("pattern", NEEDLESS_WARNINGS)
 def test_somebody_warns(pattern):
     assert re.search(without_values(pattern), texts(), re.IGNORECASE)
 

@@ -1,11 +1,9 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
 import inspect
-import logging
 import pkgutil
 import tempfile
 import time
-import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,12 +30,7 @@ from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
-from bioplausible.lightning_internals import (
-    CHATTY_LOGGERS,
-    NEEDLESS_WARNINGS,
-    starts_processes_within,
-    trainer_option,
-)
+from bioplausible.lightning_internals import starts_processes_within, trainer_option
 from bioplausible.observers.predictions import PredictionsCSV
 from bioplausible.observers.progress import LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
@@ -70,6 +63,9 @@ class CommandLine(LightningCLI):
         self.ahead = completed.ahead
         self.stop_on_signal = StopOnSignal()
         self.known_options: dict[str, LightningArgumentParser] = {}
+        # of the command that is given alone: to know all options of one takes a tenth of a second
+        given = {name: skip for name, skip in LightningCLI.subcommands().items() if name == completed.args[0]}
+        self.subcommands = lambda: given  # type: ignore[method-assign]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "below.yaml")
             # in its own order, so that a resumed run saves the same configuration
@@ -87,7 +83,7 @@ class CommandLine(LightningCLI):
                 save_config_callback=SaveRunConfig,
                 save_config_kwargs={"overwrite": True},
                 trainer_defaults=completed.trainer_defaults,
-                parser_kwargs=strict | dict.fromkeys(self.subcommands(), of_command),
+                parser_kwargs=strict | dict.fromkeys(given, of_command),
                 args=completed.args,
             )
 
@@ -297,14 +293,6 @@ class CommandLine(LightningCLI):
     def after_predict(self) -> None:
         """Prints where the predictions lie."""
         print(f"\npredictions  {self.predictions.path}")
-
-
-def quiet() -> None:
-    """Silences what Lightning says of itself, and its warnings about what is done here on purpose."""
-    for name in CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in NEEDLESS_WARNINGS:
-        warnings.filterwarnings("ignore", f"(?s).*{message}")
 
 
 def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:

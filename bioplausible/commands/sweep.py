@@ -19,8 +19,8 @@ from typing import Any, cast
 
 import yaml
 
-from bioplausible.commands import report
 from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
+from bioplausible.commands.report import page
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import read_run
 from bioplausible.errors import UserError
@@ -214,7 +214,7 @@ def run(args: Sequence[str]) -> int:
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
     found = [read_run(Path(trial.folder)) for trial in every]
-    report.write(found, out / "report")
+    page.write(found, out / "report")
     print(f"{sum(r.finished for r in found)} of {len(every)} trials finished\nreport  {out / 'report' / 'index.html'}")
     return 1 if failures else 0
 

@@ -1,7 +1,6 @@
 """The handwritten digits that ship inside scikit-learn."""
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bioplausible.data.base import SPLIT_SEED, ImageDataModule
@@ -19,6 +18,8 @@ class DigitsDataModule(ImageDataModule):
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Returns the images of a split and their classes."""
+        from sklearn.datasets import load_digits  # scikit-learn takes long to import, and other data need none of it
+
         digits = load_digits()
         order = torch.randperm(len(digits.target), generator=generator(SPLIT_SEED, 1))
         held_out = len(order) // 5

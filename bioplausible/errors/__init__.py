@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
 
 class UserError(ValueError):
     """A mistake that the user can cure: one sentence that names the cause and the cure.
@@ -29,17 +27,21 @@ class OwnShareError(UserError):
 NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|std::bad_alloc", re.IGNORECASE)
 
 
-REFUSALS = (
-    ArithmeticError,
-    AssertionError,
-    ImportError,
-    LookupError,
-    MisconfigurationException,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What torch and Lightning raise of options that they don't take."""
+def refusals() -> tuple[type[Exception], ...]:
+    """Returns what torch and Lightning raise of options that they don't take."""
+    # only when something was raised: Lightning takes seconds to import
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    return (
+        ArithmeticError,
+        AssertionError,
+        ImportError,
+        LookupError,
+        MisconfigurationException,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    )
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def user_errors(what: str, cure: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except REFUSALS as error:
+    except refusals() as error:
         if NO_MEMORY.search(str(error)):
             raise
         said = " ".join(str(error).split()) or type(error).__name__

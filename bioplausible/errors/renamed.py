@@ -10,6 +10,7 @@ OPTIONS = {
 """New names of options by their old ones, by the class that has them; its subclasses have them too."""
 
 CLASS_PATHS = {
+    "bioplausible.benchmark.RandomImages": "bioplausible.commands.benchmark.random_images.RandomImages",
     "bioplausible.benchmark": "bioplausible.commands.benchmark",
     "bioplausible.callbacks.CompileRelaxation": "bioplausible.training.compile_relaxation.CompileRelaxation",
     "bioplausible.callbacks.checkpoint": "bioplausible.resume.checkpoint_callbacks",

@@ -6,8 +6,6 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Iterator
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
 from bioplausible.errors import NO_MEMORY, UserError
 from bioplausible.errors.renamed import old_name
 
@@ -48,6 +46,9 @@ def sentence(error: BaseException) -> str | None:
         return "A path begins with ~ and a name that no user of this machine has: write it in full, or ./~… for a file."
     if any(isinstance(cause, (MemoryError, RuntimeError)) and NO_MEMORY.search(str(cause)) for cause in chain):
         return "There is not enough memory for this run: make the network or batch_size smaller."
+    # only now: Lightning takes seconds to import, and most errors were told above
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     for cause in chain:
         refusal = isinstance(cause, (ImportError, NotImplementedError, RuntimeError, ValueError))
         if isinstance(cause, MisconfigurationException) or (refusal and _from_lightning(cause)):

@@ -8,7 +8,6 @@ from matplotlib import colormaps
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
-from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -165,6 +164,8 @@ class Representations(Observer):
             hidden = rule.activity(images)[1:-1]
         if not hidden:
             return
+        from sklearn.manifold import TSNE  # only now: scikit-learn takes long to import, and few runs draw maps
+
         figure, axes = new_figure(len(hidden), width=5.5, height=5)
         for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
             perplexity = min(30.0, (len(r) - 1) / 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 
 from bioplausible.__main__ import main
@@ -96,15 +97,31 @@ def test_ctrl_c_in_an_evaluation(command, capsys):
     assert "stopped by SIGINT" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["torch", "pytorch_lightning", "bioplausible.commands.command_line"])
-def test_ctrl_c_during_imports(module, tmp_path):
+IMPORTS = [("fit", module) for module in ("torch", "pytorch_lightning", "bioplausible.commands.command_line")]
+IMPORTS += [("benchmark --batches 0", "torch"), ("report logs", "matplotlib")]  # which import it after their options
+
+
+@pytest.mark.parametrize(("command", "module"), IMPORTS)
+def test_ctrl_c_during_imports(command, module, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT.format(module=module))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    command = [sys.executable, "-m", "bioplausible", "fit"]
+    command = [sys.executable, "-m", "bioplausible", *command.split()]
     environment = os.environ | {"PYTHONPATH": path}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 130
     assert ended.stderr == "stopped by SIGINT\n"
+
+
+def test_ctrl_c_that_a_module_turns_into_another_error(monkeypatch, capsys):
+    def broken(name):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise MisconfigurationException("Some class could not be imported.") from error
+
+    monkeypatch.setattr("bioplausible.__main__.import_module", broken)
+    assert main(["report", "logs"]) == 130
+    assert capsys.readouterr().err == "stopped by SIGINT\n"
 
 
 INTERRUPTED_IMPORT = """

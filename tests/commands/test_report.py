@@ -11,7 +11,6 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.commands import report
 from bioplausible.commands.report import tables
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.tables import PUBLISHED
@@ -93,7 +92,8 @@ def test_networks_on_images_have_their_own_tables_and_count_as_their_recipe(tmp_
 
 def test_what_is_logged_of_skip_connections_is_drawn_too(monkeypatch):
     seen = []
-    monkeypatch.setattr(report, "curves", lambda groups, names, title: seen.append((title, names)))
+    curves = "bioplausible.commands.report.page.curves"
+    monkeypatch.setattr(curves, lambda groups, names, title: seen.append((title, names)))
     make_run(Path("logs/version_0"), 0.9, 0, layer_sizes=None, network=NET)
     board = SummaryWriter("logs/version_0")
     for layer in ("10", "9", "3_from_1", "3"):

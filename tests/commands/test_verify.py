@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bioplausible.__main__ import main
-from bioplausible.commands import verify
+from bioplausible.commands.verify.recorded_rule import rule_class
+from bioplausible.commands.verify.replay import largest_error, replay
 from bioplausible.errors import UserError
 from bioplausible.rules import CorInfoMax
 from tests.helpers import GOLDEN, GOLDEN_NETWORKS
@@ -75,7 +76,7 @@ def test_a_file_changed_in_one_number_fails(path, tmp_path):
         {key: arrays[key] * 1.001} for key in feedback if key.startswith(("init", "step1")) and key != "init/Wfa0"
     ]
     for change in changes:
-        differences = verify.replay(write(tmp_path / "changed.npz", meta, {**arrays, **change}))
+        differences = replay(write(tmp_path / "changed.npz", meta, {**arrays, **change}))
         noticed = {d.place.split("[")[0] for d in differences if d.error > 1e-9}
         assert noticed >= set(compared) if len(change) > 1 else noticed, f"{list(change)}: verify did not notice"
 
@@ -128,9 +129,9 @@ def test_one_that_is_refused_does_not_keep_the_others_from_being_replayed(tmp_pa
 
 
 def test_a_rule_can_be_named_by_its_class_path():
-    assert verify.rule_class("bioplausible.rules.CorInfoMax") is CorInfoMax
+    assert rule_class("bioplausible.rules.CorInfoMax") is CorInfoMax
     with pytest.raises(UserError, match=r"There is no rule os\.path"):
-        verify.rule_class("os.path")
+        rule_class("os.path")
 
 
 MISTAKES = {
@@ -303,7 +304,7 @@ def test_how_large_an_error_is():
     def error(i, by, **options):
         replayed = recorded.copy()
         replayed[i] += by
-        found, place = verify.largest_error(replayed, recorded, **options)
+        found, place = largest_error(replayed, recorded, **options)
         assert place == [i]
         return found
 
@@ -319,13 +320,13 @@ def test_how_large_an_error_is():
 def test_what_is_not_finite_equals_nothing(wrong):
     ones, broken = np.ones(3), np.array([1.0, wrong, 1.0])
     for pair in ((broken, ones), (ones, broken), (broken, broken)):
-        assert verify.largest_error(*pair)[0] == np.inf
-    assert verify.largest_error(broken, ones)[1] == [1]
+        assert largest_error(*pair)[0] == np.inf
+    assert largest_error(broken, ones)[1] == [1]
 
 
 def test_another_shape_is_no_agreement():
-    assert verify.largest_error(np.ones((2, 3)), np.ones(3))[0] == np.inf
-    assert verify.largest_error(np.ones((0, 3)), np.ones((0, 3)))[0] == 0
+    assert largest_error(np.ones((2, 3)), np.ones(3))[0] == np.inf
+    assert largest_error(np.ones((0, 3)), np.ones((0, 3)))[0] == 0
 
 
 def test_the_tolerance_is_1e_9_for_every_recording(capsys):
@@ -449,7 +450,7 @@ def test_rates_by_layer_take_the_place_of_lr():
     }
     assert main(["verify", str(write("own.npz", own, mine))]) == 0
     with pytest.raises(UserError, match="does not say its lr"):
-        verify.replay(write("own.npz", {**own, "learning_rates": None}, mine))
+        replay(write("own.npz", {**own, "learning_rates": None}, mine))
 
 
 def test_a_phase_that_is_no_number_of_iterations_is_refused(capsys):

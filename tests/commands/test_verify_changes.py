@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from bioplausible.commands import verify
 from bioplausible.commands.verify.meta import REMARKS
 from bioplausible.commands.verify.recording import TOLERANCE
+from bioplausible.commands.verify.replay import replay
 from bioplausible.errors import UserError
 from tests.helpers import GOLDEN, GOLDEN_NETWORKS
 
@@ -134,7 +134,7 @@ def unnoticed(path, share):
         np.savez("changed.npz", meta=json.dumps(changed), **held)
         said = ""
         try:
-            differences = verify.replay("changed.npz")
+            differences = replay("changed.npz")
         except UserError as error:
             said = str(error)
         if said:

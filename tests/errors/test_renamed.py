@@ -81,7 +81,7 @@ CLASSES = [
     (["--trainer.callbacks+", "{}"], "callbacks.checkpoint.EveryNSteps", "resume.checkpoint_callbacks.EveryNSteps"),
     (["--trainer.logger", "{}"], "loggers.RunLogger", "training.loggers.RunLogger"),
     (["--model.lr_scheduler", "{}"], "schedulers.PiecewisePower", "training.schedulers.PiecewisePower"),
-    (["--data", "{}"], "benchmark.RandomImages", "commands.benchmark.RandomImages"),
+    (["--data", "{}"], "benchmark.RandomImages", "commands.benchmark.random_images.RandomImages"),
 ]
 
 

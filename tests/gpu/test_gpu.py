@@ -11,7 +11,8 @@ import torch
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from bioplausible.commands.verify import TOLERANCE, replay
+from bioplausible.commands.verify.recording import TOLERANCE
+from bioplausible.commands.verify.replay import replay
 from bioplausible.errors import UserError
 from bioplausible.training.metrics import EpochMeans
 from tests.helpers import GOLDEN, GOLDEN_NETWORKS, NETWORKS, VARIANTS, batch, build, differences

@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bioplausible.commands import verify
+from bioplausible.commands.verify.recording import Recording
+from bioplausible.commands.verify.replay import replay
 
 SHAPE = [2, 9, 9]
 POOL = {"max": F.max_pool2d, "avg": F.avg_pool2d, None: lambda z, size: z}
@@ -301,7 +302,7 @@ def test_replay_agrees(name, tmp_path):
     path = tmp_path / f"{name}.npz"
     repeated = {"input_shape": SHAPE, "optimizer": "sgd", "steps": 3, "batch": 4, "dtype": "float64"}
     maker({**meta, **repeated}, seed=3).record(path)
-    differences = verify.replay(path)
-    recorded = {key for key in verify.Recording(path).arrays if key.startswith("step")}
+    differences = replay(path)
+    recorded = {key for key in Recording(path).arrays if key.startswith("step")}
     assert {d.place.split("[")[0] for d in differences} == recorded
     assert max(d.error for d in differences) <= 1e-9

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bioplausible.commands import verify
+from bioplausible.commands.verify.recording import Recording
+from bioplausible.commands.verify.replay import replay
 from bioplausible.functional import published_correlative_information, update_correlation_
 from tests.helpers import GOLDEN, GOLDEN_NETWORKS
 
@@ -22,8 +23,8 @@ def test_the_recordings_are_there():
 
 def require_agreement(path):
     """The replay compares every array with what was recorded, and finds no difference above the tolerance."""
-    recording = verify.Recording(path)
-    differences = verify.replay(path)
+    recording = Recording(path)
+    differences = replay(path)
     compared = {d.place.split("[")[0] for d in differences}
     recorded = {key for key in recording.arrays if not key.startswith("init/") or "angles" in key}
     assert compared == recorded
@@ -60,7 +61,7 @@ def as_convolutions(path, folder):
 @pytest.mark.parametrize("path", DENSE, ids=lambda p: p.stem)
 def test_replay_through_1_by_1_convolutions_agrees(path, tmp_path):
     file = as_convolutions(path, tmp_path)
-    shapes = verify.Recording(file).rule().rule.network.shapes
+    shapes = Recording(file).rule().rule.network.shapes
     assert all(len(shape) == 3 for shape in shapes[:-1])
     require_agreement(file)
 
@@ -68,7 +69,7 @@ def test_replay_through_1_by_1_convolutions_agrees(path, tmp_path):
 @pytest.mark.parametrize("path", [p for p in DENSE if "corinfomax" in p.stem], ids=lambda p: p.stem)
 def test_correlations_and_information_follow_from_the_recorded_states(path):
     """The pure functions alone, without the rule: from the recorded states to the recorded R and information."""
-    recording = verify.Recording(path)
+    recording = Recording(path)
     R = {}
     for step in range(recording.meta["steps"]):
         state = {k: torch.from_numpy(v) for k, v in recording.after_step(step).items()}

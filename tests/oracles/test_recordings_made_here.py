@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bioplausible.commands import verify
+from bioplausible.commands.verify.recording import Recording
+from bioplausible.commands.verify.replay import replay
 
 POOL = {"max": F.max_pool2d, "avg": F.avg_pool2d, None: lambda z, size: z}
 F_OF_U = {
@@ -298,10 +299,10 @@ def made(name, folder):
 
 @pytest.mark.parametrize("name", MADE)
 def test_replay_agrees(name, tmp_path):
-    recording = verify.Recording(made(name, tmp_path))
+    recording = Recording(made(name, tmp_path))
     L = len(recording.meta["architecture"])
     hidden = [r for key, r in recording.arrays.items() if re.search(rf"(free|nudged|second)[0-{L - 2}]$", key)]
     assert all(((r > 0) & (r < 1)).mean() > 0.1 for r in hidden), "a recording of a silent network shows nothing"
-    differences = verify.replay(recording.path)
+    differences = replay(recording.path)
     assert max(d.error for d in differences) <= 1e-9
     assert {d.place.split("[")[0] for d in differences} >= {key for key in recording.arrays if key.startswith("step")}

@@ -47,8 +47,14 @@ def _fresh():
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
 
+# the others' relaxations are compiled below, too
+QUICK = "equilibrium_propagation"
+
+
 @NEEDS_COMPILER
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "rule", [rule if rule == QUICK else pytest.param(rule, marks=pytest.mark.slow) for rule in RULES]
+)
 def test_compiled_relaxations_train_to_the_same_weights(rule, capsys):
     plain, compiled = weights(rule), weights(rule, *CALLBACK)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0

@@ -1,105 +1,13 @@
 """``python -m bioplausible verify``: replay recorded trajectories through the real rules."""
 
 import math
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from torch.utils.data import DataLoader
 
 from bioplausible.commands.arguments import CommandArguments, path_named
-from bioplausible.commands.verify.recorded_rule import RecordedRule, rule_class
-from bioplausible.commands.verify.recording import SMALL, TOLERANCE, Recording
+from bioplausible.commands.fast_imports import fast_imports
 from bioplausible.errors import UserError
-
-__all__ = ["Difference", "Recording", "largest_error", "replay", "rule_class", "run"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where a replay differs most from its recording.
-
-    Attributes:
-        group: what kind of quantity it is.
-        error: largest relative error.
-        place: key and index of that entry.
-    """
-
-    group: str
-    error: float
-    place: str
-
-
-class _Compare(Callback):
-    """Compares the rule with the recording at the start and after each training step."""
-
-    def __init__(self, recording: Recording, rule: RecordedRule) -> None:
-        self.recording, self.rule = recording, rule
-        self.differences: list[Difference] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        derived = self.rule.at_start()
-        for key, recorded in self.recording.at_start().items():
-            if key in derived:
-                self._compare("init", key, derived[key], recorded)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.rule.before_step(batch_idx, self.recording.after_step(batch_idx))
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        self.rule.before_update()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        with torch.no_grad():
-            weights = {name: w * self.rule.units(name) for name, w in self.rule.weights().items()}
-            replayed, terms = {**weights, **self.rule.observations()}, self.rule.terms()
-        self.recording.require_keys(self.rule, batch_idx, replayed.keys())
-        for key, recorded in self.recording.after_step(batch_idx).items():
-            self._compare(f"step{batch_idx}", key, replayed[key], recorded, terms.get(key, 0.0))
-
-    def _compare(self, when: str, key: str, replayed: torch.Tensor, recorded: Any, terms: float = 0.0) -> None:
-        error, index = largest_error(replayed.detach().cpu().numpy(), recorded, terms=terms)
-        self.differences.append(Difference(_group(key), error, f"{when}/{key}{index}"))
-
-
-def replay(path: Path, accelerator: str = "cpu") -> list[Difference]:
-    """Trains the recorded rule on the recorded batches and returns how each recorded array differs.
-
-    It is the rule's own training step under a Trainer, in float64.
-
-    Args:
-        path: the ``.npz`` file.
-        accelerator: where it trains, ``cpu`` or ``gpu``.
-
-    Raises:
-        UserError: the file is no recording, or of an unknown rule.
-    """
-    recording = Recording(path)
-    rule = recording.rule()
-    compare = _Compare(recording, rule)
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision="64-true",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[compare],
-    )
-    batches = list(zip(recording.x, recording.y, strict=True))
-    with recording.refused("the rule can't be trained with what its meta says"):
-        trainer.fit(rule.rule, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]  # a list is a dataset
-    return compare.differences
 
 
 def run(args: Sequence[str]) -> int:
@@ -119,13 +27,22 @@ def run(args: Sequence[str]) -> int:
         "--accelerator", choices=("cpu", "gpu"), default="cpu", help="where the rules train (default: cpu)"
     )
     options = parser.parse_args(args)
-    if options.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("accelerator is gpu, but PyTorch finds no GPU that CUDA can use: choose cpu.")
     if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
         raise UserError(f"tolerance is {options.tolerance}: give a finite number that is not negative.")
+    paths = _files(options.paths)
+
+    # only now: torch and Lightning take seconds, and what comes before needs neither
+    with fast_imports():
+        import torch
+
+        from bioplausible.commands.verify.recording import TOLERANCE
+        from bioplausible.commands.verify.replay import replay
+
+    if options.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("accelerator is gpu, but PyTorch finds no GPU that CUDA can use: choose cpu.")
     tolerance = TOLERANCE if options.tolerance is None else options.tolerance
     failed = refused = 0
-    for path in _files(options.paths):
+    for path in paths:
         try:
             differences = replay(path, options.accelerator)
         except UserError as error:
@@ -149,35 +66,3 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             raise UserError(f"There is no recorded trajectory at {path}: name an .npz file or a folder of them.")
         files += found
     return files
-
-
-def largest_error(replayed: Any, recorded: Any, small: float = SMALL, terms: float = 0.0) -> tuple[float, list[int]]:
-    """Returns the largest relative error |a − b| / max(|b|, small · max|b|, 10⁻⁶ · terms) of an array, and its index.
-
-    Args:
-        replayed: a.
-        recorded: b.
-        small: share of the largest entry below which entries count as if they had it.
-        terms: size of the terms of which the entries are small differences: five units in their last place are 10⁻¹⁵.
-    """
-    if replayed.shape != recorded.shape:
-        return math.inf, []
-    if not recorded.size:
-        return 0.0, []
-    magnitude = np.abs(recorded)
-    scale = np.maximum(magnitude, max(small * magnitude.max(), 1e-6 * terms, np.finfo(float).tiny))
-    with np.errstate(invalid="ignore"):
-        error = np.nan_to_num(np.abs(replayed - recorded) / scale, nan=math.inf, posinf=math.inf)
-    index = np.unravel_index(error.argmax(), error.shape)
-    return float(error[index]), [int(i) for i in index]
-
-
-def _group(key: str) -> str:
-    """Returns what kind of quantity a recorded key names."""
-    if re.fullmatch(r"(W|Wfb|Wfa|b)\d+", key):
-        return "weights"
-    if re.fullmatch(r"[BM]\d+", key):
-        return "lateral matrices"
-    if re.fullmatch(r"(free|nudged|antinudged|first|second|state|feedforward|error)\d+", key):
-        return "states"
-    return "derived"

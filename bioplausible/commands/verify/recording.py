@@ -11,7 +11,7 @@ import torch
 from bioplausible.commands.verify.meta import Meta, parse
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.commands.verify.recorded_rules import recorded_rule
-from bioplausible.errors import REFUSALS, UserError
+from bioplausible.errors import UserError, refusals
 from bioplausible.errors.checks import require
 
 TOLERANCE = 1e-9
@@ -149,7 +149,7 @@ class Recording:
             yield
         except UserError as error:
             raise self._refused(str(error)) from error
-        except REFUSALS as error:  # a number where a list belongs, a list that is too short …
+        except refusals() as error:  # a number where a list belongs, a list that is too short …
             said = " ".join(str(error).split())
             raise self._refused(f"{why} ({type(error).__name__}: {said})") from error
 

@@ -1,0 +1,54 @@
+"""How a rule's cost grows with batch size, iterations, width and depth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bioplausible.commands.benchmark.cost import Cost, cost
+from bioplausible.commands.benchmark.recipe_files import batch_size_of, recipe_rule
+
+
+def print_growth(files: Sequence[Path]) -> None:
+    """Prints each rule's cost per sample against batch size, iterations and, of layer_sizes, hidden width and depth.
+
+    ``growth`` is the time's ratio to the line before, divided by that of the operations: 1 means that they grow alike.
+    """
+    print(f"{'recipe':40} {'what':>22} {'MFLOP/sample':>13} {'µs/sample':>10} {'of it':>6} {'MB':>8} {'growth':>7}")
+    for file in files:
+        config = yaml.safe_load(file.read_text())
+        options: dict[str, Any] = config["model"]["init_args"]
+        batch_size = batch_size_of(file)
+        iterations = [name for name in options if name in ("free_steps", "inference_steps")]
+        points: dict[str, list[tuple[int, int, dict[str, Any]]]] = {
+            "batch size": [(n, n, {}) for n in (20, 80, 320, 1280, 4096)]
+        }
+        sizes: list[int] | None = options.get("layer_sizes")
+        if sizes is not None:  # a list of layers has no one width or depth
+            nets = {d: [sizes[0], d, sizes[-1]] for d in (256, 512, 1024, 2048, 4096)}
+            points["width"] = [(d, batch_size, {"layer_sizes": net}) for d, net in nets.items()]
+            nets = {L: [sizes[0], *[sizes[1]] * (L - 1), sizes[-1]] for L in (2, 4, 8, 16)}
+            points["depth"] = [(L, batch_size, {"layer_sizes": net}) for L, net in nets.items()]
+        points |= {name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations}
+        for what, values in points.items():
+            last: Cost | None = None
+            for value, n, changes in values:
+                rule = recipe_rule(file, **one_rate_for_all(options, changes))
+                now = cost(rule, n, rounds=3)
+                growth = "" if last is None else f"{now.step / last.step / (now.operations / last.operations):7.2f}"
+                print(
+                    f"{f'{file.parent.name}/{file.stem}':40} {f'{what} {value}':>22} {now.operations / n / 1e6:13.2f}"
+                    f" {now.step / n * 1e3:10.1f} {now.products / now.step:6.0%} {now.memory / 1e6:8.1f} {growth:>7}",
+                    flush=True,
+                )
+                last = now
+
+
+def one_rate_for_all(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Returns changes with one small rate in the place of each list of rates, which a new depth would not fit."""
+    rates = [name for name, value in options.items() if name.endswith("learning_rates") and isinstance(value, list)]
+    small: dict[str, Any] = dict.fromkeys(rates, 1e-6)
+    if "dual_step_sizes" in options and "layer_sizes" in changes:
+        small["dual_step_sizes"] = {len(changes["layer_sizes"]) - 1: 0.01}
+    return {**small, **changes}
