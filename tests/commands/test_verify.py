@@ -147,7 +147,7 @@ MISTAKES = {
     "dtype": (lambda meta, arrays: meta.update(dtype="float32"), "float32"),
     "an entry": (lambda meta, arrays: meta.update(dropout=0.5), "dropout"),
     "inference_steps": (lambda meta, arrays: meta.pop("inference_steps"), "inference_steps"),
-    "activation": (lambda meta, arrays: meta.update(activation="gelu"), "gelu"),
+    "activation": (lambda meta, arrays: meta.update(activation="swish"), "swish"),
     "target": (lambda meta, arrays: meta.update(target="softened"), "softened"),
     "input": (lambda meta, arrays: meta.update(input="x is the value of the input layer"), "input"),
     # of arrays
@@ -179,7 +179,7 @@ def test_a_broken_recording_is_refused_in_one_sentence(mistake, capsys):
 WORDS = {
     "brsf_conv_lenet_cross_entropy": {
         "variant": "urst",
-        "activation": "gelu",
+        "activation": "swish",
         "output_activation": "softmax",
         "loss": "hinge, mean over samples",
         "feedback": "Wfa = fresh Xavier draw",
