@@ -73,8 +73,8 @@ class Connection(nn.Module, ABC):
             require(0 < value <= LARGEST, f"its {name} is {value}: it must be positive and finite")
         require(
             bias_gain is None or (bias and initialization != "xavier"),
-            f"its gain of the bias acts on nothing, for {'biases start at 0' if bias else 'the rule has no bias'}: leave it"
-            " out",
+            f"its gain of the bias acts on nothing: {'biases start at 0' if bias else 'the rule has no bias'}: leave"
+            " it out",
         )
         self.pre_shape = tuple(pre_shape)
         self.pool = pool
