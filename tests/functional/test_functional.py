@@ -28,6 +28,7 @@ VALUES = [-7.0, -1.5, -0.2, 0.0, 0.3, 0.75, 2.0, 5.5, 8.0]
         ("tanh", math.tanh, lambda v: 1 / math.cosh(v) ** 2),
         ("relu", lambda v: max(v, 0.0), lambda v: float(v > 0)),
         ("linear", lambda v: v, lambda v: 1.0),
+        ("hard_tanh", lambda v: min(max(v, -1.0), 1.0), lambda v: float(abs(v) < 1)),
     ],
 )
 @pytest.mark.parametrize("into", [False, True], ids=["new", "out"])
@@ -38,6 +39,20 @@ def test_activation(name, f, f_prime, into):
     close(a, [f(x) for x in VALUES])
     slope = derivative(a, out=torch.full_like(a, 9.0)) if into else derivative(a)
     close(slope, [f_prime(x) for x in VALUES], atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["new", "out"])
+def test_gelu_falls_and_rises_so_its_slope_is_one_of_v(into):
+    v = torch.tensor(VALUES, dtype=torch.float64)
+    gelu = activation("gelu")
+    Φ = [(1 + math.erf(x / math.sqrt(2))) / 2 for x in VALUES]
+    φ = [math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in VALUES]
+    a = gelu.function(v, out=torch.empty_like(v)) if into else gelu.function(v)
+    close(a, [x * p for x, p in zip(VALUES, Φ, strict=True)])
+    kept = gelu.kept(v, a)
+    slope = gelu.slope(kept, out=torch.full_like(v, 9.0)) if into else gelu.slope(kept)
+    close(slope, [p + x * d for x, p, d in zip(VALUES, Φ, φ, strict=True)], atol=1e-12, rtol=1e-9)
+    assert gelu.derivative is None  # what takes f(v) for enough fails
 
 
 @pytest.mark.parametrize(
