@@ -312,7 +312,9 @@ def test_of_several_recipes_of_a_net_the_nearest_ones_figure_counts():
 def test_gains_of_initial_weights_tell_settings_apart():
     """Not nets: their name stays what is wired."""
     net = [*NET[:2], {**NET[2], "skip": {"from": 0, "stride": 14}}, 10]
-    for i, change in enumerate([{}, {"gain": 0.5}, {"gain": {"weight": 0.5}}, {"skip": {**net[2]["skip"], "gain": 2.0}}]):
+    for i, change in enumerate(
+        [{}, {"gain": 0.5}, {"gain": {"weight": 0.5}}, {"skip": {**net[2]["skip"], "gain": 2.0}}]
+    ):
         changed = [*net[:2], {**net[2], **change}, 10]
         make_run(Path(f"logs/version_{i}"), 0.9, i, layer_sizes=None, network=changed)
     assert main(["report", "logs"]) == 0

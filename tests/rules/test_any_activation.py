@@ -20,9 +20,7 @@ def test_updates_are_the_gradients_where_feedback_is_tied(network, cls, f):
     x, _, y = batch(network)
     found = updates(rule, rule.settle(x, y))
     loss = (rule.feedforward_output(x) - y).square().mean()
-    for (name, p), g in zip(
-        rule.named_parameters(), torch.autograd.grad(loss, list(rule.parameters())), strict=True
-    ):
+    for (name, p), g in zip(rule.named_parameters(), torch.autograd.grad(loss, list(rule.parameters())), strict=True):
         assert g.any(), p.shape
         torch.testing.assert_close(found[name], -g, rtol=1e-9, atol=1e-13)
 

@@ -108,9 +108,7 @@ def test_a_nudged_output_moves_with_the_others(network, f, momentum):
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_values_relax_towards_fixed_predictions(momentum, beta):
     options = {**MOMENTA[momentum], **BETAS[beta], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
-    rule = build(
-        PredictiveCoding, activation_function="tanh", target_range=(0, 1), fixed_predictions=True, **options
-    )
+    rule = build(PredictiveCoding, activation_function="tanh", target_range=(0, 1), fixed_predictions=True, **options)
     x, _, y = batch()
     β, m = options.get("beta", 1.0), options.get("inference_momentum", 0.0)
     μ = rule.values(x)
