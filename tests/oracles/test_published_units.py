@@ -1,7 +1,7 @@
 """Oracle: recipes of published equilibrium propagation, against the published equations with the published numbers.
 
 The codes of Laborieux et al. (2021) and Scellier et al. (2023) climb Φ = Σ_k r_k · Q(W_k * r_{k−1} + b_k) − β ℓ without
-a leak, ℓ with its ½. Here it is climbed as it stands there, by automatic differentiation, and SGD moves the weights with
+a leak, ℓ with its ½. Here it is climbed as it stands there, by automatic differentiation, and SGD moves weights with
 the published rates, decay and momentum. A recipe's numbers are in the package's units: with them its weights must come
 out as these, times the leak.
 """
