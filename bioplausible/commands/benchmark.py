@@ -65,7 +65,7 @@ class RandomImages(ImageDataModule):
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Returns uniform random images and classes."""
         draws = torch.Generator().manual_seed(0)
-        return torch.rand(self.size, *self.image_shape, generator=draws), torch.randint(
+        return torch.rand(self.size, *self.loaded_shape, generator=draws), torch.randint(
             self.num_classes, (self.size,), generator=draws
         )
 
@@ -288,6 +288,7 @@ def training(recipe: Path, batches: int) -> float:
             "shape": list(source.image_shape),
             "classes": source.num_classes,
             "batch_size": _batch_size(recipe),
+            "border": (data.get("init_args") or {}).get("border", 0),
         },
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

@@ -140,13 +140,15 @@ def test_rates_of_layers_that_nobody_names_stay(tmp_path):
     assert [group["lr"] for group in one["optimizer_states"][0]["param_groups"]] == [3.0, 2.0, 0.1]
 
 
-def test_decays_of_layers_that_nobody_names_stay(tmp_path):
+@pytest.mark.parametrize("schedule", [{}, {"lr_scheduler": SCHEDULES["StepLR"]}], ids=["nothing", "the schedule"])
+def test_decays_of_layers_that_nobody_names_stay(schedule, tmp_path):
+    """Whatever else is named."""
     half, third = tmp_path / "half.ckpt", tmp_path / "third.ckpt"
-    named = {"weight_decays": [0.5, 0.25], "learning_rates": 0.1}
+    named = {"weight_decays": [0.5, 0.25], "learning_rates": 0.1, **schedule}
     whole = fit(EquilibriumPropagation([64, 20, 10], **named), 3, tmp_path / "whole.ckpt")
     fit(EquilibriumPropagation([64, 20, 10], **named), 1, half)
-    fit(EquilibriumPropagation([64, 20, 10]), 2, third, half)
-    end = fit(EquilibriumPropagation.load_from_checkpoint(third), 3, tmp_path / "end.ckpt", third)
+    fit(EquilibriumPropagation([64, 20, 10], **schedule), 2, third, half)
+    end = fit(EquilibriumPropagation.load_from_checkpoint(third, **schedule), 3, tmp_path / "end.ckpt", third)
     assert list(differences(state(whole), state(end))) == []
     other = fit(EquilibriumPropagation([64, 20, 10], weight_decays=0.125), 2, tmp_path / "end.ckpt", half)
     assert [g["weight_decay"] for g in other["optimizer_states"][0]["param_groups"]] == [0.125, 0.125]
