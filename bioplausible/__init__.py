@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Phase,
         PredictiveCoding,
     )
-    from bioplausible.training.schedulers import PiecewisePower
+    from bioplausible.training.schedulers import PiecewisePower, WarmupCosine
 
 __all__ = [
     "Backpropagation",
@@ -50,6 +50,7 @@ __all__ = [
     "PiecewisePower",
     "PredictiveCoding",
     "UserError",
+    "WarmupCosine",
 ]
 
 _MODULES = ("data", "errors", "rules", "training.schedulers")

@@ -39,6 +39,12 @@ EXAMPLES = ROOT / "tests/examples"
 GOLDEN = ROOT / "tests/golden"
 GOLDEN_NETWORKS = ROOT / "tests/golden-networks"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+PUBLISHED_NETWORKS = [
+    path
+    for path in sorted(CONFIGS.glob("*/*.yaml"))
+    if path.parent.name != "digits" and not path.stem.endswith("_conv") and "\n    network:" in path.read_text()
+]
+"""Recipes of published networks that are not dense, too large for a test with batches of their own size."""
 
 # ------------------------------------------------------------------------------------------------------------- networks
 

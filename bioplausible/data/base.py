@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -24,6 +25,7 @@ SPLIT_SEED = 20231210
 
 MOST_SAMPLES = 2**31 - 1
 MOST_WORKERS = 1024
+MOST_BORDER = 512
 
 
 class ImageDataModule(LightningDataModule, ABC):
@@ -43,6 +45,8 @@ class ImageDataModule(LightningDataModule, ABC):
         subset_size: number of training images to use, validation included; None: all. The test split stays whole.
         mean: subtracted from each channel; None: the data set's default.
         std: divides each channel; None: the data set's default.
+        border: rows and columns of black pixels that are added on each side, before normalisation, so that images of
+            28 × 28 become 32 × 32 with 2.
         crop_padding: pixels by which a training image is randomly shifted; 0: none.
         horizontal_flip: whether a training image is randomly mirrored.
         num_workers: processes that gather training batches; 0 is the fastest for data held in memory.
@@ -68,6 +72,7 @@ class ImageDataModule(LightningDataModule, ABC):
         crop_padding: int = 0,
         horizontal_flip: bool = False,
         num_workers: int = 0,
+        border: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the rule hands them out with its own
@@ -76,6 +81,7 @@ class ImageDataModule(LightningDataModule, ABC):
             ("batch_size", batch_size, 1, MOST_SAMPLES),
             ("evaluation_batch_size", evaluation_batch_size, 1, MOST_SAMPLES),
             ("subset_size", 1 if subset_size is None else subset_size, 1, MOST_SAMPLES),
+            ("border", border, 0, MOST_BORDER),
             ("crop_padding", crop_padding, 0, min(self.image_shape[1:])),  # beyond, nothing is left of an image
             ("num_workers", num_workers, 0, MOST_WORKERS),
         ):
@@ -83,7 +89,9 @@ class ImageDataModule(LightningDataModule, ABC):
                 raise UserError(f"{name} is {value}: it must lie between {least} and {most}.")
         if not 0 <= validation_split < 1:
             raise UserError(f"validation_split is {validation_split}: it is a share of the training images, in [0, 1).")
-        channels = self.image_shape[0]
+        channels, height, width = self.image_shape
+        if border:
+            self.image_shape = (channels, height + 2 * border, width + 2 * border)  # type: ignore[misc]  # of this one
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and len(values) != channels:
                 raise UserError(f"{name} has {len(values)} entries: give one per channel ({channels}).")
@@ -98,6 +106,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.crop_padding = crop_padding
         self.horizontal_flip = horizontal_flip
         self.num_workers = num_workers
+        self.border = border
         self._seed = 0
         self._start = (0, 0)
         self._splits: dict[str, Images] = {}
@@ -114,6 +123,12 @@ class ImageDataModule(LightningDataModule, ABC):
         one-hot (N × classes); arrays of NumPy's and lists. The rest is refused, also images of integers: of 0 and 1,
         0 … 16 or 0 … 255 they don't say themselves which value is white.
         """
+
+    @property
+    def loaded_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the images as they are loaded, without a border."""
+        channels, height, width = self.image_shape
+        return channels, height - 2 * self.border, width - 2 * self.border
 
     @property
     def input_size(self) -> int:
@@ -176,10 +191,11 @@ class ImageDataModule(LightningDataModule, ABC):
             kind = f"{len(given)} fields" if isinstance(given, (list, tuple)) else type(given).__name__
             raise source.refuse(kind, "a pair (images, classes)")
         images = as_images(given[0], torch.float32, source)
-        if self.image_shape[0] == 1 and images.shape[1:] == self.image_shape[1:]:
+        if self.loaded_shape[0] == 1 and images.shape[1:] == self.loaded_shape[1:]:
             images = images[:, None]
         labels = as_classes(given[1], self.num_classes, source)
         self._check(images, labels, source)
+        images = F.pad(images, [self.border] * 4)
         if self.mean is not None:
             images = images - torch.tensor(self.mean)[:, None, None]
         if self.std is not None:
@@ -188,10 +204,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _check(self, images: Tensor, labels: Tensor, source: Source) -> None:
         """Raises UserError where images and classes are not what :meth:`load` promises."""
-        if tuple(images.shape[1:]) != tuple(self.image_shape) or len(images) != len(labels) or len(labels) == 0:
+        if tuple(images.shape[1:]) != self.loaded_shape or len(images) != len(labels) or len(labels) == 0:
             raise source.refuse(
                 f"images {tuple(images.shape)} and {len(labels)} classes",
-                f"as many of both, at least one, and images of {self.image_shape}",
+                f"as many of both, at least one, and images of {self.loaded_shape}",
             )
         low, high = (float(value) for value in images.aminmax())
         if not 0 <= low <= high <= 1:  # NaN is neither

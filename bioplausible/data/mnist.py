@@ -71,7 +71,7 @@ class MNISTDataModule(TorchvisionDataModule):
         images_file, labels_file = f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte"
         images = self._read(read_image_file, root / self.raw_folder / images_file)
         labels = self._read(read_label_file, root / self.raw_folder / labels_file)
-        _, height, width = self.image_shape
+        _, height, width = self.loaded_shape
         if images.shape != (n, height, width):
             found = " × ".join(map(str, images.shape[1:]))
             raise DamagedFileError(images_file, f"has {len(images)} images of {found}, not {n} of {height} × {width}")

@@ -1,15 +1,17 @@
 """Activation functions and their derivatives."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bioplausible.errors import UserError
 
-ActivationName = Literal["sigmoid", "tanh", "relu", "linear"]
+ActivationName = Literal["sigmoid", "tanh", "relu", "linear", "gelu", "hard_tanh"]
 StateActivationName = Literal["clip", "sigmoid", "relu6", "linear"]
 
 
@@ -22,15 +24,28 @@ class Function(Protocol):
 
 
 class Activation(NamedTuple):
-    """An activation function f and its derivative as a function of a = f(v).
+    """An activation function f and its derivative, as a function of a = f(v) where that tells it.
 
     Attributes:
         function: v ↦ f(v), element by element.
-        derivative: f(v) ↦ f′(v), element by element; 0 at the kink of the ReLU.
+        derivative: f(v) ↦ f′(v), element by element, 0 at a kink; None where f(v) does not tell it, for f falls and
+            rises.
+        derivative_of_values: v ↦ f′(v), where f(v) does not tell it.
     """
 
     function: Function
-    derivative: Function
+    derivative: Function | None
+    derivative_of_values: Function | None = None
+
+    def kept(self, values: Tensor, activity: Tensor) -> Tensor:
+        """Returns what :meth:`slope` needs of v and f(v)."""
+        return activity if self.derivative_of_values is None else values
+
+    def slope(self, kept: Tensor, out: Tensor | None = None) -> Tensor:
+        """Returns f′(v), element by element, from what was kept of v and f(v)."""
+        derivative = self.derivative or self.derivative_of_values
+        assert derivative is not None
+        return derivative(kept, out=out)
 
 
 def _identity(values: Tensor, out: Tensor | None = None) -> Tensor:
@@ -41,6 +56,22 @@ def _one(values: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.ones_like(values) if out is None else out.fill_(1)
 
 
+def _gelu(values: Tensor, out: Tensor | None = None) -> Tensor:
+    found = F.gelu(values)
+    return found if out is None else out.copy_(found)
+
+
+def _gelu_derivative(values: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns Φ(v) + v φ(v), with Φ and φ the normal distribution and its density."""
+    density = values.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+    return torch.addcmul(torch.special.ndtr(values), values, density, out=out)
+
+
+def _is_inside(a: Tensor, out: Tensor | None = None) -> Tensor:
+    inside = a.abs() < 1
+    return inside.to(a.dtype) if out is None else out.copy_(inside)
+
+
 _ACTIVATIONS: dict[str, Activation] = {
     # a (1 − a)
     "sigmoid": Activation(torch.sigmoid, lambda a, out=None: torch.addcmul(a, a, a, value=-1, out=out)),
@@ -49,11 +80,18 @@ _ACTIVATIONS: dict[str, Activation] = {
     # 1 where a > 0, and a is nowhere negative
     "relu": Activation(partial(torch.clamp, min=0), torch.sign),
     "linear": Activation(_identity, _one),
+    # v Φ(v)
+    "gelu": Activation(_gelu, None, _gelu_derivative),
+    # 1 where −1 < a < 1
+    "hard_tanh": Activation(partial(torch.clamp, min=-1, max=1), _is_inside),
 }
 
 
 def activation(name: str) -> Activation:
-    """Returns an activation function by its name: ``sigmoid``, ``tanh``, ``relu`` or ``linear``.
+    """Returns an activation function by its name.
+
+    ``sigmoid``; ``tanh``; ``relu``; ``linear``; ``gelu``: v Φ(v), Φ the normal distribution (Hendrycks & Gimpel 2016);
+    ``hard_tanh``: min(max(v, −1), 1).
 
     Raises:
         UserError: there is none of this name.

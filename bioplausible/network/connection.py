@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bioplausible.errors.checks import require
+from bioplausible.errors.checks import LARGEST, require
 from bioplausible.lightning_internals import times_changed
 from bioplausible.network.initialization import Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
@@ -44,9 +44,12 @@ class Connection(nn.Module, ABC):
         feedback: where V comes from.
         bias: whether there is a bias, one number for each postsynaptic channel.
         initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
+        gain: what W and V are multiplied by where they start.
+        bias_gain: what b is multiplied by there; None: as W.
 
     Raises:
-        UserError: the pool is larger than what it pools, or there is nothing to pool.
+        UserError: the pool is larger than what it pools, there is nothing to pool, or a gain is not positive or has
+            nothing to act on.
     """
 
     pre: int
@@ -62,8 +65,17 @@ class Connection(nn.Module, ABC):
         feedback: Feedback = "tied",
         bias: bool = True,
         initialization: Initialization = "xavier",
+        gain: float = 1.0,
+        bias_gain: float | None = None,
     ) -> None:
         super().__init__()
+        for name, value in (("gain", gain), ("gain of the bias", 1.0 if bias_gain is None else bias_gain)):
+            require(0 < value <= LARGEST, f"its {name} is {value}: it must be positive and finite")
+        require(
+            bias_gain is None or (bias and initialization != "xavier"),
+            f"its gain of the bias acts on nothing: {'biases start at 0' if bias else 'the rule has no bias'}: leave"
+            " it out",
+        )
         self.pre_shape = tuple(pre_shape)
         self.pool = pool
         self.product_dtype: torch.dtype | None = None
@@ -74,6 +86,7 @@ class Connection(nn.Module, ABC):
         """While weights are held: by direction the last activity, how often it had changed, and its winners."""
         self._fans = (1, 1) if weight_shape is None else self.fans(weight_shape)
         self._initialization: Initialization = initialization
+        self._gain = gain
         self.weight: nn.Parameter | None = None
         self._feedback_weight: Tensor | None
         self._shares_signs = feedback.endswith("_sign")
@@ -95,7 +108,8 @@ class Connection(nn.Module, ABC):
                 self.transform(weight, torch.empty(1, *self.pre_shape, device="meta")).shape[1:]
             )
         self.post_shape = self._pooled_shape()
-        self.bias = nn.Parameter(draw_bias(self.post_shape[0], self._fans[0], initialization)) if bias else None
+        drawn = draw_bias(self.post_shape[0], self._fans[0], initialization) if bias else None
+        self.bias = None if drawn is None else nn.Parameter(drawn * (gain if bias_gain is None else bias_gain))
 
     # ------------------------------------------------------------------------------------------- what a wiring must say
 
@@ -312,14 +326,12 @@ class Connection(nn.Module, ABC):
         return self.correlation(z.to(self.product_dtype), pre.to(self.product_dtype)).to(z.dtype)
 
     def _draw(self, shape: Sequence[int]) -> Tensor:
-        return draw(shape, *self._fans, self._initialization)
+        return draw(shape, *self._fans, self._initialization) * self._gain
 
     def _standard_deviation(self) -> float:
         fan_in, fan_out = self._fans
-        return float(
-            {"xavier": 2 / (fan_in + fan_out), "kaiming": 2 / fan_in, "linear": 1 / (3 * fan_in)}[self._initialization]
-            ** 0.5
-        )
+        variances = {"xavier": 2 / (fan_in + fan_out), "kaiming": 2 / fan_in, "linear": 1 / (3 * fan_in)}
+        return self._gain * float(variances[self._initialization] ** 0.5)
 
     def _pooled_shape(self) -> tuple[int, ...]:
         if self.pool is None:

@@ -198,7 +198,7 @@ class Network(nn.Module):
                     f"{layer.name} has a 1 × 1 convolution from layer {skip.pre}, {_times(pre_shape)}: it joins images"
                     " alone, so leave it out.",
                 )
-                of_skip = {**options, "bias": False, **(from_input if skip.pre == 0 else {})}
+                of_skip = {**options, "bias": False, "gain": skip.gain, **(from_input if skip.pre == 0 else {})}
                 connection = Convolution(pre_shape, shape[0], 1, skip.stride, **of_skip)
                 cure = "choose another stride"
             require(

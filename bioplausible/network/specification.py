@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from bioplausible.errors import UserError
-from bioplausible.errors.checks import require
+from bioplausible.errors.checks import LARGEST, require
 from bioplausible.network.connection import Connection
 from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
@@ -21,7 +21,8 @@ Entry = dict[str, Any] | Any
 
 IMAGE_KEYS = ("kernel", "stride", "padding", "pool")
 KEYS = {"dense": (), "conv": IMAGE_KEYS, "local": IMAGE_KEYS, "class_path": ("init_args", "pool")}
-"""What an entry may say beside its kind, but for ``skip``, which every layer may have."""
+"""What an entry may say beside its kind, but for :data:`OF_EVERY_LAYER`."""
+OF_EVERY_LAYER = ("skip", "gain")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class Skip:
     Attributes:
         pre: its number.
         stride: of a 1 × 1 convolution; None: the identity.
+        gain: of the convolution's initial weights.
     """
 
     pre: int
     stride: int | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -128,24 +131,24 @@ def _layer(number: int, entry: Any) -> Layer:
         " {conv: 32, kernel: 3}.",
     )
     (kind,) = kinds
-    unknown = [key for key in entry if key not in (kind, "skip", *KEYS[kind])]
+    unknown = [key for key in entry if key not in (kind, *OF_EVERY_LAYER, *KEYS[kind])]
     require(
         not unknown,
-        f"{name} has the key {', '.join(map(str, unknown))}: {kind} takes {', '.join((*KEYS[kind], 'skip'))}.",
+        f"{name} has the key {', '.join(map(str, unknown))}: {kind} takes {', '.join((*KEYS[kind], *OF_EVERY_LAYER))}.",
     )
     skips = tuple(_skip(name, number, given) for given in _as_list(entry.get("skip")))
-    pool = _pool(name, entry.get("pool"))
+    pool, gains = _pool(name, entry.get("pool")), _gains(name, entry.get("gain"))
     if kind == "class_path":
         given = entry.get("init_args") or {}
         require(isinstance(given, Mapping), f"{name} has the init_args {given!r}: give them by name, as {{kernel: 3}}.")
         pool = pool or _pool(name, given.get("pool"))
-        arguments = {**given, **({"pool": pool} if pool is not None else {})}
+        arguments = {**given, **({"pool": pool} if pool is not None else {}), **gains}
         return Layer(number, text, _own_class(name, entry["class_path"], arguments), skips)
     count = entry[kind]
     what = "units" if kind == "dense" else "channels"
     require(_is_count(count), f"{name} has {count!r} {what}: give a whole number between 1 and {MOST_NEURONS}.")
     if kind == "dense":
-        return Layer(number, text, lambda shape, **options: Dense(shape, count, **options), skips)
+        return Layer(number, text, lambda shape, **options: Dense(shape, count, **gains, **options), skips)
     require("kernel" in entry, f"{name} has no kernel: give its side, for example kernel: 3.")
     geometry = {key: entry[key] for key in ("kernel", "stride", "padding") if key in entry}
     for key, value in geometry.items():
@@ -155,7 +158,8 @@ def _layer(number: int, entry: Any) -> Layer:
             f"{name} has the {key} {value!r}: give a whole number of pixels, at least {least}.",
         )
     wiring = Convolution if kind == "conv" else Local
-    return Layer(number, text, lambda shape, **options: wiring(shape, count, pool=pool, **geometry, **options), skips)
+    arguments = {"pool": pool, **geometry, **gains}
+    return Layer(number, text, lambda shape, **options: wiring(shape, count, **arguments, **options), skips)
 
 
 def _pool(name: str, given: Any) -> Pooling | None:
@@ -169,10 +173,24 @@ def _pool(name: str, given: Any) -> Pooling | None:
     return Pooling(cast(Any, kind), size)
 
 
+def _gains(name: str, given: Any) -> dict[str, float]:
+    """Returns the gains that an entry names, as a connection's arguments."""
+    if given is None:
+        return {}
+    both = given if isinstance(given, Mapping) else {"weight": given}
+    require(
+        bool(both) and both.keys() <= {"weight", "bias"} and all(_is_gain(value) for value in both.values()),
+        f"{name} has the gain {_text(given)}: give a positive number, or one each as {{weight: 0.7, bias: 0.5}}.",
+    )
+    return {{"weight": "gain", "bias": "bias_gain"}[key]: float(value) for key, value in both.items()}
+
+
 def _skip(name: str, number: int, given: Any) -> Skip:
     pre, stride = (given.get("from"), given.get("stride", 1)) if isinstance(given, Mapping) else (given, None)
+    gain = given.get("gain", 1.0) if isinstance(given, Mapping) else 1.0
+    require(_is_gain(gain), f"{name} has a skip with the gain {gain!r}: give a positive number.")
     require(
-        not isinstance(given, Mapping) or given.keys() <= {"from", "stride"},
+        not isinstance(given, Mapping) or given.keys() <= {"from", "stride", "gain"},
         f"{name} has the skip {_text(given)}: give an earlier layer's number, or {{from: 1, stride: 2}} for a 1 × 1"
         " convolution.",
     )
@@ -181,7 +199,7 @@ def _skip(name: str, number: int, given: Any) -> Skip:
         f"{name} has a skip from {pre!r}: give the number of an earlier layer, 0 … {number - 1}.",
     )
     require(stride is None or _is_count(stride), f"{name} has a skip with the stride {stride!r}: give a whole number.")
-    return Skip(cast(int, pre), stride)
+    return Skip(cast(int, pre), stride, float(gain))
 
 
 def _own_class(name: str, class_path: Any, arguments: Mapping[str, Any]) -> Callable[..., Connection]:
@@ -201,6 +219,10 @@ def _own_class(name: str, class_path: Any, arguments: Mapping[str, Any]) -> Call
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_NEURONS
+
+
+def _is_gain(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LARGEST
 
 
 def _is_single(value: Any) -> bool:

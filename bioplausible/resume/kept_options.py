@@ -18,8 +18,8 @@ from bioplausible.lightning_internals import SCHEDULERS_WITHIN
 TRUSTED = ("torch.optim.", "bioplausible.", "pytorch_lightning.")
 """Where the classes lie that a checkpoint may name: nothing else is imported at its word."""
 
-RATES = "learning_rates"
-"""How the names of arguments end that are rates, one or one a layer."""
+RATES = ("learning_rates", "weight_decays")
+"""How the names of arguments end that are rates and decays, one or one a layer."""
 
 
 def class_path(thing: Any) -> str:
@@ -41,7 +41,7 @@ def is_named(rule: LightningModule, argument: str) -> bool:
 
 
 def keep_rates(rule: LightningModule, checkpoint: dict[str, Any]) -> None:
-    """Gives a rule the rates of the checkpoint's, where it was given none."""
+    """Gives a rule the rates and decays of the checkpoint's, where it was given none."""
     for name, value in checkpoint.get("hyper_parameters", {}).items():
         own = getattr(rule, name, None)
         if name.endswith(RATES) and isinstance(own, list) and not is_named(rule, name):

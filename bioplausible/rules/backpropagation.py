@@ -35,6 +35,7 @@ class FeedforwardRule(LearningRule):
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        gradient_norm_limit: largest norm of all updates together before rates; None: no limit.
         network: in place of the sizes, the input's shape and one entry a layer.
 
     Raises:
@@ -51,8 +52,9 @@ class FeedforwardRule(LearningRule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         network: list[Entry] | None = None,
+        gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
         require_choice("loss", loss, ("mean_squared_error", "cross_entropy"))
         self.loss = loss
         self.f = activation(activation_function)
@@ -68,11 +70,17 @@ class FeedforwardRule(LearningRule):
 
     def activity(self, x: Tensor) -> list[Tensor]:
         """Returns the activities r_0 = x, r_1 … r_L, each (n × shape_k)."""
-        network, r = self.network, [x]
+        return self.feedforward(x)[0]
+
+    def feedforward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns r_0 … r_L and, by layer, what f′ needs of a_k and r_k, x for the input."""
+        network, r, kept = self.network, [x], [x]
         for k in range(1, network.L + 1):
             f = self.f if k < network.L else self.output_f
-            r.append(f.function(network.drive(k, r)))
-        return r
+            a = network.drive(k, r)
+            r.append(f.function(a))
+            kept.append(f.kept(a, r[k]))
+        return r, kept
 
     def loss_gradient(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the gradient of each sample's loss by the output (n × d_L)."""
@@ -133,10 +141,10 @@ class Backpropagation(FeedforwardRule):
 
 def backward(rule: FeedforwardRule, x: Tensor, target: Tensor) -> Phase:
     """Returns the feedforward pass and the errors that come down layer by layer through the feedback weights."""
-    r, network = rule.activity(x), rule.network
+    (r, kept), network = rule.feedforward(x), rule.network
     L = network.L
     δ: list[Tensor] = [*r]
-    δ[L] = rule.output_f.derivative(r[L]) * rule.loss_gradient(r[L], target)
+    δ[L] = rule.output_f.slope(kept[L]) * rule.loss_gradient(r[L], target)
     for k in range(L - 1, 0, -1):
-        δ[k] = rule.f.derivative(r[k]) * network.feedback(k, δ, at=r)
+        δ[k] = rule.f.slope(kept[k]) * network.feedback(k, δ, at=r)
     return Phase(r, internal={"delta": δ[1:]})

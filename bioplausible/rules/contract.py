@@ -11,7 +11,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors import UserError
-from bioplausible.errors.checks import require_arguments
+from bioplausible.errors.checks import require, require_arguments
 from bioplausible.functional import alignment_angle
 from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
@@ -53,10 +53,12 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         optimizer: any torch optimizer, as a callable of the parameter groups.
         lr_scheduler: any torch scheduler, as a callable of the optimizer; None keeps the rates.
         lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
+        gradient_norm_limit: largest Euclidean norm of the updates of all parameters together, before rates, momentum
+            and decay: longer ones are shortened to it; None: no limit. Trainer's ``gradient_clip_val`` needs a loss.
 
     Raises:
-        UserError: there is no such network, the interval is neither word, or among the rule's arguments is a number
-            that is NaN, infinite or too large for float32.
+        UserError: there is no such network, the interval is neither word, the limit is not positive, or among the
+            rule's arguments is a number that is NaN, infinite or too large for float32.
     """
 
     network: Network
@@ -73,6 +75,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
+        gradient_norm_limit: float | None = None,
     ) -> None:
         super().__init__()
         self.specification = Specification.read(layer_sizes, network)
@@ -86,6 +89,9 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_interval = lr_scheduler_interval
+        limit = gradient_norm_limit
+        require(limit is None or limit > 0, f"gradient_norm_limit is {limit}: it must be positive, or left out.")
+        self.gradient_norm_limit = limit
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
         self._trained_on, self.run_folders = TrainedOn(), RunFolders()
         self._callbacks: list[Callback] = [
@@ -248,7 +254,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
                 phases = exchanged(self, phases, samples, self.exchange)
             for parameter, update in averaged(self.local_updates(phases), phases):
                 parameter.grad = update.neg_()
-        step_optimizer(optimizer)
+        step_optimizer(optimizer, self.gradient_norm_limit)
         self.update_state(phases, optimizer)
         return phases
 

@@ -82,6 +82,7 @@ class CorInfoMax(LearningRule):
         optimizer: any torch optimizer; momentum and the like act on the local updates.
         lr_scheduler: any torch scheduler; the published one is :class:`bioplausible.PiecewisePower`.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        gradient_norm_limit: largest norm of all updates together before rates; None: no limit.
         network: in place of the sizes, the input's shape and one entry a layer.
 
     Raises:
@@ -116,8 +117,9 @@ class CorInfoMax(LearningRule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         network: list[Entry] | None = None,
+        gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
         evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
         require(0 < forgetting_factor <= 1, f"forgetting_factor is {forgetting_factor}: it must lie in (0, 1].")
         require(epsilon > 0, f"epsilon is {epsilon}: it must be positive.")

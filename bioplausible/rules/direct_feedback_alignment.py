@@ -46,10 +46,11 @@ class DirectFeedbackAlignment(FeedforwardRule):
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""
-        r = self.activity(x)
+        r, kept = self.feedforward(x)
         output_error = self.loss_gradient(r[-1], target)
         δ = [
-            self.f.derivative(r[k]) * self.above(k).project(self.get_buffer(f"D_{k + 1}"), output_error)
+            self.f.slope(kept[k]) * self.above(k).project(self.get_buffer(f"D_{k + 1}"), output_error)
             for k in range(1, self.network.L)
         ]
-        return {"feedforward": Phase(r, internal={"delta": [*δ, self.output_f.derivative(r[-1]) * output_error]})}
+        δ.append(self.output_f.slope(kept[-1]) * output_error)
+        return {"feedforward": Phase(r, internal={"delta": δ})}

@@ -40,7 +40,7 @@ class EquilibriumPropagation(LearningRule):
     On images W_k r is Q(W_k * r), W_kᵀ r its adjoint through the winners of the same moment, and ⟨r r⟩ sums over
     positions (Laborieux et al. 2021; their settings in these units: where f is clip(u/2), W and b halved, β/4 and
     rates/8 with the squared error, β/2 and rates/4 with cross entropy; where f is clip(u), β/2 and rates/2 with the
-    squared error; step size 1).
+    squared error; gradients' norms follow the rates, weight decays their inverse; step size 1).
 
     Variants: ``loss: cross_entropy`` nudges a linear output by −β (softmax(r_L) − y), or, with ``readout``, takes the
     output out of the dynamics: π = softmax(W_L r_{L−1} + b_L) nudges r_{L−1} by −β W_Lᵀ (π − y), and W_L learns from
@@ -80,9 +80,12 @@ class EquilibriumPropagation(LearningRule):
         learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
         feedback_learning_rates: rate of V_k where feedback is learned, one number or one per layer 2 … L, of which a
             readout has none to learn; None: the optimizer's own.
+        weight_decays: the optimizer's weight decay of W_k, b_k and V_k, one number or one per layer 1 … L; None: the
+            one that the optimizer is given.
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        gradient_norm_limit: largest norm of all updates together before rates; None: no limit.
 
     Raises:
         UserError: an argument is outside its range, a list of rates has the wrong length, or options exclude each
@@ -113,12 +116,14 @@ class EquilibriumPropagation(LearningRule):
         initialization: Initialization = "xavier",
         learning_rates: float | list[float] | None = 0.05,
         feedback_learning_rates: float | list[float] | None = 0.05,
+        weight_decays: float | list[float] | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         network: list[Entry] | None = None,
+        gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
         self.free_steps = free_steps
         self.nudged_steps = nudged_steps
         self.evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
@@ -180,6 +185,7 @@ class EquilibriumPropagation(LearningRule):
         """The layers that move at once, in the order in which they do."""
         self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)
         self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
+        self.weight_decays = per_layer("weight_decays", weight_decays, L, 1)
         self._persisted: list[Tensor] = []
         self._carried: list[Tensor] = []
 
@@ -362,10 +368,10 @@ class EquilibriumPropagation(LearningRule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each W_k and b_k, named ``layer_k``, and one for each V_k, named ``feedback_k``."""
-        connections = self.network.connections
-        groups = group("layer", connections, self.learning_rates, "feedforward")
+        connections, decays = self.network.connections, self.weight_decays
+        groups = group("layer", connections, self.learning_rates, "feedforward", decays=decays)
         if not all(c.is_tied for c in self.network.weighted):
-            groups += group("feedback", connections, self.feedback_learning_rates, "feedback", first=2)
+            groups += group("feedback", connections, self.feedback_learning_rates, "feedback", 2, decays[1:])
         return groups
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:

@@ -68,22 +68,28 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         """
         v = self.copy_of(network, start)
         L, layers = len(v) - 1, self.compared(network)
-        f, f_prime = self.f
+        f, m = self.f, self.momenta(v)
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         previous: list[Tensor] = []
         for η in self.iterate(v, self.step_sizes, before_last=previous):
             for k in range(1, L):
-                f(v[k], out=f_v[k])
-                f_prime(f_v[k], out=slope[k])
+                f.function(v[k], out=f_v[k])
+                f.slope(f.kept(v[k], f_v[k]), out=slope[k])
             self.find_errors_(network, layers, e, v, f_v)
             for k in range(1, L):
                 network.set_feedback_(k, back[k], e, f_v)
-                self.subtract_error_(network, k, v, e, 2 * η)
-                v[k].addcmul_(slope[k], back[k], value=2 * η)
-            v[L].lerp_(target, 2 * η * beta)
-            self.subtract_error_(network, L, v, e, 2 * η)
+                if m:
+                    self.move_(v[k], back[k].mul_(slope[k]).sub_(self.error_of(network, k, v, e)), m[k], 2 * η)
+                else:
+                    self.subtract_error_(network, k, v, e, 2 * η)
+                    v[k].addcmul_(slope[k], back[k], value=2 * η)
+            if m:
+                self.move_(v[L], (target - v[L]).mul_(beta).sub_(e[L]), m[L], 2 * η)
+            else:
+                v[L].lerp_(target, 2 * η * beta)
+                self.subtract_error_(network, L, v, e, 2 * η)
         for k in range(1, L):
-            f(v[k], out=f_v[k])
+            f.function(v[k], out=f_v[k])
         self.find_errors_(network, range(1, L + 1), e, v, f_v)
         return Phase(v, beta, previous, self.step_sizes[-1], {"error": e[1:]})
 

@@ -29,20 +29,20 @@ def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:
-    """Returns one rate per layer first … first + count − 1; None stands for the optimizer's own.
+    """Returns one rate, or decay, per layer first … first + count − 1; None stands for the optimizer's own.
 
     Raises:
         UserError: the list has another length, or a rate is negative.
     """
     if rates is None or isinstance(rates, (int, float)):
-        require(rates is None or rates >= 0, f"{name} is {rates}: a rate must not be negative.")
+        require(rates is None or rates >= 0, f"{name} is {rates}: it must not be negative.")
         return [rates] * count
     require(
         len(rates) == count,
         f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {first + count - 1}"
         f" ({count} in all).",
     )
-    require(all(r is None or r >= 0 for r in rates), f"{name} is {rates}: a rate must not be negative.")
+    require(all(r is None or r >= 0 for r in rates), f"{name} is {rates}: none may be negative.")
     return list(rates)
 
 
@@ -52,6 +52,7 @@ def group(
     rates: Sequence[float | None],
     of: Literal["feedforward", "feedback"],
     first: int = 1,
+    decays: Sequence[float | None] = (),
 ) -> list[dict[str, Any]]:
     """Returns one parameter group a layer, of the weights (and biases) of the connections into it.
 
@@ -61,6 +62,7 @@ def group(
         rates: by layer, from the first one; None: the optimizer's own.
         of: whether W and b or V are meant.
         first: number of the first layer.
+        decays: weight decay by layer, from the first one; None, or none: the optimizer's own.
     """
     groups: list[dict[str, Any]] = []
     for k, lr in enumerate(rates, first):
@@ -69,5 +71,7 @@ def group(
             parameters = [p for c in into for p in (c.weight, c.bias) if p is not None]
         else:
             parameters = [c.feedback_weight for c in into if not c.is_tied]  # type: ignore[misc]
-        groups.append({"name": f"{name}_{k}", "params": parameters, **({} if lr is None else {"lr": lr})})
+        own = {"lr": lr, "weight_decay": decays[k - first] if decays else None}
+        named = {option: value for option, value in own.items() if value is not None}
+        groups.append({"name": f"{name}_{k}", "params": parameters, **named})
     return groups

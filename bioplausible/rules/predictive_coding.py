@@ -1,5 +1,6 @@
 """Predictive coding (Whittington & Bogacz 2017)."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, prediction_error_energy
 from bioplausible.network import Clamped
-from bioplausible.rules.options import require_choice
+from bioplausible.rules.options import require_beta, require_choice
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
 
@@ -33,6 +34,10 @@ class PredictiveCoding(PredictiveCodingNetwork):
     minus the gradient of each sample's loss. Rosenbaum's published code learns from the errors of the last iteration's
     start and the values at its end, which ``stale_errors`` repeats; it matters little where inference settles.
 
+    With ``beta`` the output is held at v_L = μ_L + β (target − μ_L), μ_L that of the feedforward pass, and updates are
+    divided by β: 1 is plain predictive coding, 0 < β < 1 positive and β < 0 negative nudging (Pinchetti et al. 2025).
+    ``beta_growth`` lets β grow from epoch to epoch, in epoch e = 0, 1, … β_e = sign(β) min(|β| + growth · e, 1).
+
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         activation_function: f.
@@ -41,6 +46,8 @@ class PredictiveCoding(PredictiveCodingNetwork):
         step_size_decay: c of ``divide_by_slow_loop_index``.
         loss: whose error the output has; cross entropy needs the target range [0, 1].
         stale_errors: whether learning sees the errors from before the last iteration.
+        beta: β ≠ 0, how far the output is moved towards the target.
+        beta_growth: how much |β| grows each epoch, up to 1.
         optimizer: any torch optimizer.
         options: the other arguments of
             :class:`bioplausible.rules.predictive_coding_network.PredictiveCodingNetwork`.
@@ -58,6 +65,8 @@ class PredictiveCoding(PredictiveCodingNetwork):
         step_size_decay: float = 0.01,
         loss: Literal["squared_error", "cross_entropy"] = "squared_error",
         stale_errors: bool = False,
+        beta: float = 1.0,
+        beta_growth: float = 0.0,
         optimizer: OptimizerCallable = torch.optim.Adam,
         **options: Any,
     ) -> None:
@@ -73,6 +82,18 @@ class PredictiveCoding(PredictiveCodingNetwork):
             loss == "squared_error" or tuple(target_range) == (0, 1),
             f"target_range is {target_range}: cross entropy needs [0, 1], the probabilities of the right class.",
         )
+        require_beta(beta)
+        require(
+            loss == "squared_error" or beta == 1,
+            f"beta is {beta}: cross entropy compares the output with the target itself, so leave beta at 1.",
+        )
+        require(
+            beta_growth == 0 or (beta_growth > 0 and abs(beta) < 1),
+            f"beta_growth is {beta_growth} and beta {beta}: it must not be negative, and beta grows up to 1 or down to"
+            " -1, from between them.",
+        )
+        self.beta = beta
+        self.beta_growth = beta_growth
         self.target_range = target_range
         self.fixed_predictions = fixed_predictions
         self.loss = loss
@@ -82,6 +103,13 @@ class PredictiveCoding(PredictiveCodingNetwork):
         """Returns 0.94 y + 0.03 (with the published range) of the one-hot target y (n × d_L)."""
         low, high = self.target_range
         return target * (high - low) + low
+
+    @property
+    def beta_now(self) -> float:
+        """β_e of the current epoch."""
+        if not self.beta_growth:
+            return self.beta
+        return math.copysign(min(abs(self.beta) + self.beta_growth * self.current_epoch, 1.0), self.beta)
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases ``feedforward`` and ``inference``, with its errors e_1 … e_L as ``internal["error"]``."""
@@ -102,23 +130,26 @@ class PredictiveCoding(PredictiveCodingNetwork):
         v = self.copy_of(network, start)
         hidden = range(1, len(v) - 1)
         layers = list(range(1, len(v))) if self.stale_errors else self.compared(network)
-        f, f_prime = self.f
+        f, m = self.f, self.momenta(v)
         f_v, slope, e, back = ([torch.empty_like(a) for a in v] for _ in range(4))
         self.clamp_output_(v, target)
         previous: list[Tensor] = []
         for η in self.iterate(v, self.step_sizes, before_last=previous):
             for k in hidden:
-                f(v[k], out=f_v[k])
-                f_prime(f_v[k], out=slope[k])
+                f.function(v[k], out=f_v[k])
+                f.slope(f.kept(v[k], f_v[k]), out=slope[k])
             self.find_errors_(network, layers, e, v, f_v)
             self.compare_output_(e, v, target)
             for k in hidden:
                 network.set_feedback_(k, back[k], e, f_v)
-                self.subtract_error_(network, k, v, e, η)
-                v[k].addcmul_(slope[k], back[k], value=η)
+                if m:
+                    self.move_(v[k], back[k].mul_(slope[k]).sub_(self.error_of(network, k, v, e)), m[k], η)
+                else:
+                    self.subtract_error_(network, k, v, e, η)
+                    v[k].addcmul_(slope[k], back[k], value=η)
         if not self.stale_errors:
             for k in hidden:
-                f(v[k], out=f_v[k])
+                f.function(v[k], out=f_v[k])
             self.find_errors_(network, range(1, len(v)), e, v, f_v)
             self.compare_output_(e, v, target)
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
@@ -130,9 +161,9 @@ class PredictiveCoding(PredictiveCodingNetwork):
             torch.sub(target, v[-1].softmax(1), out=e[-1])
 
     def clamp_output_(self, v: list[Tensor], target: Tensor) -> None:
-        """Sets v_L to the target, where the error is the squared one's."""
+        """Moves v_L by β of its way to the target, where the error is the squared one's."""
         if self.loss == "squared_error":
-            v[-1].copy_(target)
+            v[-1].lerp_(target, self.beta_now)
 
     @torch.no_grad()
     def relax_fixed(self, network: Clamped, start: Phase, target: Tensor) -> Phase:
@@ -146,26 +177,32 @@ class PredictiveCoding(PredictiveCodingNetwork):
         μ, v = start.activity, self.copy_of(network, start)
         hidden = range(1, len(v) - 1)
         f_μ = self.rates(μ)
-        slope = [self.f.derivative(a) for a in f_μ]
+        slope, m = [self.f.slope(self.f.kept(*pair)) for pair in zip(μ, f_μ, strict=True)], self.momenta(v)
         e, back = ([torch.empty_like(a) for a in v] for _ in range(2))
         network.find_winners(f_μ)
-        v[-1].copy_(target if self.loss == "squared_error" else μ[-1] + target - μ[-1].softmax(1))
+        if self.loss == "cross_entropy":
+            v[-1].add_(target).sub_(μ[-1].softmax(1))
+        self.clamp_output_(v, target)
         previous: list[Tensor] = []
         for η in self.iterate(v, self.step_sizes, before_last=previous):
             for k in range(1, len(v)):
                 torch.sub(v[k], μ[k], out=e[k])
             for k in hidden:
                 network.set_feedback_(k, back[k], e, f_μ)
-                v[k].sub_(e[k], alpha=η).addcmul_(slope[k], back[k], value=η)
+                if m:
+                    self.move_(v[k], back[k].mul_(slope[k]).sub_(e[k]), m[k], η)
+                else:
+                    v[k].sub_(e[k], alpha=η).addcmul_(slope[k], back[k], value=η)
         if not self.stale_errors:
             for k in hidden:
                 torch.sub(v[k], μ[k], out=e[k])
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
+        """Yields W_k with ⟨e_k f(v_{k−1})⟩ / β and b_k with mean(e_k) / β."""
         values = phases["feedforward" if self.fixed_predictions else "inference"]
-        return self.hebbian(values, phases["inference"].internal["error"])
+        β, errors = self.beta_now, phases["inference"].internal["error"]
+        return self.hebbian(values, errors if β == 1 else [e / β for e in errors])
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
         """Returns Σ_k ‖e_k‖² of each sample (n), twice what is descended, 2 C in the place of its last term.

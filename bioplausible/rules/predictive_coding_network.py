@@ -26,6 +26,9 @@ class PredictiveCodingNetwork(LearningRule):
         layer_sizes: d_0 … d_L of a dense network.
         activation_function: f.
         inference_steps: T, iterations of inference.
+        inference_momentum: μ in [0, 1) of the values' descent: with g_k the direction in which v_k moves, m_k ← μ m_k +
+            g_k and v_k ← v_k + η_t m_k, from m_k = 0 in each batch (Pinchetti et al. 2025).
+        inference_nesterov: whether v_k moves by η_t (g_k + μ m_k) instead, m_k the new one, as torch's SGD has it.
         step_size: η.
         step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
         step_size_floor: η_stop of the falling rules.
@@ -34,6 +37,7 @@ class PredictiveCodingNetwork(LearningRule):
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
+        gradient_norm_limit: largest norm of all updates together before rates; None: no limit.
         network: in place of the sizes, the input's shape and one entry a layer.
 
     Raises:
@@ -45,6 +49,8 @@ class PredictiveCodingNetwork(LearningRule):
         layer_sizes: list[int] | None = None,
         activation_function: ActivationName = "relu",
         inference_steps: int = 50,
+        inference_momentum: float = 0.0,
+        inference_nesterov: bool = False,
         step_size: float = 0.1,
         step_size_rule: StepSizeRule = "constant",
         step_size_floor: float = 0.05,
@@ -54,10 +60,21 @@ class PredictiveCodingNetwork(LearningRule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
         network: list[Entry] | None = None,
+        gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval)
+        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
         require_steps("inference_steps", inference_steps)
         require(step_size > 0, f"step_size is {step_size}: it must be positive.")
+        require(
+            0 <= inference_momentum < 1,
+            f"inference_momentum is {inference_momentum}: it must lie in [0, 1), for with 1 values never settle.",
+        )
+        require(
+            inference_momentum > 0 or not inference_nesterov,
+            "inference_nesterov has no effect without momentum: give inference_momentum a value, for example 0.5.",
+        )
+        self.inference_momentum = inference_momentum
+        self.inference_nesterov = inference_nesterov
         self.f = activation(activation_function)
         self.step_sizes = step_sizes(
             inference_steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay
@@ -116,6 +133,30 @@ class PredictiveCodingNetwork(LearningRule):
             v[k].sub_(e[k], alpha=rate)
         else:
             v[k].lerp_(network.constant[k], rate)
+
+    def error_of(self, network: Clamped, k: int, v: list[Tensor], e: list[Tensor]) -> Tensor:
+        """Returns e_k, also where :meth:`compared` leaves it out, for its prediction never changes."""
+        return e[k] if k in network.driven or k == len(v) - 1 else v[k] - network.constant[k]
+
+    def momenta(self, v: Sequence[Tensor]) -> list[Tensor]:
+        """Returns m_0 … m_L where inference starts, 0; none without momentum."""
+        return [torch.zeros_like(a) for a in v] if self.inference_momentum else []
+
+    def move_(self, v: Tensor, direction: Tensor, m: Tensor, rate: float) -> None:
+        """Moves a layer's values by its momentum, in place.
+
+        Args:
+            v: values (n × shape_k).
+            direction: g (n × shape_k).
+            m: momentum, which becomes μ m + g.
+            rate: step size.
+        """
+        μ = self.inference_momentum
+        m.mul_(μ).add_(direction)
+        if self.inference_nesterov:
+            v.add_(direction, alpha=rate).add_(m, alpha=rate * μ)
+        else:
+            v.add_(m, alpha=rate)
 
     def rates(self, v: Sequence[Tensor]) -> list[Tensor]:
         """Returns f(v_0) := x, f(v_1) … f(v_L)."""

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from pytorch_lightning.utilities import rank_zero_warn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from bioplausible.errors import UserError, user_errors
+from bioplausible.errors.checks import require
 from bioplausible.training.monitored import plateau_monitor
+from bioplausible.training.schedulers import WarmupCosine
 
 OTHER_OPTIMIZER = "change its options, or choose another optimizer"
 OTHER_SCHEDULER = "change its options, or choose another lr_scheduler"
@@ -19,7 +22,8 @@ def build_optimizer(optimizer: Callable[[Any], Optimizer], groups: list[dict[str
     """Returns an optimizer over the parameter groups.
 
     Raises:
-        UserError: it refuses its options, needs a loss that it evaluates itself, or has a rate that is no rate.
+        UserError: it refuses its options, needs a loss that it evaluates itself, decays no weights where groups say by
+            how much, or has a rate that is no rate.
     """
     with user_errors("The optimizer can't be built", OTHER_OPTIMIZER):
         built = optimizer(groups)
@@ -29,6 +33,11 @@ def build_optimizer(optimizer: Callable[[Any], Optimizer], groups: list[dict[str
             f"{type(built).__name__} evaluates a loss several times a step, and local updates have none: choose another"
             " optimizer, such as SGD or Adam."
         )
+    require(
+        "weight_decay" in built.defaults or not any("weight_decay" in group for group in groups),
+        f"{type(built).__name__} decays no weights, and the rule has weight_decays: choose another optimizer, such as"
+        " SGD, or leave them out.",
+    )
     _check_rates(built, "The optimizer", OTHER_OPTIMIZER)
     return built
 
@@ -52,19 +61,27 @@ def check_length(scheduler: LRScheduler, epochs: int | None) -> None:
         scheduler: the scheduler.
         epochs: of the run; None or −1 where none are set.
     """
-    if isinstance(scheduler, OneCycleLR) and epochs is not None and 0 <= epochs < scheduler.total_steps:
+    total = scheduler.total_steps if isinstance(scheduler, (OneCycleLR, WarmupCosine)) else 0
+    if epochs is not None and 0 <= epochs < total:
         rank_zero_warn(
-            f"OneCycleLR is planned for {scheduler.total_steps} steps, and takes one an epoch, {epochs} in this run:"
+            f"{type(scheduler).__name__} is planned for {total} steps, and takes one an epoch, {epochs} in this run:"
             " for one a batch set lr_scheduler_interval to step."
         )
 
 
-def step_optimizer(optimizer: Optimizer) -> None:
+def step_optimizer(optimizer: Optimizer, gradient_norm_limit: float | None = None) -> None:
     """Takes an optimizer's step.
+
+    Args:
+        optimizer: the optimizer, its parameters' updates with their sign turned in ``grad``.
+        gradient_norm_limit: largest norm of all of them together: longer ones are shortened to it; None: no limit.
 
     Raises:
         UserError: it can't with these options.
     """
+    if gradient_norm_limit is not None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip_grad_norm_(parameters, gradient_norm_limit)
     with user_errors(f"{type(optimizer).__name__.removeprefix('Lightning')} can't take a step", OTHER_OPTIMIZER):
         optimizer.step()
 

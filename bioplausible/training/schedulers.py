@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bioplausible.errors import UserError
+from bioplausible.errors.checks import require
 
 
 class PiecewisePower(LRScheduler):
@@ -51,3 +52,67 @@ class PiecewisePower(LRScheduler):
     def get_lr(self) -> list[Any]:
         """Returns the rate of every parameter group."""
         return [lr * self.factor(self.last_epoch) for lr in self.base_lrs]
+
+
+class WarmupCosine(LRScheduler):
+    """A linear rise, then half a cosine, then nothing more: a schedule that may end before training does.
+
+    With w = ``warmup_steps`` and T = ``total_steps``, counted as ``lr_scheduler_interval`` says::
+
+        t < w:        lr(t) = lr(0) (1 + (peak − 1) t / w)
+        w ≤ t < T:    lr(t) = floor + (peak lr(0) − floor) (1 + cos(π (t − w) / (T − w))) / 2
+        t ≥ T:        lr(t) = floor
+
+    torch's ``CosineAnnealingLR`` rises again after its T_max.
+
+    Args:
+        optimizer: its rates at the start are lr(0), one per parameter group.
+        total_steps: T, at least 1.
+        floor: the last rate, one number or one per parameter group.
+        warmup_steps: w < T; 0 starts with the cosine.
+        peak: the highest rate in units of lr(0).
+        last_epoch: as in ``torch.optim.lr_scheduler``.
+
+    Raises:
+        UserError: an argument is outside its range, or there are more or fewer floors than parameter groups.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        floor: float | list[float] = 0.0,
+        warmup_steps: int = 0,
+        peak: float = 1.0,
+        last_epoch: int = -1,
+    ) -> None:
+        groups = len(optimizer.param_groups)
+        floors = list(floor) if isinstance(floor, (list, tuple)) else [floor] * groups
+        require(total_steps >= 1, f"total_steps is {total_steps}: the schedule takes at least one step.")
+        require(
+            0 <= warmup_steps < total_steps,
+            f"warmup_steps is {warmup_steps}: it must not be negative, and less than total_steps ({total_steps}).",
+        )
+        require(
+            len(floors) == groups,
+            f"floor has {len(floors)} entries: give one number, or one per parameter group, {groups}.",
+        )
+        require(all(0 <= f < math.inf for f in floors), f"floor is {floor}: a rate must be finite and not negative.")
+        require(0 < peak < math.inf, f"peak is {peak}: it must be positive and finite.")
+        self.total_steps = total_steps
+        self.floors = floors
+        self.warmup_steps = warmup_steps
+        self.peak = peak
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Any]:
+        """Returns the rate of every parameter group."""
+        return [self._rate(lr, floor) for lr, floor in zip(self.base_lrs, self.floors, strict=True)]
+
+    def _rate(self, lr: Any, floor: float) -> Any:
+        t, w, T = self.last_epoch, self.warmup_steps, self.total_steps
+        if t < w:
+            return lr * (1 + (self.peak - 1) * t / w)
+        if t >= T:
+            return floor
+        return floor + (self.peak * lr - floor) * (1 + math.cos(math.pi * (t - w) / (T - w))) / 2

@@ -26,7 +26,7 @@ from pytorch_lightning import Trainer
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower, UserError, rules
+from bioplausible import CorInfoMax, DigitsDataModule, PiecewisePower, UserError, WarmupCosine, rules
 from bioplausible.__main__ import main
 from bioplausible.data import ImageDataModule
 from bioplausible.errors.sentences import sentence
@@ -40,7 +40,7 @@ NO_NUMBER = ["nonsense", None, [], {}, True]
 BAD_FLOATS = [0.0, -1.0, 1e-30, 1e30, -1e30, 1e-300, 1e300, NAN, INF, -INF, 10**400, *NO_NUMBER]
 BAD_INTEGERS = [0, -1, 10**12, 10**30, 1.5, NAN, INF, *NO_NUMBER]
 OPTIMIZERS = [c for c in vars(torch.optim).values() if inspect.isclass(c) and c is not torch.optim.Optimizer]
-SCHEDULERS = [lr_scheduler.ReduceLROnPlateau, PiecewisePower] + [
+SCHEDULERS = [lr_scheduler.ReduceLROnPlateau, PiecewisePower, WarmupCosine] + [
     cls
     for cls in vars(lr_scheduler).values()
     if inspect.isclass(cls) and issubclass(cls, LRScheduler) and cls.get_lr is not LRScheduler.get_lr
@@ -62,6 +62,7 @@ KNOWN: dict[str, tuple[list[Any], list[Any]]] = {
             [64, 5, 10],
             [[1, 8, 8], 10],
             [[1, 8, 8], {"conv": 3, "kernel": 3, "stride": 2}, 5, 10],
+            [[1, 8, 8], {**IMAGES, "gain": 0.5}, {"dense": 10, "gain": {"weight": 2}}],
             [[1, 8, 8], {"conv": 2, "kernel": 3, "pool": "max"}, {"local": 3, "kernel": 2, "pool": {"average": 2}}, 10],
             [
                 [1, 8, 8],
@@ -82,6 +83,10 @@ KNOWN: dict[str, tuple[list[Any], list[Any]]] = {
             *([[1, 8, 8], {**IMAGES, "stride": value}, 10] for value in (0, -1, 1.5, NAN, None)),
             *([[1, 8, 8], {**IMAGES, "padding": value}, 10] for value in (-1, 10**9, 1.5, NAN, None)),
             *([[1, 8, 8], {**IMAGES, "pool": value}, 10] for value in ("min", 3, {"max": 0}, {"max": 9}, {}, ["max"])),
+            *(
+                [[1, 8, 8], {**IMAGES, "gain": value}, 10]
+                for value in (0, -1, NAN, INF, 1e300, True, "nonsense", {}, {"bias": 1}, {"weights": 1}, [1])
+            ),
             *([[1, 8, 8], {**IMAGES, "skip": value}, 10] for value in (0, 1, -1, "nonsense", {"from": 0, "stride": 3})),
             *(
                 [[1, 8, 8], {**IMAGES, "skip": value}, 10]
@@ -115,6 +120,12 @@ KNOWN: dict[str, tuple[list[Any], list[Any]]] = {
     "feedforward_learning_rates": ([None, 0.1, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
     "feedback_learning_rates": ([None, 0.1, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
     "learning_rates": ([None, 0.1, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
+    "weight_decays": ([None, 0.1, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
+    "gradient_norm_limit": ([None, 1.0], BAD_FLOATS),
+    "inference_momentum": ([0, 0.5], BAD_FLOATS),
+    "beta_growth": ([0, 0.01], BAD_FLOATS),
+    "border": ([0], BAD_INTEGERS),
+    "floor": ([0, 1e-5], [[0.1] * 99, [], [NAN], [-1], *BAD_FLOATS]),
     "lateral_learning_rates": ([0.1, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
     "batch_size": ([1, 2, 7, 20], BAD_INTEGERS),
     "evaluation_batch_size": ([1000, 50], BAD_INTEGERS),

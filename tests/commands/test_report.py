@@ -264,8 +264,10 @@ def test_bad_input_gets_one_sentence(args, capsys):
 
 
 def test_every_published_recipe_has_its_figure():
-    figures = {(e["data"], e["rule"], net_name(e), e.get("loss")): e for e in PUBLISHED}
-    assert len(figures) == len(PUBLISHED)
+    of_recipes = {e["recipe"]: e for e in PUBLISHED if "recipe" in e}
+    of_settings = [e for e in PUBLISHED if "recipe" not in e]
+    figures = {(e["data"], e["rule"], net_name(e), e.get("loss")): e for e in of_settings}
+    assert len(figures) + len(of_recipes) == len(PUBLISHED)
     count = 0
     for path in CONFIGS.glob("*/*.yaml"):
         if path.parent.name == "digits":
@@ -276,6 +278,48 @@ def test_every_published_recipe_has_its_figure():
         if "network" in options and "Published: " not in text:  # not one of the paper's
             continue
         key = (config["data"]["class_path"], config["model"]["class_path"], net_name(options), options.get("loss"))
-        assert float(text.split("Published: ")[1].split()[0]) == pytest.approx(figures[key]["mean"], abs=0.0051), path
+        figure = of_recipes.get(f"{path.parent.name}/{path.stem}") or figures[key]
+        assert float(text.split("Published: ")[1].split()[0]) == pytest.approx(figure["mean"], abs=0.0051), path
         count += 1
     assert count == len(PUBLISHED)
+
+
+SIGNS = "cifar10/feedback_alignment_lenet_uniform_sign"
+
+
+def test_of_several_recipes_of_a_net_the_nearest_ones_figure_counts():
+    """Feedback alignment and its sign-sharing forms are one rule with one net and one loss."""
+    figures = {e["recipe"]: e["mean"] for e in PUBLISHED if "recipe" in e}
+    recipes = [name for name in figures if "/feedback_alignment" in name]
+    assert len(recipes) == 4
+    for i, name in enumerate([*recipes, "cifar10/feedback_alignment_lenet_adam"]):
+        make_run(Path(f"logs/version_{i}"), 0.9, 0, recipe=name, epochs=250, planned=250)
+    make_run(Path("logs/changed/version_0"), 0.5, 0, recipe=SIGNS, epochs=250, planned=250, initialization="linear")
+    assert main(["report", "logs"]) == 0
+    found = {row["rule"]: row for row in rows("report/settings.csv")}
+    assert len(found) == 6
+    for row in found.values():
+        (feedback,) = [part for part in row["rule"].split(", ") if part.startswith("feedback=")]
+        of_kind = next(n for n in recipes if feedback.partition("=")[2] in n or feedback == "feedback=fixed")
+        changed, adam = "initialization=linear" in row["rule"], "Adam" in row["rule"]
+        assert row["published_mean"] == ("" if changed or adam else f"{figures[of_kind]:g}"), row["rule"]
+        assert row["not_comparable"] == ("initialization=linear, not xavier" if changed else "")
+        assert (row["published_n"], row["deviates"]) == ("", "")
+    text = Path("report/report.md").read_text()
+    assert "| 83.80 |  |" in text  # without a number of seeds
+
+
+def test_gains_of_initial_weights_tell_settings_apart():
+    """Not nets: their name stays what is wired."""
+    net = [*NET[:2], {**NET[2], "skip": {"from": 0, "stride": 14}}, 10]
+    for i, change in enumerate(
+        [{}, {"gain": 0.5}, {"gain": {"weight": 0.5}}, {"skip": {**net[2]["skip"], "gain": 2.0}}]
+    ):
+        changed = [*net[:2], {**net[2], **change}, 10]
+        make_run(Path(f"logs/version_{i}"), 0.9, i, layer_sizes=None, network=changed)
+    assert main(["report", "logs"]) == 0
+    found = rows("report/settings.csv")
+    assert [row["n"] for row in found] == ["1"] * 4
+    assert len({row["net"] for row in found}) == 1
+    assert sum("gains={'2': 0.5}" in row["rule"] for row in found) == 1
+    assert sum("gains={'2+0': 2.0}" in row["rule"] for row in found) == 1

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bioplausible.__main__ import main
-from bioplausible.commands.verify.recorded_rule import rule_class
+from bioplausible.commands.verify.recorded_rule import OF_THE_STEP, rule_class
 from bioplausible.commands.verify.replay import largest_error, replay
 from bioplausible.errors import UserError
-from bioplausible.rules import CorInfoMax
+from bioplausible.rules import CorInfoMax, EquilibriumPropagation
 from tests.helpers import GOLDEN, GOLDEN_NETWORKS
 
 
@@ -148,7 +149,7 @@ MISTAKES = {
     "dtype": (lambda meta, arrays: meta.update(dtype="float32"), "float32"),
     "an entry": (lambda meta, arrays: meta.update(dropout=0.5), "dropout"),
     "inference_steps": (lambda meta, arrays: meta.pop("inference_steps"), "inference_steps"),
-    "activation": (lambda meta, arrays: meta.update(activation="gelu"), "gelu"),
+    "activation": (lambda meta, arrays: meta.update(activation="swish"), "swish"),
     "target": (lambda meta, arrays: meta.update(target="softened"), "softened"),
     "input": (lambda meta, arrays: meta.update(input="x is the value of the input layer"), "input"),
     # of arrays
@@ -180,7 +181,7 @@ def test_a_broken_recording_is_refused_in_one_sentence(mistake, capsys):
 WORDS = {
     "brsf_conv_lenet_cross_entropy": {
         "variant": "urst",
-        "activation": "gelu",
+        "activation": "swish",
         "output_activation": "softmax",
         "loss": "hinge, mean over samples",
         "feedback": "Wfa = fresh Xavier draw",
@@ -464,3 +465,31 @@ def test_without_a_nudge_there_is_nothing_to_replay(capsys):
         meta, arrays = read(GOLDEN / f"{stem}.npz")
         for values in ([0.5, 0, 0.5], [0.5, 0.5], [0.5] * 4, 0.5):
             require_refusal(write("zero.npz", {**meta, entry: values}, arrays), capsys, "zero.npz", entry)
+
+
+def test_a_limit_of_the_norm_and_decays_by_layer_are_the_recordings_where_it_says_them():
+    """Else there are none, whatever the optimizer's own decay."""
+    recorded = {}
+    for name, said in (
+        ("plain", {}),
+        ("limit", {"gradient_norm_limit": 0.01}),
+        ("decays", {"weight_decays": [0.5, 0.25], "weight_decay": 0.1}),
+    ):
+        torch.manual_seed(0)
+        options = {name: value for name, value in said.items() if name != "weight_decay"}
+        rule = EquilibriumPropagation(
+            [5, 4, 3], beta=0.5, random_beta_sign=False, free_steps=6, nudged_steps=3, learning_rates=0.2, **options
+        ).double()
+        x, y = torch.rand(6, 5, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2])
+        arrays = {f"init/{name}": p.detach().numpy().copy() for name, p in rule.named_parameters()}
+        optimizer = torch.optim.SGD(rule.parameter_groups(), weight_decay=said.get("weight_decay", 0.0))
+        rule.phases = rule.learn(x, rule.one_hot(y, x.dtype), optimizer)
+        arrays |= {f"step0/{name}": p.detach().numpy().copy() for name, p in rule.named_parameters()}
+        meta = {name: value for name, value in rule.hparams.items() if name not in ("network", "lr_scheduler_interval")}
+        meta = {name: value for name, value in meta.items() if value is not None or name not in OF_THE_STEP}
+        meta |= {"rule": "bioplausible.rules.EquilibriumPropagation", "optimizer": "sgd", **said}
+        recorded[name] = arrays
+        file = write(f"{name}.npz", meta, {**arrays, "x": x[None].numpy(), "y": y[None].numpy()})
+        assert max(d.error for d in replay(file)) < 1e-9, name
+    key = "step0/network.wiring.1.weight"
+    assert all((recorded["plain"][key] != recorded[name][key]).any() for name in ("limit", "decays"))

@@ -60,6 +60,28 @@ def test_cifar_files(cls, tmp_path, monkeypatch):
     assert data.input_size == 3072
 
 
+def test_a_border_is_black_before_normalisation(tmp_path, monkeypatch):
+    content = write_idx(tmp_path / "mirror")
+    monkeypatch.setattr(FashionMNISTDataModule, "sizes", {True: 40, False: 20})
+    options = {"data_dir": str(tmp_path / "data"), "mirror": str(tmp_path / "mirror"), "mean": [0.3], "std": [0.5]}
+    data = FashionMNISTDataModule(border=2, **options)
+    assert (data.image_shape, data.input_size) == ((1, 32, 32), 1024)
+    data.prepare_data()
+    data.setup("test")
+    data.setup("fit")
+    x, _ = next(iter(data.test_dataloader()))
+    raw = torch.from_numpy(content["t10k"][0]).float() / 255
+    torch.testing.assert_close(x[:, 0, 2:-2, 2:-2], (raw - 0.3) / 0.5)
+    edge = torch.ones(32, 32, dtype=torch.bool)
+    edge[2:-2, 2:-2] = False
+    assert torch.equal(x[:, 0, edge], torch.full_like(x[:, 0, edge], -0.3) / 0.5)
+    assert next(iter(data.train_dataloader()))[0].shape[1:] == (1, 32, 32)
+    assert FashionMNISTDataModule(**options).image_shape == (1, 28, 28)  # others of the class keep theirs
+    for border in (-1, 513):
+        with pytest.raises(UserError, match=f"border is {border}: it must lie between 0 and 512"):
+            FashionMNISTDataModule(border=border)
+
+
 def test_digits_splits_are_disjoint_and_do_not_depend_on_the_seed():
     first, second = DigitsDataModule(validation_split=0.1), DigitsDataModule(validation_split=0.1)
     for seed, data in enumerate((first, second)):

@@ -28,16 +28,31 @@ VALUES = [-7.0, -1.5, -0.2, 0.0, 0.3, 0.75, 2.0, 5.5, 8.0]
         ("tanh", math.tanh, lambda v: 1 / math.cosh(v) ** 2),
         ("relu", lambda v: max(v, 0.0), lambda v: float(v > 0)),
         ("linear", lambda v: v, lambda v: 1.0),
+        ("hard_tanh", lambda v: min(max(v, -1.0), 1.0), lambda v: float(abs(v) < 1)),
     ],
 )
 @pytest.mark.parametrize("into", [False, True], ids=["new", "out"])
 def test_activation(name, f, f_prime, into):
     v = torch.tensor(VALUES, dtype=torch.float64)
-    function, derivative = activation(name)
+    function, derivative, _ = activation(name)
     a = function(v, out=torch.empty_like(v)) if into else function(v)
     close(a, [f(x) for x in VALUES])
     slope = derivative(a, out=torch.full_like(a, 9.0)) if into else derivative(a)
     close(slope, [f_prime(x) for x in VALUES], atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["new", "out"])
+def test_gelu_falls_and_rises_so_its_slope_is_one_of_v(into):
+    v = torch.tensor(VALUES, dtype=torch.float64)
+    gelu = activation("gelu")
+    Φ = [(1 + math.erf(x / math.sqrt(2))) / 2 for x in VALUES]
+    φ = [math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in VALUES]
+    a = gelu.function(v, out=torch.empty_like(v)) if into else gelu.function(v)
+    close(a, [x * p for x, p in zip(VALUES, Φ, strict=True)])
+    kept = gelu.kept(v, a)
+    slope = gelu.slope(kept, out=torch.full_like(v, 9.0)) if into else gelu.slope(kept)
+    close(slope, [p + x * d for x, p, d in zip(VALUES, Φ, φ, strict=True)], atol=1e-12, rtol=1e-9)
+    assert gelu.derivative is None  # what takes f(v) for enough fails
 
 
 @pytest.mark.parametrize(
@@ -67,7 +82,7 @@ def test_state_activation(name, f, projects, potential, into):
 @pytest.mark.parametrize("of", [activation, state_activation])
 def test_other_names_are_refused_with_those_that_there_are(of):
     with pytest.raises(UserError, match=r"choose one of (sigmoid, tanh|clip, sigmoid)"):
-        of("gelu")
+        of("swish")
 
 
 def test_alignment_angle_of_vectors_whose_angle_is_known():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bioplausible import FeedbackAlignment
+from bioplausible import CorInfoMax, FeedbackAlignment, UserError
 from bioplausible.network.initialization import draw, draw_bias, positive_semidefinite
 from tests.helpers import all_rules, build
 
@@ -108,3 +108,73 @@ def test_kernels_count_their_positions(initialization):
         bound = bound_of((post * 9, pre * 9), initialization)
         require_uniform(c.weight, bound)
         require_uniform(c.feedback_weight, bound)
+
+
+GAINS = [
+    [16, 8, 8],
+    {"conv": 32, "kernel": 3, "gain": 0.5},
+    {"conv": 24, "kernel": 3, "padding": 1, "gain": {"weight": 0.25, "bias": 3}, "skip": {"from": 1, "gain": 2.0}},
+    {"conv": 24, "kernel": 3, "padding": 1, "gain": {"bias": 0.1}},
+    {"local": 8, "kernel": 3, "gain": 4},
+    {"dense": 40, "gain": 0.125},
+    10,
+]
+OF_WEIGHTS = {(0, 1): 0.5, (1, 2): 0.25, (2, 3): 1, (3, 4): 4, (4, 5): 0.125, (5, 6): 1}
+OF_BIASES = {**OF_WEIGHTS, (1, 2): 3, (2, 3): 0.1}
+
+
+@pytest.mark.parametrize("initialization", ["kaiming", "linear"])
+def test_gains_multiply_what_each_layer_starts_with(initialization):
+    """W, V and, where it has none of its own, b; a skip has its own gain, and what names none starts as ever."""
+    plain = [{k: v for k, v in e.items() if k != "gain"} if isinstance(e, dict) else e for e in GAINS]
+    plain[2]["skip"] = {"from": 1}
+    drawn = []
+    for network in (plain, GAINS):
+        torch.manual_seed(0)
+        drawn.append(FeedbackAlignment(network=network, initialization=initialization).network)
+    for before, after in zip(*(network.connections for network in drawn), strict=True):
+        pair = before.pre, before.post
+        skip = pair == (1, 2) and before.bias is None
+        gain = 2.0 if skip else OF_WEIGHTS[pair]
+        torch.testing.assert_close(after.weight, before.weight * gain, rtol=1e-6, atol=0)
+        if before.pre:
+            torch.testing.assert_close(after.feedback_weight, before.feedback_weight * gain, rtol=1e-6, atol=0)
+        if before.bias is not None:
+            torch.testing.assert_close(after.bias, before.bias * OF_BIASES[pair], rtol=1e-6, atol=0)
+
+
+def test_the_magnitudes_of_sign_sharing_feedback_have_the_gain_of_what_they_are_drawn_like():
+    network = [30, {"dense": 40, "gain": 0.5}, {"dense": 50, "gain": 0.25}, 10]
+    for feedback in ("uniform_sign", "batchwise_random_sign"):
+        rule = FeedbackAlignment(network=network, feedback=feedback, initialization="linear")
+        rule.network.redraw_feedback(torch.Generator().manual_seed(0))
+        V = rule.network.connections[1].feedback_weight.detach().abs()
+        bound = 0.25 / 40**0.5
+        if feedback == "uniform_sign":
+            torch.testing.assert_close(V, torch.full_like(V, bound / 3**0.5))
+        else:
+            assert 0.99 * bound < float(V.max()) <= bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "said"),
+    [
+        ({"gain": 0}, {}, "layer 1 of the network .* has the gain 0: give a positive number"),
+        ({"gain": -1}, {}, "has the gain -1"),
+        ({"gain": "large"}, {}, "has the gain large"),
+        ({"gain": {"weights": 1}}, {}, "has the gain weights 1"),
+        ({"gain": {}}, {}, "has the gain"),
+        ({"gain": {"weight": 1, "bias": 0}}, {}, "has the gain weight 1, bias 0"),
+        ({"gain": {"bias": 0.5}}, {}, "its gain of the bias acts on nothing: biases start at 0: leave it out"),
+        ({"skip": {"from": 0, "gain": 0}}, {}, "has a skip with the gain 0"),
+    ],
+)
+def test_gains_that_mean_nothing_are_refused(entry, options, said):
+    layer = {"conv": 4, "kernel": 3, "padding": 1, **entry}
+    with pytest.raises(UserError, match=said):
+        FeedbackAlignment(network=[[1, 8, 8], layer, 10], **options)
+
+
+def test_a_gain_of_biases_is_refused_where_the_rule_has_none():
+    with pytest.raises(UserError, match="acts on nothing: the rule has no bias: leave it out"):
+        CorInfoMax(network=[8, {"dense": 5, "gain": {"bias": 0.5}}, 10])

@@ -176,9 +176,9 @@ REFUSED = [
     ),
     (
         [I, {"dense": 5, "pool": "max"}, 10],
-        "layer 1 of the network (dense 5, pool max) has the key pool: dense takes skip.",
+        "layer 1 of the network (dense 5, pool max) has the key pool: dense takes skip, gain.",
     ),
-    ([I, {**C, "kernl": 3}, 10], "has the key kernl: conv takes kernel, stride, padding, pool, skip."),
+    ([I, {**C, "kernl": 3}, 10], "has the key kernl: conv takes kernel, stride, padding, pool, skip, gain."),
     (
         [I, 5, C, 10],
         "layer 2 of the network (conv 4, kernel 3, padding 1) does not fit its input 5: its input 5 is no image: put it"
@@ -238,7 +238,7 @@ REFUSED = [
         "torch.nn.Linear is no bioplausible.network.Connection: derive it from",
     ),
     ([I, {"class_path": OWN, "init_args": 3}, 10], "has the init_args 3: give them by name, as {kernel: 3}."),
-    ([I, {"class_path": OWN, "kernel": 3}, 10], "has the key kernel: class_path takes init_args, pool, skip."),
+    ([I, {"class_path": OWN, "kernel": 3}, 10], "has the key kernel: class_path takes init_args, pool, skip, gain."),
     (
         [I, {"class_path": OWN, "init_args": {"stp": 3}}, 10],
         f"layer 1 of the network (class_path {OWN}, init_args {{stp 3}}) does not fit its input 1 × 8 × 8: it can't be"

@@ -12,7 +12,15 @@ from pytorch_lightning.cli import ReduceLROnPlateau
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, StepLR
 
-from bioplausible import Backpropagation, CorInfoMax, DigitsDataModule, PiecewisePower, UserError
+from bioplausible import (
+    Backpropagation,
+    CorInfoMax,
+    DigitsDataModule,
+    EquilibriumPropagation,
+    PiecewisePower,
+    UserError,
+    WarmupCosine,
+)
 from tests.helpers import differences
 
 OPTIMIZERS = {
@@ -28,6 +36,7 @@ SCHEDULES = {
     "OneCycleLR": partial(OneCycleLR, max_lr=0.1, total_steps=9),
     "ReduceLROnPlateau": partial(ReduceLROnPlateau, monitor="train/loss", patience=0, threshold=9.0),
     "PiecewisePower": lambda optimizer: PiecewisePower(optimizer, {0: 0.9, 1: 0.5}),
+    "WarmupCosine": partial(WarmupCosine, total_steps=3, warmup_steps=1, peak=1.5, floor=[1e-3]),
 }
 
 
@@ -48,7 +57,7 @@ def _same_first_weights(monkeypatch):
         torch.manual_seed(0)
         return first(self, **options)
 
-    for rule in (Backpropagation, CorInfoMax):
+    for rule in (Backpropagation, CorInfoMax, EquilibriumPropagation):
         monkeypatch.setattr(rule, "build_network", build_network)
 
 
@@ -129,3 +138,17 @@ def test_rates_of_layers_that_nobody_names_stay(tmp_path):
     assert list(differences(state(whole), state(end))) == []
     one = fit(CorInfoMax([64, 20, 10], feedback_learning_rates=0.1), 2, tmp_path / "end.ckpt", half)
     assert [group["lr"] for group in one["optimizer_states"][0]["param_groups"]] == [3.0, 2.0, 0.1]
+
+
+@pytest.mark.parametrize("schedule", [{}, {"lr_scheduler": SCHEDULES["StepLR"]}], ids=["nothing", "the schedule"])
+def test_decays_of_layers_that_nobody_names_stay(schedule, tmp_path):
+    """Whatever else is named."""
+    half, third = tmp_path / "half.ckpt", tmp_path / "third.ckpt"
+    named = {"weight_decays": [0.5, 0.25], "learning_rates": 0.1, **schedule}
+    whole = fit(EquilibriumPropagation([64, 20, 10], **named), 3, tmp_path / "whole.ckpt")
+    fit(EquilibriumPropagation([64, 20, 10], **named), 1, half)
+    fit(EquilibriumPropagation([64, 20, 10], **schedule), 2, third, half)
+    end = fit(EquilibriumPropagation.load_from_checkpoint(third, **schedule), 3, tmp_path / "end.ckpt", third)
+    assert list(differences(state(whole), state(end))) == []
+    other = fit(EquilibriumPropagation([64, 20, 10], weight_decays=0.125), 2, tmp_path / "end.ckpt", half)
+    assert [g["weight_decay"] for g in other["optimizer_states"][0]["param_groups"]] == [0.125, 0.125]

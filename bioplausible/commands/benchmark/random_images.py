@@ -25,6 +25,6 @@ class RandomImages(ImageDataModule):
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Returns uniform random images and classes."""
         draws = torch.Generator().manual_seed(0)
-        return torch.rand(self.size, *self.image_shape, generator=draws), torch.randint(
+        return torch.rand(self.size, *self.loaded_shape, generator=draws), torch.randint(
             self.num_classes, (self.size,), generator=draws
         )

@@ -52,6 +52,7 @@ def training(recipe: Path, batches: int) -> float:
             "shape": list(source.image_shape),
             "classes": source.num_classes,
             "batch_size": batch_size_of(recipe),
+            "border": (data.get("init_args") or {}).get("border", 0),
         },
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
-from bioplausible.commands.report.nets import net_name
+from bioplausible.commands.report.nets import gains, net_name
 from bioplausible.data import ImageDataModule, TorchvisionDataModule
 from bioplausible.resume.run_folders import HPARAMS, RESUMED, read_yaml
 from bioplausible.training.hyperparameters import IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
@@ -67,7 +67,7 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns each option of model, data and Trainer that bears on results, by its name on the command line.
 
     What is None, or Trainer's default, is left out. The network stands under ``model.network`` by its name, however it
-    is written, and a callback by which training may end early under its own.
+    is written, its gains under ``model.gains``, and a callback by which training may end early under its own.
     """
     found: dict[str, Any] = {}
     for part in ("model", "data"):
@@ -76,6 +76,7 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
             found[f"{part}.{name}"] = plain(value)
     found.pop("model.layer_sizes", None)
     found["model.network"] = net_name(config["model"]["init_args"])
+    found["model.gains"] = gains(config["model"]["init_args"]) or None
     trainer = dict(config.get("trainer") or {})
     callbacks = trainer.get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:

@@ -28,6 +28,23 @@ def net_name(options: Mapping[str, Any]) -> str:
     return ("-" if all(name.isdigit() for name in names) else " · ").join(names)
 
 
+def gains(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the gains of a network's initial weights where it names any: by layer, and as ``3+1`` of a skip from 1.
+
+    Args:
+        options: a rule's.
+    """
+    found: dict[str, Any] = {}
+    for k, entry in enumerate((options.get("network") or [])[1:], start=1):
+        if isinstance(entry, Mapping):
+            found[f"{k}"] = entry.get("gain")
+            skips = entry.get("skip")
+            for skip in skips if isinstance(skips, Sequence) else [skips]:
+                if isinstance(skip, Mapping):
+                    found[f"{k}+{skip.get('from')}"] = skip.get("gain")
+    return {name: gain for name, gain in found.items() if gain is not None}
+
+
 def _layer(entry: Any) -> str:
     if not isinstance(entry, Mapping):
         return str(int(entry))

@@ -105,7 +105,7 @@ def _numbers(one: Group) -> dict[str, Any]:
     for name, estimate in estimates.items():
         row[f"{name}_mean"] = "" if estimate is None else _number(estimate.mean)
         row[f"{name}_std"] = "" if estimate is None else _number(estimate.std)
-    row["published_n"] = "" if one.published is None else one.published.n
+    row["published_n"] = "" if one.published is None or one.published.n is None else one.published.n
     row |= {"deviates": {True: "yes", False: "no", None: ""}[one.deviates], "not_comparable": one.not_comparable}
     return row | {name: _number(value) for name, value in _speed(one).items()}
 
@@ -116,7 +116,9 @@ def _number(value: float | None) -> str:
 
 def _row(one: Group) -> dict[str, Any]:
     """Returns a row of the page's and report.md's table, in words."""
-    published = "" if one.published is None else f"{one.published} (n = {one.published.n})"
+    published = "" if one.published is None else str(one.published)
+    if one.published is not None and one.published.n is not None:
+        published += f" (n = {one.published.n})"
     speed = _speed(one)
     return {
         "rule": one.title,

@@ -64,6 +64,9 @@ def confirm_convention(meta: Meta) -> None:
 UNSAID = frozenset({"layer_sizes", "network", "optimizer", "lr_scheduler", "lr_scheduler_interval"})
 """Arguments that a recording says by other names, and the schedule: recorded rates are constant."""
 
+OF_THE_STEP = frozenset({"gradient_norm_limit", "weight_decays"})
+"""Arguments of the optimizer's step: a recording that does not say them has none, as with its momentum and decay."""
+
 NOT_LEARNED = frozenset({"track_correlations", "track_correlations_every_n_steps"})
 """Arguments that decide what is logged, and change nothing that is recorded."""
 
@@ -159,7 +162,9 @@ class RecordedRule:
         entries = {e: a for e, a in named(*meta.names).items() if a in taken}
         arguments = {a: meta.read(e) for e, a in entries.items() if a not in UNSAID}
         variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        needed = {n for n, kind in taken.items() if kind not in variable} - {"self"} - UNSAID - NOT_LEARNED
+        needed = (
+            {n for n, kind in taken.items() if kind not in variable} - {"self"} - UNSAID - NOT_LEARNED - OF_THE_STEP
+        )
         per_step = {n.removesuffix("_per_step") for n in meta.names if n.endswith("_per_step")}
         missing = sorted(needed - arguments.keys() - per_step)
         require(
@@ -241,8 +246,8 @@ class RecordedRule:
         def build(parameters: Iterable[Any]) -> torch.optim.Optimizer:
             groups = list(parameters)
             factors = [units(group.get("name", "")) for group in groups]
-            # what is decayed is in the rule's units already, but the rate is not
-            decayed = [{**g, "weight_decay": decay / u if u else 0.0} for g, u in zip(groups, factors, strict=True)]
+            # what is decayed is in the rule's units already, but the rate is not; a group's own decay is the rule's
+            decayed = [{"weight_decay": decay / u if u else 0.0, **g} for g, u in zip(groups, factors, strict=True)]
             return cast(torch.optim.Optimizer, cast(Any, kind)(decayed, lr=lr * factors[0], **options))
 
         same = kind is torch.optim.SGD or units("") == 1

@@ -1,0 +1,168 @@
+"""Schedules, weight decay by layer, and the limit of the norm, in a rule's own step."""
+
+import math
+import re
+import warnings
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from bioplausible import (
+    Backpropagation,
+    DigitsDataModule,
+    EquilibriumPropagation,
+    UserError,
+    WarmupCosine,
+)
+from tests.helpers import batch, build, updates
+
+
+def rates(steps, lr=0.4, **options):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule = WarmupCosine(optimizer, **options)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_a_cosine_ends_at_its_floor_and_stays_there():
+    """100 of 120 epochs; until then it is torch's."""
+    found = rates(120, total_steps=100, floor=1e-5)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100, eta_min=1e-5)
+    for epoch in range(100):
+        assert found[epoch] == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), epoch
+        optimizer.step()
+        torchs.step()
+    assert found[100:] == [1e-5] * 20
+
+
+def test_a_warm_up_rises_in_a_line_to_the_peak():
+    found = rates(50, total_steps=40, warmup_steps=10, peak=1.1, floor=0.04)
+    line = [0.4 * (1 + 0.1 * t / 10) for t in range(10)]
+    cosine = [0.04 + 0.4 * (1 + math.cos(math.pi * t / 30)) / 2 for t in range(30)]
+    assert found == pytest.approx([*line, *cosine, *[0.04] * 10])
+
+
+def test_each_parameter_group_may_have_its_own_floor():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2)]
+    optimizer = torch.optim.SGD(groups)
+    schedule = WarmupCosine(optimizer, total_steps=4, floor=[0.01, 0.02])
+    for _ in range(2):
+        optimizer.step()
+        schedule.step()
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.055, 0.11])
+    for _ in range(7):
+        optimizer.step()
+        schedule.step()
+    assert [g["lr"] for g in optimizer.param_groups] == [0.01, 0.02]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"total_steps": 0}, "total_steps is 0"),
+        (
+            {"total_steps": 5, "warmup_steps": 5},
+            "warmup_steps is 5: it must not be negative, and less than total_steps (5)",
+        ),
+        ({"total_steps": 5, "warmup_steps": -1}, "warmup_steps is -1"),
+        ({"total_steps": 5, "floor": -1.0}, "floor is -1.0"),
+        (
+            {"total_steps": 5, "floor": [0.1, 0.2]},
+            "floor has 2 entries: give one number, or one per parameter group, 1.",
+        ),
+        ({"total_steps": 5, "peak": 0.0}, "peak is 0.0"),
+    ],
+)
+def test_schedules_that_are_none_are_refused(options, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        rates(1, **options)
+
+
+def test_a_schedule_that_will_not_come_to_its_end_is_told_of():
+    def fit(**options):
+        rule = Backpropagation([64, 10], lr_scheduler=lambda o: WarmupCosine(o, total_steps=30), **options)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = Trainer(max_epochs=3, accelerator="cpu", enable_model_summary=False, **quiet)
+        trainer.fit(rule, DigitsDataModule(subset_size=200))
+
+    with pytest.warns(UserWarning, match="WarmupCosine is planned for 30 steps, and takes one an epoch, 3 in this run"):
+        fit()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="WarmupCosine")
+        fit(lr_scheduler_interval="step")  # 30 batches
+
+
+# ------------------------------------------------------------------------------------------------ weight decay by layer
+
+
+@pytest.mark.parametrize("decays", [[0.1, 0.2, 0.3], 0.25, None])
+@pytest.mark.parametrize("feedback", ["tied", "learned"])
+def test_each_layer_decays_by_its_own_rate(feedback, decays):
+    """W, b and V of layer k by lr_k λ_k; where none is given, by the optimizer's."""
+    rule = build(
+        EquilibriumPropagation,
+        feedback=feedback,
+        learning_rates=[0.5, 0.6, 0.7],
+        feedback_learning_rates=[0.8, 0.9],
+        weight_decays=decays,
+        optimizer=lambda groups: torch.optim.SGD(groups, weight_decay=0.01),
+    )
+    x, _, y = batch()
+    before = {name: p.detach().clone() for name, p in rule.named_parameters()}
+    groups = rule.parameter_groups()
+    optimizer = rule.optimizer(groups)
+    update = updates(rule, rule.learn(x, y, optimizer))
+    λ = decays if isinstance(decays, list) else [0.01 if decays is None else decays] * 3
+    for k in (1, 2, 3):
+        for name, lr in (("weight", 0.4 + 0.1 * k), ("bias", 0.4 + 0.1 * k), ("_feedback_weight", 0.6 + 0.1 * k)):
+            full = f"network.wiring.{k}.{name}"
+            if full in before:
+                grad = dict(rule.named_parameters())[full].grad
+                expected = before[full] - lr * (grad + λ[k - 1] * before[full])
+                torch.testing.assert_close(dict(rule.named_parameters())[full].detach(), expected)
+    assert len(update) == len(before)
+
+
+def test_an_optimizer_without_decay_refuses_decays():
+    rule = build(EquilibriumPropagation, weight_decays=0.1, optimizer=torch.optim.Rprop)
+    with pytest.raises(UserError, match="Rprop decays no weights, and the rule has weight_decays: choose another"):
+        rule.configure_optimizers()
+    with pytest.raises(UserError, match="weight_decays has 2 entries: give one number, or one per layer 1 … 3"):
+        build(EquilibriumPropagation, weight_decays=[0.1, 0.2])
+    with pytest.raises(UserError, match=r"weight_decays is -0\.1: it must not be negative"):
+        build(EquilibriumPropagation, weight_decays=-0.1)
+
+
+# ------------------------------------------------------------------------------------------------ the limit of the norm
+
+
+@pytest.mark.parametrize("cls", [Backpropagation, EquilibriumPropagation])
+def test_updates_of_all_layers_together_are_shortened_to_the_limit(cls):
+    """Decay comes after it, as with torch's own."""
+    x, _, y = batch()
+
+    def learn(limit):
+        torch.manual_seed(0)
+        rule = build(cls, gradient_norm_limit=limit)
+        before = [p.detach().clone() for p in rule.parameters()]
+        optimizer = torch.optim.SGD(rule.parameters(), lr=0.5, weight_decay=0.1)
+        rule.learn(x, y, optimizer)
+        return [(b - p.detach()) / 0.5 - 0.1 * b for b, p in zip(before, rule.parameters(), strict=True)]
+
+    whole = learn(None)
+    norm = float(torch.cat([g.flatten() for g in whole]).norm())
+    for limit in (norm / 3, norm * 3):
+        scale = min(1.0, limit / norm)
+        for g, full in zip(learn(limit), whole, strict=True):
+            torch.testing.assert_close(g, full * scale, rtol=1e-4, atol=1e-12)
+
+
+def test_a_limit_that_is_none_is_refused():
+    with pytest.raises(UserError, match="gradient_norm_limit is 0: it must be positive, or left out"):
+        build(Backpropagation, gradient_norm_limit=0)
