@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from bioplausible import __version__
+from bioplausible.commands.signals import EndingSignals
 
 COMMANDS = """usage: python -m bioplausible COMMAND [options]
 
@@ -26,6 +27,9 @@ COMMAND --help lists a command's options, --version says which version this is.
 
 NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
+OF_TRAINER = {"fit", "validate", "test", "predict"}
+"""Commands that Trainer runs."""
+
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""
 
@@ -36,26 +40,20 @@ def main(args: Sequence[str] | None = None) -> int:
     0; 1 where ``verify`` found a difference or a trial of ``sweep`` failed; 2 for a user's mistake; 128 + its number
     where a signal ended it.
     """
-    try:
-        return _run(list(sys.argv[1:] if args is None else args))
-    except BaseException as error:
-        if not _interrupted(error):
-            raise
-        print("stopped by SIGINT", file=sys.stderr)
-        return 128 + signal.SIGINT
+    arguments = list(sys.argv[1:] if args is None else args)
+    # SIGTERM ends the other commands as it ends any program
+    numbers = (signal.SIGINT, signal.SIGTERM) if OF_TRAINER & set(arguments[:1]) else (signal.SIGINT,)
+    with EndingSignals(numbers) as ending:
+        try:
+            return _run(arguments, ending)
+        except BaseException:
+            if ending.came is None:
+                raise
+            ending.say()
+            return 128 + ending.came
 
 
-def _interrupted(error: BaseException) -> bool:
-    """Returns whether Ctrl-C is behind an error: Trainer, and modules that are being imported, turn it into others."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return any(isinstance(error, KeyboardInterrupt) for error in seen)
-
-
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], ending: EndingSignals) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(COMMANDS)
         return 0 if arguments else 2
@@ -68,10 +66,12 @@ def _run(arguments: list[str]) -> int:
         print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
         return 2
 
+    ending.at_once = True
     from bioplausible.commands import benchmark, command_line, list_recipes, report, sweep, verify
     from bioplausible.errors import OwnShareError
     from bioplausible.errors.sentences import sentence
 
+    ending.at_once = False
     own = {
         "verify": verify.run,
         "benchmark": benchmark.run,
@@ -88,6 +88,8 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes
         return 128 + signal.SIGPIPE
     except Exception as error:
+        if ending.came is not None:  # whatever it was turned into
+            raise
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"
         if cause is None and PEER_LEFT.search(str(error)):

@@ -262,8 +262,14 @@ class CommandLine(LightningCLI):
 
     def after_fit(self) -> None:
         """Tests the final weights, and prints where the run lies and how good it is."""
-        if self.trainer.interrupted:
-            return
+        try:
+            self._after_fit()
+        except KeyboardInterrupt:  # not amid Trainer's work, where HowToGoOn has said so
+            if self.trainer.is_global_zero:
+                print(f"\n{how_to_go_on(self.trainer)}")
+            raise
+
+    def _after_fit(self) -> None:
         for logger in self.trainer.loggers:
             # only where no checkpoint is written, which would have said so
             if isinstance(logger, RunLogger) and logger.lost:
