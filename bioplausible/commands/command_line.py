@@ -23,7 +23,7 @@ from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.configuration import (
     plain_values,
 )
-from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
+from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, where_it_lies
 from bioplausible.commands.saved_configuration import SaveRunConfig, as_list
@@ -208,7 +208,7 @@ class CommandLine(LightningCLI):
                 Path(config.output).expanduser() if config.output else folder / "predictions.csv"
             )
             callbacks.append(self.predictions)
-        callbacks = beside(given, callbacks)
+        callbacks = [OwnHandler(), *beside(given, callbacks)]  # before StopOnSignal, whose handler goes over it
         plugins = [*as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)

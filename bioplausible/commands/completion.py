@@ -13,7 +13,7 @@ from bioplausible.commands.configuration import (
     consistent,
     implied_recipe,
     last_of,
-    log_folder,
+    run_places,
     trainer_defaults,
     words,
 )
@@ -24,6 +24,9 @@ from bioplausible.resume.checkpoint_files import (
     ReadAhead,
     newest_checkpoint,
 )
+
+ONE_PROCESS = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+"""What evaluating a checkpoint takes in the place of what training it did: one process is enough."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,8 @@ class Completed:
 def complete(args: list[str]) -> Completed:
     """Returns the options with the configuration that they imply.
 
-    That is the configuration inside the checkpoint where ``ckpt_path`` names one (``last`` is the newest below the log
-    folder, a folder the newest below it), and else a recipe
-    (:func:`bioplausible.commands.configuration.implied_recipe`).
+    That is the configuration inside the checkpoint where ``ckpt_path`` names one (``last`` is the newest of all runs,
+    a folder the newest below it), and else a recipe (:func:`bioplausible.commands.configuration.implied_recipe`).
 
     Raises:
         UserError: a checkpoint is needed and not given, or it can't be read.
@@ -64,11 +66,13 @@ def complete(args: list[str]) -> Completed:
     if named is not None:
         path = Path(str(named)).expanduser()
         if named == "last" or path.is_dir():
-            path = newest_checkpoint(log_folder(given) if named == "last" else path)
+            path = newest_checkpoint(*(run_places(given) if named == "last" else [path]))
             say(f"checkpoint           {path}")
         ahead = ReadAhead(path)
         known = {"seed_everything", "model", "data", "trainer", "threads"}
         below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
+        if command != "fit" and "trainer" in below:
+            below["trainer"] = {**below["trainer"], **ONE_PROCESS}
         further = ["--ckpt_path", str(path)]
     elif command == "fit":
         below = implied_recipe(given)

@@ -158,8 +158,10 @@ def words(given: Sequence[Source]) -> list[str]:
     return [word for source in given for word in source.words]
 
 
-def log_folder(given: Sequence[Source]) -> Path:
-    """Returns the folder below which the runs of a configuration lie, for ``last``.
+def run_places(given: Sequence[Source]) -> list[Path]:
+    """Returns the folders below which the runs of a configuration lie, for ``last``.
+
+    Where no folder is named that is the loggers', and the one for checkpoints of runs without any.
 
     Args:
         given: what the configuration is made of; of all this only the Trainer's part is parsed.
@@ -180,8 +182,9 @@ def log_folder(given: Sequence[Source]) -> Path:
     options = first.get("init_args") if isinstance(first, Namespace) else None
     named = options.get("save_dir") if options else None
     if named:
-        return Path(named).expanduser()
-    return Path(trainer.default_root_dir or ".").expanduser() / (LOG_FOLDER if options else "")
+        return [Path(named).expanduser()]
+    root = Path(trainer.default_root_dir or ".").expanduser()
+    return [root / LOG_FOLDER, root / "checkpoints"] if options else [root]
 
 
 def plain_values(config: Namespace) -> None:

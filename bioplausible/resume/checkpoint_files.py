@@ -189,8 +189,8 @@ def whole_checkpoint(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "state_dict" in content else None
 
 
-def newest_checkpoint(folder: str | Path) -> Path:
-    """Returns the checkpoint below a folder that was written last, one of the best only where there is no other.
+def newest_checkpoint(*folders: str | Path) -> Path:
+    """Returns the checkpoint below some folders that was written last, one of the best only where there is no other.
 
     An epoch's best checkpoint is written before its last one: after a kill in between, training that went on from the
     best one might have nothing left to train, and would leave the last one as it was.
@@ -198,9 +198,10 @@ def newest_checkpoint(folder: str | Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    found = list(Path(folder).rglob("*.ckpt"))
+    found = [path for folder in folders for path in Path(folder).rglob("*.ckpt")]
     if not found:
-        raise UserError(f"There is no checkpoint below {folder}: train first, or name one with --ckpt_path.")
+        where = " or ".join(map(str, folders))
+        raise UserError(f"There is no checkpoint below {where}: train first, or name one with --ckpt_path.")
     found = [path for path in found if not path.name.startswith("best")] or found
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
 

@@ -68,6 +68,16 @@ def test_fit_then_validate_test_and_predict(capsys):
     assert all(0 < float(r["confidence"]) <= 1 for r in rows)
 
 
+@pytest.mark.parametrize("split", ["0", "0.1"])
+def test_no_command_warns_of_what_is_meant(split, recwarn):
+    """Nothing that Lightning warns about is a fault of a run with the options that we give it."""
+    few = ["--trainer.max_epochs", "1", "--trainer.limit_test_batches", "1", "--data.init_args.validation_split", split]
+    assert main(["fit", *FEW, *few]) == 0
+    for command in ("validate", "test", "predict", "fit") if split != "0" else ("test", "predict", "fit"):
+        assert main([command, "--ckpt_path", "last"]) == 0
+    assert [str(w.message) for w in recwarn if "jsonargparse" not in str(type(w.message))] == []
+
+
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_evaluation_without_a_checkpoint_is_refused(command, capsys):
     assert main([command]) == 2

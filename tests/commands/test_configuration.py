@@ -1,6 +1,7 @@
 """However a setting is given, the run is the same; and the settings of one class are not those of another."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
-from bioplausible.commands.configuration import consistent, implied_recipe, log_folder
+from bioplausible.commands.configuration import consistent, implied_recipe, run_places
 from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
-from tests.helpers import FEW
+from tests.helpers import FEW, RUN
 
 # ------------------------------------------------------------------------------- every form of every option is the same
 
@@ -619,11 +620,28 @@ def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys
 
 def test_last_is_looked_for_where_the_logger_that_counts_says():
     loggers = "trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: mine}}}"
-    assert log_folder(sources("fit", ["--config", loggers])) == Path("mine")
+    assert run_places(sources("fit", ["--config", loggers])) == [Path("mine")]
     changed = ["--config", loggers, "--trainer.logger", "TensorBoardLogger"]
-    assert log_folder(sources("fit", changed)) == Path("lightning_logs")
+    assert run_places(sources("fit", changed)) == [Path("lightning_logs")]
     listed = "trainer: {logger: [{class_path: CSVLogger, init_args: {save_dir: mine}}]}"
-    assert log_folder(sources("fit", ["--config", loggers.replace("mine", "old"), "--config", listed])) == Path("mine")
+    assert run_places(sources("fit", ["--config", loggers.replace("mine", "old"), "--config", listed])) == [
+        Path("mine")
+    ]
+
+
+@pytest.mark.parametrize("root", [[], ["--trainer.default_root_dir", "elsewhere"]], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("said", [[], ["--trainer.logger", "false"]], ids=["unsaid", "without a logger"])
+def test_last_is_the_newest_run_with_a_logger_or_without(root, said, capsys):
+    short = [*FEW, *root, "--trainer.max_epochs", "1"]
+    files = Path(*root[1:], "checkpoints"), Path(*root[1:], RUN, "checkpoints")
+    for i, options in enumerate((["--trainer.logger", "false"], [])):  # the newest one is of another kind each time
+        assert main(["fit", *short, *options]) == 0
+        capsys.readouterr()
+        assert main(["test", "--ckpt_path", "last", *root, *said]) == 0
+        assert f"checkpoint           {files[i] / 'last.ckpt'}" in capsys.readouterr().out
+    shutil.rmtree(files[1].parents[3])
+    assert main(["fit", *short, "--ckpt_path", "last", *said, "--trainer.max_epochs", "2"]) == 0
+    assert torch.load(files[0] / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
 def test_default_root_dir_holds_the_runs(capsys):

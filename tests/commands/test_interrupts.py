@@ -19,6 +19,7 @@ from pytorch_lightning.trainer import call
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
 from bioplausible.commands.program import this_program
+from bioplausible.errors import UserError
 from tests.helpers import ARGS, ROOT, RUN
 
 LAST = RUN / "checkpoints/last.ckpt"
