@@ -67,7 +67,7 @@ class CommandLine(LightningCLI):
 
     def __init__(self, completed: "Completed", callbacks: Sequence[Callback] = ()) -> None:
         self.further_callbacks = callbacks
-        self.ahead = completed.ahead
+        self.ahead, self.named = completed.ahead, completed.named
         self.stop_on_signal = StopOnSignal()
         self.known_options: dict[str, LightningArgumentParser] = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +182,9 @@ class CommandLine(LightningCLI):
         trainer = self.config_init[self.subcommand].get("trainer", {})
         given = [*as_list(trainer.get("callbacks")), *self.further_callbacks]
         callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
+        if self.ahead is not None and self.ahead.from_python:
+            # the command line gives every argument: those that nobody named stay as the checkpoint has them
+            self.model.named_arguments &= self.named
         if self.subcommand == "fit":
             self._refuse_rate_without_effect()
             if config.threads is None:

@@ -71,6 +71,12 @@ def class_of(given: Sequence[Source], place: str) -> str | None:
     return next((name for name in reversed(named) if name), None)
 
 
+def options_of(part: str, given: Sequence[Source]) -> frozenset[str]:
+    """Returns the names of the options of a class, such as that of ``model``, that the sources give."""
+    places = set().union(*(_set_places(source.content) | {_plain_place(source.option)} for source in given))
+    return frozenset(place.split(".")[1] for place in places if place.startswith(f"{part}."))
+
+
 def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
     """Returns the recipe that lies below the sources: the named rule's for the named data set, CorInfoMax's for digits.
 
@@ -246,6 +252,11 @@ def _set_places(content: Mapping[str, Any]) -> set[str]:
 
     look(content, ())
     return found
+
+
+def _plain_place(option: str) -> str:
+    """Returns an option's place: without ``init_args``, and without the + that appends."""
+    return ".".join(key for key in option.removesuffix("+").split(".") if key != "init_args")
 
 
 def _settings(node: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import yaml
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from bioplausible.errors import UserError
+from bioplausible.resume.from_python import configuration_from_python
 
 CHECKSUM = "checksum"
 """Key in a checkpoint that says that its file ends in :data:`MARK` and the SHA-256 digest of all before."""
@@ -129,7 +130,8 @@ class ReadAhead:
 
     Attributes:
         path: the file.
-        config: the configuration of the run that wrote it; empty where it holds none.
+        config: the configuration of the run that wrote it.
+        from_python: whether that run was made from Python: the configuration is what its hyperparameters say.
         versions: its loggers' versions, in their order; empty where it holds none.
         global_step: training steps taken.
 
@@ -141,7 +143,10 @@ class ReadAhead:
         self.path = Path(path)
         self._state = _file_state(path)  # before the file is read: one that is replaced meanwhile counts as changed
         content = read_checkpoint(path)
-        self.config: Mapping[str, Any] = yaml.safe_load(content.get(RUN_CONFIG, "{}"))
+        self.from_python = RUN_CONFIG not in content
+        self.config: Mapping[str, Any] = (
+            configuration_from_python(content) if self.from_python else yaml.safe_load(content[RUN_CONFIG])
+        )
         self.versions: list[str] = content.get(LOGGER_VERSIONS, [])
         self.global_step: int | None = content.get("global_step")
         self._content: dict[str, Any] | None = content
