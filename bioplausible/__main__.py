@@ -60,6 +60,9 @@ def _run(arguments: list[str], ending: EndingSignals) -> int:
     if arguments[0] == "--version":
         print(f"bioplausible {__version__}")
         return 0
+    if nul := next((argument for argument in arguments if "\0" in argument), None):  # only from Python: no shell can
+        print(f"error: The argument {nul!r} holds a NUL byte: write it without.", file=sys.stderr)
+        return 2
     if arguments[0] not in NAMES:
         close = get_close_matches(arguments[0], NAMES, n=1)
         cure = f"did you mean {close[0]}?" if close else f"choose {', '.join(NAMES[:-1])} or {NAMES[-1]}."

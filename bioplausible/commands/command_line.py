@@ -15,6 +15,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -47,6 +48,7 @@ from bioplausible.resume.checkpoint_files import (
     ReadAhead,
     run_folder,
 )
+from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import LOG_FOLDER, RunLogger
@@ -158,6 +160,7 @@ class CommandLine(LightningCLI):
         config = self.config[self.subcommand]
         if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
             raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
+        _require_accelerator(config.trainer.accelerator)
         if config.threads is not None:
             if config.threads < 1:
                 raise UserError(f"threads is {config.threads}: it must be at least 1.")
@@ -222,6 +225,8 @@ class CommandLine(LightningCLI):
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
             )
+        if self.subcommand == "fit" and self.ahead is not None:
+            require_end_ahead(built, self.ahead.global_step or 0, self.ahead.epochs_begun)
         made = built.loggers
         if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
             built.loggers = resumed_loggers(made, as_list(config.trainer.logger), self.ahead)
@@ -344,6 +349,14 @@ def _percent(accuracy: float | None) -> str:
 
 def _nothing(*_: Any) -> None:
     pass
+
+
+def _require_accelerator(name: Any) -> None:
+    """Raises UserError where this machine has no accelerator of the name."""
+    kinds = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
+    found = kinds.get(str(name), (XLAAccelerator,) if name == "tpu" else ())
+    if found and not any(kind.is_available() for kind in found):
+        raise UserError(f"accelerator is {name}, and none works here: use --trainer.accelerator cpu, or auto.")
 
 
 def _log_folder(trainer: Namespace) -> str:

@@ -134,6 +134,7 @@ class ReadAhead:
         from_python: whether that run was made from Python: the configuration is what its hyperparameters say.
         versions: its loggers' versions, in their order; empty where it holds none.
         global_step: training steps taken.
+        epochs_begun: training epochs begun.
 
     Raises:
         UserError: as :func:`read_checkpoint` does.
@@ -149,6 +150,7 @@ class ReadAhead:
         )
         self.versions: list[str] = content.get(LOGGER_VERSIONS, [])
         self.global_step: int | None = content.get("global_step")
+        self.epochs_begun = epochs_begun(content)
         self._content: dict[str, Any] | None = content
 
     def hand_over(self, path: str | Path) -> dict[str, Any] | None:
@@ -159,6 +161,12 @@ class ReadAhead:
         """
         content, self._content = self._content, None
         return content if _file_state(path) == self._state else None
+
+
+def epochs_begun(checkpoint: Mapping[str, Any]) -> int:
+    """Returns how many epochs of training had begun when a checkpoint was written; 0 where it holds weights alone."""
+    loops = checkpoint.get("loops", {})
+    return int(loops["fit_loop"]["epoch_progress"]["current"]["ready"]) if "fit_loop" in loops else 0
 
 
 def _file_state(path: str | Path) -> tuple[int, ...] | None:
