@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from bioplausible import __version__
+from bioplausible.commands.signals import EndingSignals
 
 COMMANDS = """usage: python -m bioplausible COMMAND [options]
 
@@ -30,6 +31,9 @@ OWN = {name: name for name in ("verify", "report", "sweep", "benchmark")} | {"re
 
 NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
+OF_TRAINER = {"fit", "validate", "test", "predict"}
+"""Commands that Trainer runs."""
+
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""
 
@@ -40,38 +44,36 @@ def main(args: Sequence[str] | None = None) -> int:
     0; 1 where ``verify`` found a difference or a trial of ``sweep`` failed; 2 for a user's mistake; 128 + its number
     where a signal ended it.
     """
-    try:
-        return _run(list(sys.argv[1:] if args is None else args))
-    except BaseException as error:
-        if not _interrupted(error):
-            raise
-        print("stopped by SIGINT", file=sys.stderr)
-        return 128 + signal.SIGINT
+    arguments = list(sys.argv[1:] if args is None else args)
+    # SIGTERM ends the other commands as it ends any program
+    numbers = (signal.SIGINT, signal.SIGTERM) if OF_TRAINER & set(arguments[:1]) else (signal.SIGINT,)
+    with EndingSignals(numbers) as ending:
+        try:
+            return _run(arguments, ending)
+        except BaseException:
+            if ending.came is None:
+                raise
+            ending.say()
+            return 128 + ending.came
 
 
-def _interrupted(error: BaseException) -> bool:
-    """Returns whether Ctrl-C is behind an error: Trainer, and modules that are being imported, turn it into others."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return any(isinstance(error, KeyboardInterrupt) for error in seen)
-
-
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], ending: EndingSignals) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(COMMANDS)
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"bioplausible {__version__}")
         return 0
+    if nul := next((argument for argument in arguments if "\0" in argument), None):  # only from Python: no shell can
+        print(f"error: The argument {nul!r} holds a NUL byte: write it without.", file=sys.stderr)
+        return 2
     if arguments[0] not in NAMES:
         close = get_close_matches(arguments[0], NAMES, n=1)
         cure = f"did you mean {close[0]}?" if close else f"choose {', '.join(NAMES[:-1])} or {NAMES[-1]}."
         print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
         return 2
 
+    ending.at_once = True
     from bioplausible.commands.fast_imports import fast_imports
     from bioplausible.commands.quiet import quiet
     from bioplausible.errors import OwnShareError
@@ -82,12 +84,13 @@ def _run(arguments: list[str]) -> int:
         # this command alone: what trains needs torch and Lightning, which take seconds to import
         with fast_imports():
             command = import_module(f"bioplausible.commands.{OWN.get(arguments[0], 'command_line')}")
+        ending.at_once = False
         return int(command.run(arguments[1:] if arguments[0] in OWN else arguments))
     except BrokenPipeError:  # what reads the output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes
         return 128 + signal.SIGPIPE
     except Exception as error:
-        if _interrupted(error):  # while modules were imported
+        if ending.came is not None:  # whatever it was turned into
             raise
         cause = sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"

@@ -44,6 +44,7 @@ REQUIRED = {
     "pytorch_lightning.Trainer()._accelerator_connector.use_distributed_sampler": "Trainer keeps it nowhere else",
     "pytorch_lightning.Trainer().fit_loop._can_stop_early": f"should_stop waits for min_epochs and min_steps; {_LOOPS}",
     "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_idx": f"which batch was an epoch's last: {_LOOPS}",
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_progress.is_last_batch": f"the same of a stream: {_LOOPS}",
     "pytorch_lightning.Trainer().fit_loop.epoch_loop.max_steps": "Trainer.max_steps can't be set",
     "pytorch_lightning.Trainer().fit_loop.epoch_loop.batch_progress.current.ready": f"batches begun: {_LOOPS}",
     "pytorch_lightning.Trainer().fit_loop.epoch_progress.current.ready": f"epochs begun: {_LOOPS}",
@@ -140,7 +141,12 @@ def batch_in_epoch(trainer: Trainer) -> int:
 
 
 def batches_left(trainer: Trainer) -> bool:
-    """Returns whether the last batch trained on is not the last one of its epoch."""
+    """Returns whether the last batch trained on is not the last one of its epoch.
+
+    Data of unknown length say so themselves, of the batch that is on.
+    """
+    if trainer.num_training_batches == float("inf"):
+        return not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
     return batch_in_epoch(trainer) + 1 < trainer.num_training_batches
 
 

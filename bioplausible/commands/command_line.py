@@ -13,6 +13,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -21,7 +22,7 @@ from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.configuration import (
     plain_values,
 )
-from bioplausible.commands.how_to_go_on import HowToGoOn, how_to_go_on, last_checkpoint
+from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, where_it_lies
 from bioplausible.commands.saved_configuration import SaveRunConfig, as_list
@@ -40,6 +41,7 @@ from bioplausible.resume.checkpoint_files import (
     ReadAhead,
     run_folder,
 )
+from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import LOG_FOLDER, RunLogger
@@ -60,7 +62,7 @@ class CommandLine(LightningCLI):
 
     def __init__(self, completed: "Completed", callbacks: Sequence[Callback] = ()) -> None:
         self.further_callbacks = callbacks
-        self.ahead = completed.ahead
+        self.ahead, self.named = completed.ahead, completed.named
         self.stop_on_signal = StopOnSignal()
         self.known_options: dict[str, LightningArgumentParser] = {}
         # of the command that is given alone: to know all options of one takes a tenth of a second
@@ -154,6 +156,7 @@ class CommandLine(LightningCLI):
         config = self.config[self.subcommand]
         if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
             raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
+        _require_accelerator(config.trainer.accelerator)
         if config.threads is not None:
             if config.threads < 1:
                 raise UserError(f"threads is {config.threads}: it must be at least 1.")
@@ -178,6 +181,9 @@ class CommandLine(LightningCLI):
         trainer = self.config_init[self.subcommand].get("trainer", {})
         given = [*as_list(trainer.get("callbacks")), *self.further_callbacks]
         callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
+        if self.ahead is not None and self.ahead.from_python:
+            # the command line gives every argument: those that nobody named stay as the checkpoint has them
+            self.model.named_arguments &= self.named
         if self.subcommand == "fit":
             self._refuse_rate_without_effect()
             if config.threads is None:
@@ -204,7 +210,7 @@ class CommandLine(LightningCLI):
                 Path(config.output).expanduser() if config.output else folder / "predictions.csv"
             )
             callbacks.append(self.predictions)
-        callbacks = beside(given, callbacks)
+        callbacks = [OwnHandler(), *beside(given, callbacks)]  # before StopOnSignal, whose handler goes over it
         plugins = [*as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
             built = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
@@ -215,6 +221,8 @@ class CommandLine(LightningCLI):
                 f"the strategy {name} starts its processes from within this one, which can't tell"
                 " what went wrong in them: use --trainer.strategy ddp."
             )
+        if self.subcommand == "fit" and self.ahead is not None:
+            require_end_ahead(built, self.ahead.global_step or 0, self.ahead.epochs_begun)
         made = built.loggers
         if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
             built.loggers = resumed_loggers(made, as_list(config.trainer.logger), self.ahead)
@@ -258,8 +266,14 @@ class CommandLine(LightningCLI):
 
     def after_fit(self) -> None:
         """Tests the final weights, and prints where the run lies and how good it is."""
-        if self.trainer.interrupted:
-            return
+        try:
+            self._after_fit()
+        except KeyboardInterrupt:  # not amid Trainer's work, where HowToGoOn has said so
+            if self.trainer.is_global_zero:
+                print(f"\n{how_to_go_on(self.trainer)}")
+            raise
+
+    def _after_fit(self) -> None:
         for logger in self.trainer.loggers:
             # only where no checkpoint is written, which would have said so
             if isinstance(logger, RunLogger) and logger.lost:
@@ -323,6 +337,14 @@ def _percent(accuracy: float | None) -> str:
 
 def _nothing(*_: Any) -> None:
     pass
+
+
+def _require_accelerator(name: Any) -> None:
+    """Raises UserError where this machine has no accelerator of the name."""
+    kinds = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
+    found = kinds.get(str(name), (XLAAccelerator,) if name == "tpu" else ())
+    if found and not any(kind.is_available() for kind in found):
+        raise UserError(f"accelerator is {name}, and none works here: use --trainer.accelerator cpu, or auto.")
 
 
 def _log_folder(trainer: Namespace) -> str:

@@ -9,11 +9,15 @@ from typing import Any
 from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
 
+import bioplausible.data
+import bioplausible.rules
 from bioplausible.commands.configuration import (
+    class_of,
     consistent,
     implied_recipe,
     last_of,
-    log_folder,
+    options_of,
+    run_places,
     trainer_defaults,
     words,
 )
@@ -25,6 +29,12 @@ from bioplausible.resume.checkpoint_files import (
     newest_checkpoint,
 )
 
+LENGTHS = ("max_epochs", "max_steps", "max_time")
+"""Options of the Trainer's that say when training ends."""
+
+ONE_PROCESS = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+"""What evaluating a checkpoint takes in the place of what training it did: one process is enough."""
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -35,20 +45,21 @@ class Completed:
         below: the configuration that they override.
         trainer_defaults: what lies below that, of the Trainer.
         ahead: the checkpoint that is named, which was read for this.
+        named: the rule's options that the user gave, by option or file.
     """
 
     args: list[str]
     below: dict[str, Any] = field(default_factory=dict)
     trainer_defaults: dict[str, Any] = field(default_factory=lambda: TRAINER_DEFAULTS)
     ahead: ReadAhead | None = None
+    named: frozenset[str] = frozenset()
 
 
 def complete(args: list[str]) -> Completed:
     """Returns the options with the configuration that they imply.
 
-    That is the configuration inside the checkpoint where ``ckpt_path`` names one (``last`` is the newest below the log
-    folder, a folder the newest below it), and else a recipe
-    (:func:`bioplausible.commands.configuration.implied_recipe`).
+    That is the configuration inside the checkpoint where ``ckpt_path`` names one (``last`` is the newest of all runs,
+    a folder the newest below it), and else a recipe (:func:`bioplausible.commands.configuration.implied_recipe`).
 
     Raises:
         UserError: a checkpoint is needed and not given, or it can't be read.
@@ -64,11 +75,16 @@ def complete(args: list[str]) -> Completed:
     if named is not None:
         path = Path(str(named)).expanduser()
         if named == "last" or path.is_dir():
-            path = newest_checkpoint(log_folder(given) if named == "last" else path)
+            path = newest_checkpoint(*(run_places(given) if named == "last" else [path]))
             say(f"checkpoint           {path}")
         ahead = ReadAhead(path)
         known = {"seed_everything", "model", "data", "trainer", "threads"}
         below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
+        if command != "fit" and "trainer" in below:
+            below["trainer"] = {**below["trainer"], **ONE_PROCESS}
+        if ahead.from_python:
+            below = _with_paths(below, given)
+            _require_what_python_leaves_out(command, path, [Source(below), *given])
         further = ["--ckpt_path", str(path)]
     elif command == "fit":
         below = implied_recipe(given)
@@ -79,4 +95,40 @@ def complete(args: list[str]) -> Completed:
         )
     lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
     defaults = trainer_defaults([lowest, *given])
-    return Completed([command, *words(given), *further], lowest.content, defaults, ahead)
+    return Completed([command, *words(given), *further], lowest.content, defaults, ahead, options_of("model", given))
+
+
+def _with_paths(config: dict[str, Any], given: list[Source]) -> dict[str, Any]:
+    """Returns the configuration of a run from Python without those classes whose paths nobody says.
+
+    A class of a user's own may lie anywhere: it has to be named again.
+    """
+    found = dict(config)
+    for part, module in (("model", bioplausible.rules), ("data", bioplausible.data)):
+        name = found.get(part, {}).get("class_path", "")
+        if name and not hasattr(module, name):
+            del found[part]
+            named = class_of(given, part)
+            if named is not None and named.rpartition(".")[2] == name:
+                found[part] = {**config[part], "class_path": named}
+    return found
+
+
+def _require_what_python_leaves_out(command: str, checkpoint: Path, given: list[Source]) -> None:
+    """Checks that all is given which the checkpoint of a run from Python does not say.
+
+    Raises:
+        UserError: something is missing.
+    """
+    missing = [
+        f"--{part} {example}"
+        for part, example in (("model", "my_module.MyRule"), ("data", "my_module.MyData"))
+        if class_of(given, part) is None
+    ]
+    if command == "fit" and all(last_of(given, "trainer", length) is None for length in LENGTHS):
+        missing.append("--trainer.max_epochs N")
+    if missing:
+        raise UserError(
+            f"{checkpoint} is of a run that was made from Python and doesn't say all that {command} needs: add"
+            f" {' and '.join(missing)}."
+        )

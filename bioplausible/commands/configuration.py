@@ -22,6 +22,7 @@ import bioplausible.rules
 from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.sources import Loader, Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
+from bioplausible.resume.kept_options import RATES
 from bioplausible.training import loggers as training_loggers
 from bioplausible.training import schedulers
 from bioplausible.training.loggers import LOG_FOLDER
@@ -31,6 +32,9 @@ KEPT = {
     "data": ("batch_size", "evaluation_batch_size", "validation_split", "subset_size", "num_workers"),
 }
 """What another rule or data set keeps of the settings before: which network, and how much data at a time."""
+
+SCHEDULE, PLATEAU = "model.lr_scheduler", "ReduceLROnPlateau"
+"""The place of a schedule, and the name that torch and Lightning each have a class of."""
 
 ALTERNATIVES = {"model.layer_sizes": "model.network", "model.network": "model.layer_sizes"}
 """Settings of which one is given: where a later source names the other one, the earlier one does not count."""
@@ -69,6 +73,12 @@ def class_of(given: Sequence[Source], place: str) -> str | None:
     """Returns the class that the sources name last for a place such as ``model``; None for none."""
     named = [class_at(source.content, place) for source in given]
     return next((name for name in reversed(named) if name), None)
+
+
+def options_of(part: str, given: Sequence[Source]) -> frozenset[str]:
+    """Returns the names of the options of a class, such as that of ``model``, that the sources give."""
+    places = set().union(*(_set_places(source.content) | {_plain_place(source.option)} for source in given))
+    return frozenset(place.split(".")[1] for place in places if place.startswith(f"{part}."))
 
 
 def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
             for j in range(i):
                 if adjusted[j].is_file and other in _set_places(adjusted[j].content):
                     adjusted[j] = with_content(adjusted[j], _without(adjusted[j].content, other))
-    return adjusted
+    return _with_one_plateau(_with_single_rates(adjusted))
 
 
 def trainer_defaults(given: Sequence[Source]) -> dict[str, Any]:
@@ -158,8 +168,10 @@ def words(given: Sequence[Source]) -> list[str]:
     return [word for source in given for word in source.words]
 
 
-def log_folder(given: Sequence[Source]) -> Path:
-    """Returns the folder below which the runs of a configuration lie, for ``last``.
+def run_places(given: Sequence[Source]) -> list[Path]:
+    """Returns the folders below which the runs of a configuration lie, for ``last``.
+
+    Where no folder is named that is the loggers', and the one for checkpoints of runs without any.
 
     Args:
         given: what the configuration is made of; of all this only the Trainer's part is parsed.
@@ -180,8 +192,9 @@ def log_folder(given: Sequence[Source]) -> Path:
     options = first.get("init_args") if isinstance(first, Namespace) else None
     named = options.get("save_dir") if options else None
     if named:
-        return Path(named).expanduser()
-    return Path(trainer.default_root_dir or ".").expanduser() / (LOG_FOLDER if options else "")
+        return [Path(named).expanduser()]
+    root = Path(trainer.default_root_dir or ".").expanduser()
+    return [root / LOG_FOLDER, root / "checkpoints"] if options else [root]
 
 
 def plain_values(config: Namespace) -> None:
@@ -243,6 +256,11 @@ def _set_places(content: Mapping[str, Any]) -> set[str]:
 
     look(content, ())
     return found
+
+
+def _plain_place(option: str) -> str:
+    """Returns an option's place: without ``init_args``, and without the + that appends."""
+    return ".".join(key for key in option.removesuffix("+").split(".") if key != "init_args")
 
 
 def _settings(node: Any) -> dict[str, Any]:
@@ -309,6 +327,46 @@ def _without(content: dict[str, Any], place: str) -> dict[str, Any]:
         return {name: value for name, value in node.items() if name != key}
 
     return remove(content, place.split("."))
+
+
+def _with_single_rates(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources with a file's list of one rate as that rate, where a later source names another network.
+
+    The list is one a layer, and the rate one for every layer that the other network has.
+    """
+    adjusted = list(given)
+    for i, source in enumerate(adjusted):
+        others = [later for later in adjusted[i + 1 :] if _set_places(later.content) & ALTERNATIVES.keys()]
+        for place in _lists(source.content) if source.is_file and others else []:
+            value = _at(source.content, place)
+            if place.startswith("model.") and place.endswith(RATES) and len(value) == 1:
+                adjusted[i] = with_content(adjusted[i], _with_value(adjusted[i].content, place, value[0]))
+    return adjusted
+
+
+def _with_one_plateau(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources with ReduceLROnPlateau by its path: Lightning's where a metric is named for it to monitor."""
+    monitored = any(f"{SCHEDULE}.monitor" in _set_places(source.content) for source in given)
+    path = f"{'pytorch_lightning.cli' if monitored else 'torch.optim.lr_scheduler'}.{PLATEAU}"
+    adjusted = list(given)
+    for i, source in enumerate(adjusted):
+        if class_at(source.content, SCHEDULE) == PLATEAU:
+            node = _at(source.content, SCHEDULE)
+            value = {**node, "class_path": path} if isinstance(node, dict) else path
+            adjusted[i] = with_content(source, _with_value(source.content, SCHEDULE, value))
+    return adjusted
+
+
+def _with_value(content: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """Returns a configuration with another value at a place that it sets."""
+
+    def change(node: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+        key, *further = keys
+        if key not in node:
+            return {**node, "init_args": change(node["init_args"], keys)}
+        return {**node, key: change(node[key], further) if further else value}
+
+    return change(content, place.split("."))
 
 
 def _last(class_path: str) -> str:

@@ -1,14 +1,51 @@
-"""What to type after training was stopped."""
+"""Training that a signal stops: that it does, and what to type then."""
 
 import shlex
+import signal
+import threading
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 
 from bioplausible.commands.program import this_program
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 from bioplausible.resume.checkpoint_files import newest_checkpoint
+
+
+class OwnHandler(Callback):
+    """Keeps the command's handler of SIGTERM in Trainer's place.
+
+    Trainer's only notes the signal: an evaluation that is at its last batch ends as if none had come, and of several
+    processes it waits for the others, which are at work on something else.
+    """
+
+    def __init__(self) -> None:
+        self._own: Any = signal.SIG_DFL
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Notes the handler, before Trainer's takes its place."""
+        self._own = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the place again."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._own)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes it again, where this is all that Trainer does: while it trains, another handler may be at work."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self.on_train_start(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes it again."""
+        self.on_train_start(trainer, pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes it again."""
+        self.on_train_start(trainer, pl_module)
 
 
 class HowToGoOn(Callback):

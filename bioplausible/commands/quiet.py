@@ -20,6 +20,7 @@ NEEDLESS_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",  # a resumed run goes on in its own folder
     "callbacks used to create the checkpoint need to be provided",  # evaluation has no use for them
     "You're using the WeightAveraging callback, but",  # evaluation needs no state of it
+    "Couldn't infer the batch indices",  # whoever writes predictions counts them
     "LeafSpec",
     "NaN values found in confusion matrix",  # a class that a small validation split lacks
     "sync_dist=True",  # the metrics add up the processes' sums themselves

@@ -74,7 +74,7 @@ def sources(command: str, args: Sequence[str]) -> list[Source]:
         args: its options.
 
     Raises:
-        UserError: a file can't be read, or an environment variable names no command.
+        UserError: a file can't be read, a value holds a NUL byte, or an environment variable names no command.
     """
     found = _environment(command)
     rest = list(args)
@@ -96,6 +96,8 @@ def sources(command: str, args: Sequence[str]) -> list[Source]:
             found.append(_option(name.removeprefix("--"), value, words))
         else:
             found.append(Source({}, words))
+    for source in found:
+        _refuse_nul(source.content)
     return found if command == "fit" else [_evaluating(source) for source in found]
 
 
@@ -107,6 +109,7 @@ def with_content(source: Source, content: dict[str, Any]) -> Source:
     for key in source.option.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False).strip()
+    text = text.removesuffix("\n...")  # which ends a word that stands alone
     return replace(source, content=content, words=() if value is None else (f"--{source.option}={text}",))
 
 
@@ -136,6 +139,20 @@ def _environment(command: str) -> list[Source]:
             option = ".".join(key.lower() if key.isupper() else key for key in setting.split("__"))
             found.append(_option(option, value, (f"--{option}={value}",)))
     return found
+
+
+def _refuse_nul(node: Any, place: str = "") -> None:
+    """Raises UserError where a text in a configuration holds a NUL byte: no path and no name can, and few say so."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            below = f"{place}.{key}".removeprefix(".")
+            _refuse_nul(key, below)
+            _refuse_nul(value, below)
+    elif isinstance(node, list):
+        for value in node:
+            _refuse_nul(value, place)
+    elif isinstance(node, str) and "\0" in node:
+        raise UserError(f"{place} holds a NUL byte ({node!r}): write it without.".replace("\0", "\\0"))
 
 
 def _evaluating(source: Source) -> Source:

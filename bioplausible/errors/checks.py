@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bioplausible.errors import UserError
@@ -19,12 +20,14 @@ def require(condition: bool, sentence: str) -> None:
 def require_representable(name: str, value: Any) -> None:
     """Checks that each number in an argument is finite and of a magnitude that float32 computes with.
 
+    And that no text in it, such as a path, holds a NUL byte.
+
     Args:
         name: the argument's name.
-        value: a number, or a list or dictionary of numbers; what is no number is not looked at.
+        value: a number or a text, or a list or dictionary of these; what is neither is not looked at.
 
     Raises:
-        UserError: one is NaN, infinite or too large.
+        UserError: one is NaN, infinite or too large, or a text that is none.
     """
     if isinstance(value, dict):
         value = list(value.values())
@@ -33,6 +36,8 @@ def require_representable(name: str, value: Any) -> None:
             require_representable(name, entry)
     elif isinstance(value, (int, float)):
         require(abs(value) <= LARGEST, f"{name} is {value}: give a finite number of a magnitude up to {LARGEST:g}.")
+    elif isinstance(value, (str, Path)):
+        require("\0" not in str(value), f"{name} is {str(value)!r}: write it without the NUL byte.")
 
 
 def require_arguments(cls: type, arguments: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import yaml
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from bioplausible.errors import UserError
+from bioplausible.resume.from_python import configuration_from_python
 
 CHECKSUM = "checksum"
 """Key in a checkpoint that says that its file ends in :data:`MARK` and the SHA-256 digest of all before."""
@@ -129,9 +130,11 @@ class ReadAhead:
 
     Attributes:
         path: the file.
-        config: the configuration of the run that wrote it; empty where it holds none.
+        config: the configuration of the run that wrote it.
+        from_python: whether that run was made from Python: the configuration is what its hyperparameters say.
         versions: its loggers' versions, in their order; empty where it holds none.
         global_step: training steps taken.
+        epochs_begun: training epochs begun.
 
     Raises:
         UserError: as :func:`read_checkpoint` does.
@@ -141,9 +144,13 @@ class ReadAhead:
         self.path = Path(path)
         self._state = _file_state(path)  # before the file is read: one that is replaced meanwhile counts as changed
         content = read_checkpoint(path)
-        self.config: Mapping[str, Any] = yaml.safe_load(content.get(RUN_CONFIG, "{}"))
+        self.from_python = RUN_CONFIG not in content
+        self.config: Mapping[str, Any] = (
+            configuration_from_python(content) if self.from_python else yaml.safe_load(content[RUN_CONFIG])
+        )
         self.versions: list[str] = content.get(LOGGER_VERSIONS, [])
         self.global_step: int | None = content.get("global_step")
+        self.epochs_begun = epochs_begun(content)
         self._content: dict[str, Any] | None = content
 
     def hand_over(self, path: str | Path) -> dict[str, Any] | None:
@@ -154,6 +161,12 @@ class ReadAhead:
         """
         content, self._content = self._content, None
         return content if _file_state(path) == self._state else None
+
+
+def epochs_begun(checkpoint: Mapping[str, Any]) -> int:
+    """Returns how many epochs of training had begun when a checkpoint was written; 0 where it holds weights alone."""
+    loops = checkpoint.get("loops", {})
+    return int(loops["fit_loop"]["epoch_progress"]["current"]["ready"]) if "fit_loop" in loops else 0
 
 
 def _file_state(path: str | Path) -> tuple[int, ...] | None:
@@ -189,8 +202,8 @@ def whole_checkpoint(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "state_dict" in content else None
 
 
-def newest_checkpoint(folder: str | Path) -> Path:
-    """Returns the checkpoint below a folder that was written last, one of the best only where there is no other.
+def newest_checkpoint(*folders: str | Path) -> Path:
+    """Returns the checkpoint below some folders that was written last, one of the best only where there is no other.
 
     An epoch's best checkpoint is written before its last one: after a kill in between, training that went on from the
     best one might have nothing left to train, and would leave the last one as it was.
@@ -198,9 +211,10 @@ def newest_checkpoint(folder: str | Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    found = list(Path(folder).rglob("*.ckpt"))
+    found = [path for folder in folders for path in Path(folder).rglob("*.ckpt")]
     if not found:
-        raise UserError(f"There is no checkpoint below {folder}: train first, or name one with --ckpt_path.")
+        where = " or ".join(map(str, folders))
+        raise UserError(f"There is no checkpoint below {where}: train first, or name one with --ckpt_path.")
     found = [path for path in found if not path.name.startswith("best")] or found
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
 

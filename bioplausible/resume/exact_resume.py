@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import EarlyStopping, StochasticWeightAveraging
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
+from bioplausible.errors.checks import require
 from bioplausible.lightning_internals import (
     count_as_ended,
     end_restart,
@@ -24,9 +25,24 @@ from bioplausible.resume.averaged_weights import (
     start_averaging_again,
     training_weights,
 )
+from bioplausible.resume.checkpoint_files import epochs_begun
 
 POSITION = "position"
 """Key in a checkpoint of what :class:`ExactResume` knows of the moment at which it was written."""
+
+
+def require_end_ahead(trainer: Trainer, step: int, epoch: int) -> None:
+    """Checks that training which resumes at a step, in an epoch, does not end before.
+
+    Raises:
+        UserError: it does.
+    """
+    for name, most, reached in (("max_epochs", trainer.max_epochs, epoch), ("max_steps", trainer.max_steps, step)):
+        require(
+            most in (None, -1) or most >= reached,
+            f"The checkpoint is of step {step} in epoch {epoch}, and {name} {most} ends training before: set {name} to"
+            f" more than {reached}, or go on from an earlier checkpoint.",
+        )
 
 
 class ExactResume(Callback):
@@ -82,8 +98,13 @@ class ExactResume(Callback):
         self._position, self._restored, self._averaging = {}, {}, []
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keeps them until training starts, and takes up the weights that are trained where others are the result."""
+        """Keeps them until training starts, and takes up the weights that are trained where others are the result.
+
+        Raises:
+            UserError: training was to end before the checkpoint.
+        """
         if trainer.training:
+            require_end_ahead(trainer, checkpoint["global_step"], epochs_begun(checkpoint))
             self._position = checkpoint.get(POSITION, {})
             self._averaging = averaging_under_way(trainer, checkpoint)
             weights = training_weights(checkpoint)

@@ -37,10 +37,11 @@ def per_layer(name: str, rates: float | list[float] | None, count: int, first: i
     if rates is None or isinstance(rates, (int, float)):
         require(rates is None or rates >= 0, f"{name} is {rates}: it must not be negative.")
         return [rates] * count
+    last = first + count - 1
     require(
         len(rates) == count,
-        f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {first + count - 1}"
-        f" ({count} in all).",
+        f"{name} has {len(rates)} entries: give one number, or one per layer {first} … {last} ({count} in all), as with"
+        f" --model.init_args.{name}.",
     )
     require(all(r is None or r >= 0 for r in rates), f"{name} is {rates}: none may be negative.")
     return list(rates)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 
 from bioplausible.__main__ import main
 from bioplausible.commands.recipes import snake_case
-from bioplausible.data import DigitsDataModule
+from bioplausible.data import DigitsDataModule, MNISTDataModule
+from bioplausible.errors import UserError
 from tests.helpers import CONFIGS, FEW, PUBLISHED_NETWORKS, RUN, scalars
 
 
@@ -66,6 +68,16 @@ def test_fit_then_validate_test_and_predict(capsys):
     right = sum(r["label"] == r["prediction"] for r in rows) / len(rows)
     assert f"{right:.2%}"[:-1] == accuracy
     assert all(0 < float(r["confidence"]) <= 1 for r in rows)
+
+
+@pytest.mark.parametrize("split", ["0", "0.1"])
+def test_no_command_warns_of_what_is_meant(split, recwarn):
+    """Nothing that Lightning warns about is a fault of a run with the options that we give it."""
+    few = ["--trainer.max_epochs", "1", "--trainer.limit_test_batches", "1", "--data.init_args.validation_split", split]
+    assert main(["fit", *FEW, *few]) == 0
+    for command in ("validate", "test", "predict", "fit") if split != "0" else ("test", "predict", "fit"):
+        assert main([command, "--ckpt_path", "last"]) == 0
+    assert [str(w.message) for w in recwarn if "jsonargparse" not in str(type(w.message))] == []
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
@@ -224,6 +236,12 @@ BAD = {
     "no value": ["--ckpt_path"],
     "negative rate": ["--model.init_args.feedforward_learning_rates", "-1"],
     "overfit": ["--trainer.overfit_batches", "2"],
+    "no accelerator": ["--trainer.accelerator", "tpu"],
+    "NUL in a file's name": ["--config", "a\0b"],
+    "NUL in a checkpoint's name": ["--ckpt_path", "a\0b"],
+    "NUL in a folder's name": ["--trainer.logger.save_dir", "a\0b"],
+    "NUL in the root": ["--trainer.default_root_dir=\0"],
+    "NUL in the data's folder": ["--data", "MNISTDataModule", "--data.data_dir", "a\0b"],
     "checkpoints off and on": ["--trainer.enable_checkpointing", "false", "--checkpoint_every_n_steps", "5"],
 }
 
@@ -273,6 +291,72 @@ def test_bad_input_gets_one_sentence(args, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert len(error) < 500
+
+
+NUL_IN_FILES = {
+    "ckpt_path": 'ckpt_path: "a\\0b"',
+    "trainer.logger.init_args.save_dir": 'trainer: {logger: {class_path: RunLogger, init_args: {save_dir: "a\\0b"}}}',
+    "data.init_args.data_dir": 'data: {class_path: MNISTDataModule, init_args: {data_dir: "a\\0b"}}',
+    "data.init_args.mirror": 'data: {class_path: MNISTDataModule, init_args: {mirror: "a\\0b"}}',
+    "trainer.callbacks.init_args.dirpath": (
+        'trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {dirpath: "a\\0b"}}]}'
+    ),
+}
+
+
+@pytest.mark.parametrize(("place", "content"), NUL_IN_FILES.items(), ids=NUL_IN_FILES)
+def test_a_nul_byte_in_a_file_is_refused_in_one_sentence(place, content, capsys):
+    """On the command line no shell lets one through."""
+    Path("nul.yaml").write_text(content)
+    assert main(["fit", "--config", "nul.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {place} holds a NUL byte ('a\\x00b'): write it without.\n"
+
+
+@pytest.mark.parametrize("command", ["fit", "report", "verify", "sweep", "benchmark", "recipes", "predict"])
+def test_no_command_takes_a_nul_byte(command, capsys):
+    assert main([command, "a\0b"]) == 2
+    assert capsys.readouterr().err == "error: The argument 'a\\x00b' holds a NUL byte: write it without.\n"
+
+
+@pytest.mark.parametrize("option", ["data_dir", "mirror"])
+def test_from_python_a_path_with_a_nul_byte_is_refused_too(option):
+    for path in ("a\0b", Path("a\0b")):
+        with pytest.raises(UserError, match=f"{option} is .*: write it without the NUL byte"):
+            MNISTDataModule(**{option: path})
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_without_a_gpu_the_sentence_says_what_to_write(name, monkeypatch, capsys):
+    for kind in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(kind, "is_available", staticmethod(lambda: False))
+    assert main(["fit", *FEW, "--trainer.accelerator", name]) == 2
+    expected = f"error: accelerator is {name}, and none works here: use --trainer.accelerator cpu, or auto.\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--trainer.max_epochs", "0"], "step 18 in epoch 3, and max_epochs 0 ends training before: set max_epochs to"),
+        (["--trainer.max_epochs", "2"], "step 18 in epoch 3, and max_epochs 2 ends training before: set max_epochs to"),
+        (["--trainer.max_steps", "17"], "step 18 in epoch 3, and max_steps 17 ends training before: set max_steps to"),
+    ],
+)
+def test_an_end_before_the_checkpoint_is_refused_before_anything_is_written(options, said, capsys):
+    assert main(["fit", *FEW, "--trainer.max_epochs", "3"]) == 0
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(["fit", "--ckpt_path", "last", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    within = ["--trainer.max_epochs", "4", "--trainer.max_steps", "20"]  # two steps into the fourth epoch
+    assert main(["fit", "--ckpt_path", "last", *within]) == 0
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3", "--trainer.max_steps", "-1"]) == 2
+    assert "step 20 in epoch 4, and max_epochs 3 ends training before" in capsys.readouterr().err
+    assert main(["fit", "--ckpt_path", "last", *within]) == 0  # nothing is left, which is no mistake
 
 
 def test_a_recipe_named_config_yaml_stays_as_it_is_without_a_logger():

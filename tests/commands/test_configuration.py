@@ -1,6 +1,7 @@
 """However a setting is given, the run is the same; and the settings of one class are not those of another."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
-from bioplausible.commands.configuration import consistent, implied_recipe, log_folder
+from bioplausible.commands.configuration import consistent, implied_recipe, run_places
 from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
-from tests.helpers import FEW
+from tests.helpers import FEW, RUN
 
 # ------------------------------------------------------------------------------- every form of every option is the same
 
@@ -340,6 +341,53 @@ def test_nothing_of_a_class_survives_another_one_however_both_are_given(other, b
         assert parsed(["fit", *before, *after, *sizes], monkeypatch)["model"] == expected
 
 
+LIGHTNINGS = {"monitor": "val/loss", "patience": 3}
+TORCHS = {"patience": 3, "factor": 0.25}
+
+
+@pytest.mark.parametrize(("options", "module"), [(LIGHTNINGS, "pytorch_lightning.cli"), (TORCHS, "torch.optim")])
+@pytest.mark.parametrize("form", ["options", "long options", "file", "file and options", "class_path"])
+def test_the_schedule_that_two_libraries_have_is_known_by_its_name(options, module, form, monkeypatch):
+    """Lightning's, which takes a metric to monitor, where one is named; torch's where none is."""
+    place = {"long options": "model.init_args.lr_scheduler"}.get(form, "model.lr_scheduler")
+    short = {"long options": "init_args."}.get(form, "")
+    words = [word for name, value in options.items() for word in (f"--{place}.{short}{name}", str(value))]
+    by_path = {"class_path": "ReduceLROnPlateau", "init_args": options}
+    if form.startswith("file"):
+        where = {"lr_scheduler": "ReduceLROnPlateau" if form == "file and options" else by_path}
+        model = {"class_path": "CorInfoMax", "init_args": where}
+        Path("plateau.yaml").write_text(yaml.safe_dump({"model": model, "data": "DigitsDataModule"}))
+        args = ["--config", "plateau.yaml", "--model.layer_sizes", "[64, 10]"]
+        args += words if form == "file and options" else []
+    elif form == "class_path":
+        args = [f"--{place}", json.dumps(by_path)]
+    else:
+        args = [f"--{place}", "ReduceLROnPlateau", *words]
+    scheduler = parsed(["fit", *args], monkeypatch)["model"]["init_args"]["lr_scheduler"]
+    assert scheduler["class_path"].startswith(module)
+    assert {name: scheduler["init_args"][name] for name in options} == options
+
+
+@pytest.mark.parametrize("network", [["layer_sizes", "[64, 9, 8, 10]"], ["network", "[[1, 8, 8], 9, 8, 10]"]])
+@pytest.mark.parametrize("recipe", [[], ["--config", "digits/corinfomax"]], ids=["implied", "named"])
+def test_a_recipe_s_single_rate_goes_with_a_deeper_network_and_others_are_asked_for(network, recipe, capsys):
+    deeper = [*recipe, *FEW, f"--model.{network[0]}", network[1]]
+    assert main(["fit", *deeper, "--trainer.max_steps", "1"]) == 2
+    assert (
+        "feedforward_learning_rates has 2 entries: give one number, or one per layer 1 … 3 (3 in all), as with"
+        " --model.init_args.feedforward_learning_rates."
+    ) in capsys.readouterr().err
+    rates = ["--model.feedforward_learning_rates", "[2.0, 1.5, 1.4]"]
+    assert main(["fit", *deeper, *rates, "--trainer.max_steps", "1"]) == 0
+    groups = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert {group["name"]: group["initial_lr"] for group in groups if "feedback" in group["name"]} == {
+        "feedback_2": 0.3,
+        "feedback_3": 0.3,
+    }
+    # what the user writes is taken at its word
+    assert main(["fit", *deeper, *rates, "--model.feedback_learning_rates", "[0.3]"]) == 2
+
+
 def test_a_setting_before_any_class_is_the_next_one_s(monkeypatch):
     found = parsed(["fit", "--model.beta", "0.7", "--model", "NudgedPredictiveCoding"], monkeypatch)["model"]
     assert found["init_args"]["beta"] == 0.7
@@ -619,11 +667,28 @@ def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys
 
 def test_last_is_looked_for_where_the_logger_that_counts_says():
     loggers = "trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: mine}}}"
-    assert log_folder(sources("fit", ["--config", loggers])) == Path("mine")
+    assert run_places(sources("fit", ["--config", loggers])) == [Path("mine")]
     changed = ["--config", loggers, "--trainer.logger", "TensorBoardLogger"]
-    assert log_folder(sources("fit", changed)) == Path("lightning_logs")
+    assert run_places(sources("fit", changed)) == [Path("lightning_logs")]
     listed = "trainer: {logger: [{class_path: CSVLogger, init_args: {save_dir: mine}}]}"
-    assert log_folder(sources("fit", ["--config", loggers.replace("mine", "old"), "--config", listed])) == Path("mine")
+    assert run_places(sources("fit", ["--config", loggers.replace("mine", "old"), "--config", listed])) == [
+        Path("mine")
+    ]
+
+
+@pytest.mark.parametrize("root", [[], ["--trainer.default_root_dir", "elsewhere"]], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("said", [[], ["--trainer.logger", "false"]], ids=["unsaid", "without a logger"])
+def test_last_is_the_newest_run_with_a_logger_or_without(root, said, capsys):
+    short = [*FEW, *root, "--trainer.max_epochs", "1"]
+    files = Path(*root[1:], "checkpoints"), Path(*root[1:], RUN, "checkpoints")
+    for i, options in enumerate((["--trainer.logger", "false"], [])):  # the newest one is of another kind each time
+        assert main(["fit", *short, *options]) == 0
+        capsys.readouterr()
+        assert main(["test", "--ckpt_path", "last", *root, *said]) == 0
+        assert f"checkpoint           {files[i] / 'last.ckpt'}" in capsys.readouterr().out
+    shutil.rmtree(files[1].parents[3])
+    assert main(["fit", *short, "--ckpt_path", "last", *said, "--trainer.max_epochs", "2"]) == 0
+    assert torch.load(files[0] / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
 def test_default_root_dir_holds_the_runs(capsys):

@@ -264,3 +264,26 @@ def test_evaluation_counts_every_sample_once_and_predicting_is_the_work_of_one(t
         one, two = (scalars(next((tmp_path / f"{command}-{n}").rglob("events*")).parent) for n in ("one", "two"))
         assert f"{'val' if command == 'validate' else 'test'}/accuracy" in one
         close(one, two, 1e-6)
+
+
+def test_what_processes_trained_together_is_evaluated_by_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = [
+        "--data.init_args.subset_size",
+        "46",
+        "--trainer.max_epochs",
+        "1",
+        "--data.init_args.validation_split",
+        "0.2",
+    ]
+    assert command_line_together(["fit", *few, "--trainer.enable_progress_bar", "false"], tmp_path) == [0, 0]
+    last = str(RUN / "checkpoints/last.ckpt")
+    for command, said in (("validate", "val/accuracy"), ("test", "test/accuracy"), ("predict", "predictions")):
+        assert main([command, "--ckpt_path", last]) == 0
+        assert said in capsys.readouterr().out
+    # the same numbers as where the run itself was evaluated, by two processes
+    logged = scalars(RUN)["test/accuracy"][-1][1]
+    (tested,) = Trainer(logger=False, enable_progress_bar=False).test(
+        CorInfoMax.load_from_checkpoint(last), DigitsDataModule()
+    )
+    assert tested["test/accuracy"] == pytest.approx(logged)
