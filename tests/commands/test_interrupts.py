@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 from pytorch_lightning.trainer import call
 
@@ -215,18 +214,6 @@ def test_ctrl_c_during_imports(command, module, tmp_path):
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 130
     assert ended.stderr == "stopped by SIGINT\n"
-
-
-def test_ctrl_c_that_a_module_turns_into_another_error(monkeypatch, capsys):
-    def broken(name):
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as error:
-            raise MisconfigurationException("Some class could not be imported.") from error
-
-    monkeypatch.setattr("bioplausible.__main__.import_module", broken)
-    assert main(["report", "logs"]) == 130
-    assert capsys.readouterr().err == "stopped by SIGINT\n"
 
 
 INTERRUPTED_IMPORT = """
