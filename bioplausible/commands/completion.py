@@ -14,6 +14,7 @@ from bioplausible.commands.configuration import (
     implied_recipe,
     last_of,
     log_folder,
+    placed_loggers,
     trainer_defaults,
     words,
 )
@@ -77,6 +78,6 @@ def complete(args: list[str]) -> Completed:
             f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
             " newest."
         )
-    lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
+    lowest, *given = placed_loggers(consistent([Source(below, is_file=True, is_implied=True), *given], say))
     defaults = trainer_defaults([lowest, *given])
     return Completed([command, *words(given), *further], lowest.content, defaults, ahead)
