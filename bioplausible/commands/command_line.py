@@ -28,7 +28,6 @@ from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
     folder_of_runs,
     how_to_look,
-    is_file_logger,
     resumed_loggers,
     where_it_lies,
 )
@@ -55,7 +54,7 @@ from bioplausible.resume.checkpoint_files import (
 )
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
-from bioplausible.training.loggers import RunLogger
+from bioplausible.training.loggers import RunLogger, is_file_logger
 from bioplausible.training.stop_on_signal import StopOnSignal
 from bioplausible.training.threads import fastest_threads, threads_given
 
@@ -169,7 +168,7 @@ class CommandLine(LightningCLI):
                 raise UserError(f"threads is {config.threads}: it must be at least 1.")
             torch.set_num_threads(config.threads)
         for logger in as_list(config.trainer.logger):
-            if isinstance(logger, Namespace) and is_file_logger(pkgutil.resolve_name(logger.class_path)):
+            if isinstance(logger, Namespace) and is_file_logger(logger.class_path):
                 options = logger.init_args
                 if "name" in options and options.name is None:
                     options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"

@@ -20,11 +20,12 @@ from pytorch_lightning.cli import LightningArgumentParser
 import bioplausible.data
 import bioplausible.rules
 from bioplausible.commands.recipes import recipe_of, recipes
-from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs, is_file_logger
+from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs
 from bioplausible.commands.sources import Loader, Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.training import loggers as training_loggers
 from bioplausible.training import schedulers
+from bioplausible.training.loggers import is_file_logger
 
 KEPT = {
     "model": ("layer_sizes", "network"),
@@ -176,7 +177,7 @@ def _place(named: str, given: Sequence[Source]) -> dict[str, Any]:
     Its folder is that of all runs, and its name None, which becomes that of data set and rule.
     """
     cls = _resolved(named)
-    if not is_file_logger(cls):
+    if cls is None or not is_file_logger(cls):
         return {}
     parameters = inspect.signature(cls).parameters
     save_dir, name = (parameters.get(option) for option in ("save_dir", "name"))

@@ -23,11 +23,6 @@ LIGHTNINGS_NAME = "lightning_logs"
 """Name that Lightning's loggers of files give the folder of runs below ``save_dir`` where none is given."""
 
 
-def is_file_logger(cls: Any) -> bool:
-    """Returns whether something is a class of loggers that have a folder of their own for each run."""
-    return isinstance(cls, type) and issubclass(cls, FileLogger)
-
-
 def folder_of_runs(root: str | Path | None) -> str:
     """Returns the folder of all runs where a logger names none.
 

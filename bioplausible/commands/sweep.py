@@ -22,7 +22,7 @@ import yaml
 from bioplausible.commands import report
 from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
 from bioplausible.commands.report.nets import net_name
-from bioplausible.commands.report.runs import read_run
+from bioplausible.commands.report.reading import read_run
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 

@@ -187,7 +187,8 @@ class RunFolders(Callback):
             return
         if not any(Path(logger.log_dir) == folder for logger in file_loggers(trainer)):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ENVIRONMENT).write_text(yaml.safe_dump({**environment(), "run": self._run}, sort_keys=False))
+            content = {**environment(), "run": self._run, "loggers": [type(each).__name__ for each in trainer.loggers]}
+            (folder / ENVIRONMENT).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Does so where nothing was left to train."""

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from bioplausible.__main__ import main
 from bioplausible.commands.report import tables
 from bioplausible.commands.report.curves import curves
-from bioplausible.commands.report.runs import find_runs
+from bioplausible.commands.report.reading import find_runs
 from bioplausible.commands.report.tables import Estimate, Group, group
 from tests.helpers import make_run
 

@@ -14,7 +14,8 @@ from jinja2 import Environment
 
 from bioplausible.commands.arguments import CommandArguments, path_named
 from bioplausible.commands.report.curves import curves, png
-from bioplausible.commands.report.runs import Run, find_runs
+from bioplausible.commands.report.reading import find_runs
+from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.tables import Group, group
 from bioplausible.errors import UserError
 
@@ -92,7 +93,7 @@ def _section(groups: list[Group]) -> dict[str, Any]:
             pictures.append({"caption": caption, "png": png(figure)})
     for one in groups:
         for kind in ("settling", "receptive_fields"):
-            files = [r.path / "figures" / f"{kind}.png" for r in one.runs]
+            files = [folder / "figures" / f"{kind}.png" for r in one.runs for folder in r.folders]
             for file in [f for f in files if f.is_file()][:1]:
                 caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
                 pictures.append({"caption": caption, "png": base64.b64encode(file.read_bytes()).decode()})
@@ -170,7 +171,7 @@ def _line(one: Run) -> dict[str, Any]:
     }
     return {
         "run": str(one.path),
-        "status": "; ".join([one.status, *one.changed, *([one.note] if one.note else [])]),
+        "status": "; ".join([one.status, *one.remarks]),
         "rule": one.rule if known else "",
         "data": one.data.removesuffix("DataModule") if known else "",
         "net": one.net if known else "",

@@ -138,7 +138,7 @@ def group(runs: Sequence[Run]) -> list[Group]:
         if run.finished:
             of_seed = groups.setdefault(run.settings, {})
             if run.seed in of_seed:
-                of_seed[run.seed].note = f"a later run has its seed: {run.path}"
+                of_seed[run.seed].later = run
             of_seed[run.seed] = run
     found = [Group([by_seed[seed] for seed in sorted(by_seed)]) for by_seed in groups.values()]
 
