@@ -21,8 +21,11 @@ import yaml
 
 from bioplausible.commands import report
 from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
+from bioplausible.commands.configuration import class_of
+from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.reading import read_run
+from bioplausible.commands.sources import sources
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 
@@ -38,7 +41,8 @@ class Trial:
     """One combination.
 
     Attributes:
-        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, and the combination.
+        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, with the trial's own data set and
+            rule where it has others, and the combination.
         folder: folder of its run.
         arguments: of ``fit``.
         what: seed, options and the recipe's text, to know again what was trained.
@@ -69,16 +73,28 @@ def trials(recipe: Path, seeds: Sequence[int], grid: dict[str, list[str]], out: 
     for seed, values in product(seeds, product(*grid.values())):
         options = dict(zip(grid, values, strict=True))
         combination = ",".join([f"seed={seed}", *(f"{short[key]}={_shown(key, v)}" for key, v in options.items())])
-        kind = f"{recipe.resolve().parent.name}/{recipe.stem}"
         arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
         for key, value in options.items():
             arguments += [f"--{key}", value]
+        kind = _kind(recipe, arguments)
         folder = out / kind / _folder_name(combination)
         arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
         arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
         what = {"seed": seed, "options": options, "recipe": recipe.read_text()}
         found.append(Trial(f"{kind}/{combination}", str(folder), arguments, what, threads))
     return found
+
+
+def _kind(recipe: Path, arguments: list[str]) -> str:
+    """Returns folder and name of a recipe, with data set and rule of a trial where they name those of the recipe."""
+    given = sources("fit", arguments)
+    of_recipe = [source for source in given if source.is_file][-1:]
+    names = [recipe.resolve().parent.name, recipe.stem]
+    for i, place in enumerate(("data", "model")):
+        theirs, mine = class_of(of_recipe, place), class_of(given, place)
+        if theirs is not None and mine is not None:
+            names[i] = names[i].replace(snake_case(theirs), snake_case(mine))
+    return "/".join(names)
 
 
 def _shown(key: str, value: str) -> str:
