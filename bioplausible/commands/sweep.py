@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import yaml
 from bioplausible.commands import report
 from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
 from bioplausible.commands.configuration import class_of
+from bioplausible.commands.program import this_program
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.reading import read_run
@@ -230,7 +232,7 @@ def run(args: Sequence[str]) -> int:
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
     found = [read_run(Path(trial.folder)) for trial in every]
-    report.write(found, out / "report")
+    report.write(found, out / "report", f"{this_program()} sweep {shlex.join(args)}")
     print(f"{sum(r.finished for r in found)} of {len(every)} trials finished\nreport  {out / 'report' / 'index.html'}")
     return 1 if failures else 0
 

@@ -45,6 +45,16 @@ def train(loggers, epochs=1, ckpt_path=None, test=True, seed=3):
     return trainer.checkpoint_callback.best_model_path
 
 
+def cut(file, step):
+    """Removes what a CSV log holds from a step on, as if the run had been killed there."""
+    with Path(file).open() as content:
+        rows = list(csv.DictReader(content))
+    with Path(file).open("w") as content:
+        writer = csv.DictWriter(content, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row for row in rows if int(row["step"]) < step)
+
+
 # ------------------------------------------------------------------------------------------------- resumed elsewhere
 
 
@@ -65,8 +75,7 @@ def test_a_run_that_went_on_elsewhere_is_finished_when_it_reached_its_last_epoch
 def test_one_that_did_not_reach_it_is_not():
     checkpoint = train(CSVLogger("first", "x"), 2, test=False)
     train(CSVLogger("second", "x"), 4, checkpoint, test=False)
-    rows = Path("second/x/version_0/metrics.csv").read_text().splitlines()
-    Path("second/x/version_0/metrics.csv").write_text("\n".join(rows[: len(rows) // 2]))
+    cut("second/x/version_0/metrics.csv", 18)
     _, (run,) = report("second")
     assert run["status"].startswith("unfinished: 3 of 4 epochs; from step 12")
     assert run["epochs"] == "3"
@@ -87,6 +96,28 @@ def test_from_the_command_line_it_is_so_too():
         "lightning_logs/named/version_0": (resumed, "2"),
         "there/digits/backpropagation/version_0": (resumed, "2"),
     }
+
+
+def test_files_of_one_second_are_read_in_their_order():
+    """Their names end in a number of theirs, and ten comes after nine."""
+    make_run(Path("made"), 0.9, 0)
+    Path("logs").mkdir()
+    shutil.copy("made/config.yaml", "logs")
+    (events,) = Path("made").glob("events*")
+    start = Path("logs", events.name.rpartition(".")[0])
+    board = SummaryWriter("tested")
+    board.add_scalar("test/accuracy", 0.5, 501)
+    board.close()
+    shutil.copy(events, f"{start}.10")
+    shutil.copy(next(Path("tested").glob("events*")), f"{start}.9")
+    board = SummaryWriter("again", purge_step=400)
+    board.close()
+    shutil.copy(next(Path("again").glob("events*")), f"{start}.11")
+    (run,) = find_runs([Path("logs")])
+    assert run.epochs == 40
+    shutil.move(f"{start}.11", f"{start}.8")
+    (run,) = find_runs([Path("logs")])
+    assert run.epochs == 50
 
 
 @pytest.mark.parametrize(("cut", "epochs"), [(15, 2), (16, 2), (21, 3), (None, 3)])
@@ -118,9 +149,7 @@ def test_a_run_with_two_loggers_is_one_whichever_folder_is_read():
             assert run["run"] == ("csv/x/version_0" if folders == ("csv",) else str(folder))
             assert ("logged in csv/x/version_0 too" in run["status"]) == both
             assert "from step" not in run["status"]
-    rows = Path("csv/x/version_0/metrics.csv").read_text().splitlines()
-    cut = next(i for i, row in enumerate(rows) if row.split(",")[rows[0].split(",").index("step")] == "17")
-    Path("csv/x/version_0/metrics.csv").write_text("\n".join(rows[:cut]))
+    cut("csv/x/version_0/metrics.csv", 17)
     _, (run,) = report("csv")
     assert run["status"] == "unfinished: 2 of 3 epochs"  # of those with which it was resumed
     _, (run,) = report("csv", "lightning_logs")

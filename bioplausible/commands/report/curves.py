@@ -84,6 +84,13 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
     return figure
 
 
+def pdf(figure: Figure) -> bytes:
+    """Returns a figure as PDF, the same for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
 def png(figure: Figure) -> str:
     """Returns a figure as base64 of a PNG 1200 pixels wide, for a page that needs no other file."""
     buffer = io.BytesIO()

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -113,10 +114,15 @@ class Log:
 
 def read_log(folder: Path) -> Log:
     """Returns what lies in a run's folder; an empty log where nothing was logged."""
-    events = sorted(folder.glob("events.out.tfevents.*"))
+    events = sorted(folder.glob("events.out.tfevents.*"), key=_age)
     if events:
         return _read_events(events)
     return _read_metrics(folder / METRICS) if (folder / METRICS).is_file() else Log()
+
+
+def _age(file: Path) -> str:
+    """Returns by what event files are sorted: time, host, process and number, 10 after 9."""
+    return re.sub(r"\d+", lambda number: number[0].zfill(20), file.name)
 
 
 def _read_events(files: list[Path]) -> Log:

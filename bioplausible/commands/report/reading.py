@@ -131,7 +131,8 @@ def _reach(log: Log) -> tuple[int, int, int]:
 
 def _judge(run: Run) -> None:
     """Says how far a run went, from its configuration and its log."""
-    run.epochs = run.log.epochs(_steps_per_epoch(run))
+    run.steps_per_epoch = _steps_per_epoch(run) or run.log.steps_per_epoch()
+    run.epochs = run.log.epochs(run.steps_per_epoch)
     run.status = _status(run)
 
 

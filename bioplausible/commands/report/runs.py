@@ -24,6 +24,7 @@ class Run:
         environment: versions, git commit and machine, where it noted them.
         log: all that it logged.
         epochs: how many had gone to their end in the end, those before it was resumed elsewhere too.
+        steps_per_epoch: so many steps has an epoch; None where nothing tells it.
         changed: what was changed when it was resumed, in words.
         stopped_early: whether it ended before its time, by a callback or ``max_time``.
         came_from: checkpoints of other folders from which it was resumed.
@@ -37,6 +38,7 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     log: Log = field(default_factory=Log)
     epochs: int = 0
+    steps_per_epoch: int | None = None
     changed: list[str] = field(default_factory=list)
     stopped_early: bool = False
     came_from: list[str] = field(default_factory=list)
