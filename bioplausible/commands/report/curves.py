@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -61,7 +62,7 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
     legend = 0.17 * math.ceil(len(groups) / columns)  # inches
     height = 4.2 + legend / math.ceil(len(shown) / columns)
     figure, axes = new_figure(len(shown), columns, width=9 if len(shown) == 1 else 6, height=height)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
     lines: dict[str, Artist] = {}
     for axis, (name, label, scale) in zip(axes, shown, strict=True):
         styles: defaultdict[str, Iterator[str]] = defaultdict(lambda: cycle(STYLES))

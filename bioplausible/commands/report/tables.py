@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def departures(run: Run) -> list[str]:
     An option that the recipe does not name has its class's default there.
     """
     for path in sorted(recipes().glob("*/*.yaml")):
-        theirs = Run(path.parent, config=yaml.safe_load(path.read_text()))
+        theirs = Run(path.parent, config=_content(path))
         if (theirs.data, theirs.rule, theirs.net, theirs.loss) == (run.data, run.rule, run.net, run.loss):
             break
     else:
@@ -159,6 +160,13 @@ def departures(run: Run) -> list[str]:
             value = mine.get(name)
             found.append(f"{name.partition('.')[2]}={value}" + ("" if default is None else f", not {default}"))
     return found
+
+
+@cache
+def _content(recipe: Path) -> dict[str, Any]:
+    """Returns what a recipe holds; each run is compared with all of them, which takes a while to read."""
+    content: dict[str, Any] = yaml.safe_load(recipe.read_text())
+    return content
 
 
 def _default(run: Run, name: str) -> Any:

@@ -17,19 +17,19 @@ from bioplausible.training.environment import environment
 TIDY = ("run", "data", "net", "rule", "setting", "seed", "epoch", "step", "quantity", "value")
 """Columns of curves.csv."""
 
-IN_LATEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\triangle$"},
-    **{
-        "<": "$<$",
-        ">": "$>$",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "·": r"$\cdot$",
-        "−": "$-$",
-        "–": "--",
-        "…": r"\dots{}",
-    },
+IN_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": "$-$",
+    "–": "--",
+    "…": r"\dots{}",
+    "▲": r"$\triangle$",
 }
 """How LaTeX writes what it doesn't take as it is."""
 
