@@ -55,7 +55,7 @@ def test_paired_is_the_test_of_the_differences_against_zero(values):
     a, b = zip(*values, strict=True)
     found = paired(by_seed(a), by_seed(b))
     differences = [x - y for x, y in values]
-    if np.ptp(differences) < 1e-5:
+    if np.ptp(differences) < 5e-5:  # of two that TensorBoard may round
         assert found is None or np.ptp(differences) > 0
         return
     n, spread = len(values), np.std(differences, ddof=1)
