@@ -12,10 +12,10 @@ from jinja2 import Environment
 from bioplausible.commands.arguments import CommandArguments, path_named
 from bioplausible.commands.program import this_program
 from bioplausible.commands.report import comparisons
-from bioplausible.commands.report.markdown import NOTES, markdown
+from bioplausible.commands.report.markdown import NOTES, as_markdown
 from bioplausible.commands.report.reading import find_runs
 from bioplausible.commands.report.runs import Run
-from bioplausible.commands.report.sections import Section, numbers, sections
+from bioplausible.commands.report.sections import Section, in_sections, numbers
 from bioplausible.commands.report.tables import group
 from bioplausible.commands.report.take_away import TIDY, latex, made_with, made_with_text, tidy, write_csv
 from bioplausible.errors import UserError
@@ -64,7 +64,7 @@ def write(runs: Sequence[Run], out: Path, command: str) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     groups = group(runs)
-    parts = sections(groups)
+    parts = in_sections(groups)
     table = [_line(r) for r in runs]  # after the groups, which note what they leave out
     made = made_with(command, runs)
     by_hand = made_with_text(made["report"])
@@ -80,7 +80,7 @@ def write(runs: Sequence[Run], out: Path, command: str) -> None:
     _write_figures(out / "figures", parts)
     shown = [{name: line[name] for name in COLUMNS} for line in table]
     _write_latex(out / "tables", parts, shown)
-    (out / "report.md").write_text(markdown(len(runs), parts, shown, table, by_hand))
+    (out / "report.md").write_text(as_markdown(len(runs), parts, shown, table, by_hand))
     settings = [numbers(one) for one in groups]
     write_csv(out / "settings.csv", settings, list(settings[0]) if settings else [])
     tested = [comparisons.numbers(pair) for part in parts for pair in part.pairs]

@@ -19,7 +19,7 @@ NOTES = {
 """What a reader has to know of the tables."""
 
 
-def markdown(
+def as_markdown(
     runs: int, parts: Sequence[Section], shown: list[dict[str, Any]], table: list[dict[str, Any]], made: str
 ) -> str:
     """Returns the report.

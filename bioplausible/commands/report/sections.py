@@ -57,7 +57,7 @@ class Section:
         return pairs(self.groups)
 
 
-def sections(groups: Sequence[Group]) -> list[Section]:
+def in_sections(groups: Sequence[Group]) -> list[Section]:
     """Returns the sections of settings, which are in their order."""
     found = groupby(groups, key=lambda group: (group.first.data, group.first.net))
     made = [_section(list(members)) for _, members in found]
