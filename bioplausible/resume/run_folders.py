@@ -185,9 +185,11 @@ class RunFolders(Callback):
         folder = folder_of_run(trainer)
         if self._run is None or folder is None or not trainer.is_global_zero:
             return
-        if not any(Path(logger.log_dir) == folder for logger in file_loggers(trainer)):
+        logs = [str(logger.log_dir) for logger in file_loggers(trainer)]
+        if not any(Path(log) == folder for log in logs):
             folder.mkdir(parents=True, exist_ok=True)
-            content = {**environment(), "run": self._run, "loggers": [type(each).__name__ for each in trainer.loggers]}
+            others = [type(logger).__name__ for logger in trainer.loggers if not isinstance(logger, FileLogger)]
+            content = {**environment(), "run": self._run, "loggers": others, "logs": logs}
             (folder / ENVIRONMENT).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

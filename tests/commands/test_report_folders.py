@@ -287,6 +287,8 @@ def test_with_the_cure_it_is_one_run():
         folder = "lightning_logs/digits/backpropagation/version_0"
         assert run["status"] == f"finished; logged in {folder} too"
         assert report("lightning_logs")[1][0]["status"] == "finished"
+        (alone,) = report("remote")[1]
+        assert alone["status"] == f"not read: its log lies in {folder}, so name that folder too"
 
 
 def test_a_logger_of_files_that_logged_nothing_is_no_other_logger():

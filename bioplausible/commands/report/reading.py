@@ -145,7 +145,7 @@ def _read_configuration(run: Run) -> str | None:
             said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
             return f"failed: {said[-1].removeprefix('error: ')}" if said else "failed"
         if run.environment.get("loggers"):
-            return _logged_by(run.environment["loggers"])
+            return _logged_elsewhere(run)
         return f"broken: no {CONFIG}" if any(run.path.iterdir()) else "empty"
     source = config if config.is_file() else hparams
     try:
@@ -190,8 +190,7 @@ def _steps_per_epoch(run: Run) -> int | None:
 
 def _status(run: Run) -> str:
     if not run.curves:
-        others = run.environment.get("loggers") or _other_loggers(run.config)
-        return _logged_by(others) if others else "empty: nothing was logged"
+        return _logged_elsewhere(run) or "empty: nothing was logged"
     epochs, steps = run.planned
     done = max(run.log.trained, default=-1) + 1
     tested = run.last("test/accuracy") is not None
@@ -211,9 +210,14 @@ def _other_loggers(config: dict[str, Any]) -> list[str]:
     return [] if any(map(is_file_logger, names)) else [name.rpartition(".")[2] for name in names]
 
 
-def _logged_by(loggers: list[str]) -> str:
-    """Returns the status of a run whose log is not in its folder."""
+def _logged_elsewhere(run: Run) -> str:
+    """Returns the status of a run whose log is not in its folder; nothing where no other logger is known."""
+    logs, loggers = run.environment.get("logs"), run.environment.get("loggers") or _other_loggers(run.config)
+    if logs:
+        return f"not read: its log lies in {' and in '.join(logs)}, so name that folder too"
     return (
         f"not read: {' and '.join(loggers)} has its log, and the report reads those of TensorBoard and CSVLogger (add"
         " one of these next time, as with --trainer.logger+=CSVLogger)"
+        if loggers
+        else ""
     )
