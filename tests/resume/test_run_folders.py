@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -206,8 +207,11 @@ def test_every_logger_goes_on_with_the_run_and_none_with_another():
 
 
 def test_loggers_of_one_run_share_a_folder_and_keep_their_rows():
-    """Lightning's CSVLogger removes the metrics that lie in the folder which it opens."""
-    fit([RunLogger("logs", "x"), CSVLogger("logs", "x")])
+    """Lightning's CSVLogger removes the metrics that lie in the folder which it opens, and warns of it."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit([RunLogger("logs", "x"), CSVLogger("logs", "x")])
+    assert not [warning for warning in said if "will be deleted" in str(warning.message)]
     fit([CSVLogger("logs", "x"), TensorBoardLogger("logs", "x"), CSVLogger("logs", "x")])  # two CSV logs would mix
     assert sorted(path.name for path in Path("logs/x").iterdir()) == ["version_0", "version_1", "version_2"]
     names = [yaml.safe_load(Path(f"logs/x/version_{i}/environment.yaml").read_text())["run"] for i in range(3)]
