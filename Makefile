@@ -21,7 +21,9 @@ test-slow: $(VENV)/.installed
 #   make mutation MODULES='"bioplausible/functional"' TESTS='tests/functional tests/oracles/test_closed_forms.py'
 MODULES ?= $(foreach m,rules functional network resume commands/verify commands/report,"bioplausible/$(m)",)
 TESTS ?= tests/functional tests/oracles tests/rules tests/network tests/commands/test_verify.py \
-	tests/commands/test_verify_changes.py tests/commands/test_report.py tests/commands/test_report_numbers.py tests/resume
+	tests/commands/test_verify_changes.py tests/commands/test_report.py tests/commands/test_report_numbers.py \
+	tests/commands/test_report_significance.py tests/commands/test_report_folders.py \
+	tests/commands/test_report_take_away.py tests/resume
 COPY = build/mutation
 
 mutation: $(VENV)/.installed-mutation

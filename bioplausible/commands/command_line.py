@@ -24,7 +24,12 @@ from bioplausible.commands.configuration import (
 )
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
-from bioplausible.commands.run_loggers import how_to_look, resumed_loggers, where_it_lies
+from bioplausible.commands.run_loggers import (
+    folder_of_runs,
+    how_to_look,
+    resumed_loggers,
+    where_it_lies,
+)
 from bioplausible.commands.saved_configuration import SaveRunConfig, as_list
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import RunTrainer
@@ -44,7 +49,7 @@ from bioplausible.resume.checkpoint_files import (
 from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
-from bioplausible.training.loggers import LOG_FOLDER, RunLogger
+from bioplausible.training.loggers import RunLogger, is_file_logger
 from bioplausible.training.stop_on_signal import StopOnSignal
 from bioplausible.training.threads import fastest_threads, threads_given
 
@@ -161,17 +166,14 @@ class CommandLine(LightningCLI):
             if config.threads < 1:
                 raise UserError(f"threads is {config.threads}: it must be at least 1.")
             torch.set_num_threads(config.threads)
-        for logger in self._run_loggers():
-            options = logger.init_args
-            if options.name is None:
-                options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
-            options.save_dir = str(Path(options.save_dir or _log_folder(config.trainer)).expanduser())
-
-    def _run_loggers(self) -> list[Namespace]:
-        loggers = as_list(self.config[self.subcommand].trainer.logger)
-        return [
-            logger for logger in loggers if isinstance(logger, Namespace) and logger.class_path.endswith("RunLogger")
-        ]
+        for logger in as_list(config.trainer.logger):
+            if isinstance(logger, Namespace) and is_file_logger(logger.class_path):
+                options = logger.init_args
+                if "name" in options and options.name is None:
+                    options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
+                if "save_dir" in options:
+                    folder = str(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
+                    options.save_dir = str(Path(folder).expanduser()) if folder.startswith("~") else folder
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
@@ -345,8 +347,3 @@ def _require_accelerator(name: Any) -> None:
     found = kinds.get(str(name), (XLAAccelerator,) if name == "tpu" else ())
     if found and not any(kind.is_available() for kind in found):
         raise UserError(f"accelerator is {name}, and none works here: use --trainer.accelerator cpu, or auto.")
-
-
-def _log_folder(trainer: Namespace) -> str:
-    """Returns the folder of all runs where the logger names none."""
-    return str(Path(trainer.default_root_dir or "", LOG_FOLDER))

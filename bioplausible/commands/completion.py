@@ -17,6 +17,7 @@ from bioplausible.commands.configuration import (
     implied_recipe,
     last_of,
     options_of,
+    placed_loggers,
     run_places,
     trainer_defaults,
     words,
@@ -93,7 +94,7 @@ def complete(args: list[str]) -> Completed:
             f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
             " newest."
         )
-    lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
+    lowest, *given = placed_loggers(consistent([Source(below, is_file=True, is_implied=True), *given], say))
     defaults = trainer_defaults([lowest, *given])
     return Completed([command, *words(given), *further], lowest.content, defaults, ahead, options_of("model", given))
 

@@ -20,12 +20,13 @@ from pytorch_lightning.cli import LightningArgumentParser
 import bioplausible.data
 import bioplausible.rules
 from bioplausible.commands.recipes import recipe_of, recipes
+from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs
 from bioplausible.commands.sources import Loader, Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.resume.kept_options import RATES
 from bioplausible.training import loggers as training_loggers
 from bioplausible.training import schedulers
-from bioplausible.training.loggers import LOG_FOLDER
+from bioplausible.training.loggers import is_file_logger
 
 KEPT = {
     "model": ("layer_sizes", "network"),
@@ -150,17 +151,52 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
 
 def trainer_defaults(given: Sequence[Source]) -> dict[str, Any]:
     """Returns the defaults of the Trainer's options: where another logger is named, nothing of RunLogger's."""
-    named = _last(class_of(given, LOGGERS) or "RunLogger")
+    named = class_of(given, LOGGERS) or "RunLogger"
     listed = any(LOGGERS in _lists(source.content) for source in given if not source.option.endswith("+"))
-    if named == "RunLogger" and not listed:
+    if _last(named) == "RunLogger" and not listed:
         return TRAINER_DEFAULTS
     others = {name: value for name, value in TRAINER_DEFAULTS.items() if name != "logger"}
-    if listed:
-        return others
-    save_dir = inspect.signature(getattr(loggers, named, object)).parameters.get("save_dir")
-    if save_dir is None or save_dir.default is not inspect.Parameter.empty:
-        return others
-    return {**others, "logger": {"class_path": named, "init_args": {"save_dir": LOG_FOLDER}}}
+    place = {} if listed else _place(named, given)
+    return {**others, "logger": {"class_path": named, "init_args": place}} if place else others
+
+
+def placed_loggers(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources with the place where the runs lie, in lists of loggers, for each logger that has none."""
+
+    def placed(entry: Any) -> Any:
+        named = class_at({"logger": entry}, "logger")
+        place = {} if named is None else _place(named, given)
+        if not place:
+            return entry
+        further = entry if isinstance(entry, dict) else {}
+        return {**further, "class_path": named, "init_args": {**place, **(further.get("init_args") or {})}}
+
+    found = list(given)
+    for i, source in enumerate(given):
+        if LOGGERS in _lists(source.content):
+            entries = [placed(entry) for entry in source.content["trainer"]["logger"]]
+            if entries != source.content["trainer"]["logger"]:
+                trainer = {**source.content["trainer"], "logger": entries}
+                found[i] = with_content(source, {**source.content, "trainer": trainer})
+    return found
+
+
+def _place(named: str, given: Sequence[Source]) -> dict[str, Any]:
+    """Returns what says where a logger of files logs, where nobody says it; nothing for other loggers.
+
+    Its folder is that of all runs, and its name None, which becomes that of data set and rule.
+    """
+    cls = _resolved(named)
+    if cls is None or not is_file_logger(cls):
+        return {}
+    parameters = inspect.signature(cls).parameters
+    save_dir, name = (parameters.get(option) for option in ("save_dir", "name"))
+    place: dict[str, Any] = {}
+    if save_dir is not None and save_dir.default is inspect.Parameter.empty:
+        place["save_dir"] = folder_of_runs(last_of(given, "trainer", "default_root_dir"))
+    if name is not None and name.default == LIGHTNINGS_NAME:
+        place["name"] = None
+    return place
 
 
 def words(given: Sequence[Source]) -> list[str]:
@@ -176,7 +212,7 @@ def run_places(given: Sequence[Source]) -> list[Path]:
     Args:
         given: what the configuration is made of; of all this only the Trainer's part is parsed.
     """
-    given = consistent(given, lambda _: None)
+    given = placed_loggers(consistent(given, lambda _: None))
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(RunTrainer, "trainer")
@@ -194,7 +230,7 @@ def run_places(given: Sequence[Source]) -> list[Path]:
     if named:
         return [Path(named).expanduser()]
     root = Path(trainer.default_root_dir or ".").expanduser()
-    return [root / LOG_FOLDER, root / "checkpoints"] if options else [root]
+    return [Path(folder_of_runs(trainer.default_root_dir)).expanduser(), root / "checkpoints"] if options else [root]
 
 
 def plain_values(config: Namespace) -> None:

@@ -11,13 +11,25 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from bioplausible.lightning_internals import FileLogger, set_version
 from bioplausible.resume.checkpoint_files import ReadAhead, run_folder
-from bioplausible.training.loggers import folder_of_run
+from bioplausible.training.loggers import LOG_FOLDER, folder_of_run
 
 PLACE = ("save_dir", "name", "version", "id", "run_id", "project", "experiment_name", "tracking_uri", "dir")
 """Options that say where a logger's runs are, of all loggers."""
 
 GOES_ON_BY: dict[type[Logger], str] = {WandbLogger: "version", MLFlowLogger: "run_id"}
 """Option by which a logger without a folder of its own goes on with a run."""
+
+LIGHTNINGS_NAME = "lightning_logs"
+"""Name that Lightning's loggers of files give the folder of runs below ``save_dir`` where none is given."""
+
+
+def folder_of_runs(root: str | Path | None) -> str:
+    """Returns the folder of all runs where a logger names none.
+
+    Args:
+        root: the Trainer's ``default_root_dir``.
+    """
+    return str(Path(root or "", LOG_FOLDER))
 
 
 def version_name(logger: Logger) -> str | None:

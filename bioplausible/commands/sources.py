@@ -106,8 +106,10 @@ def with_content(source: Source, content: dict[str, Any]) -> Source:
     if source.is_file:
         return replace(source, content=content, words=("--config", yaml.safe_dump(content, sort_keys=False)))
     value: Any = content
-    for key in source.option.split("."):
+    for key in source.option.removesuffix("+").split("."):
         value = value.get(key) if isinstance(value, dict) else None
+    if source.option.endswith("+") and value:
+        (value,) = value  # the option appends it to a list
     text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False).strip()
     text = text.removesuffix("\n...")  # which ends a word that stands alone
     return replace(source, content=content, words=() if value is None else (f"--{source.option}={text}",))

@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,9 +21,13 @@ from typing import Any, cast
 import yaml
 
 from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
+from bioplausible.commands.configuration import class_of
+from bioplausible.commands.program import this_program
+from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.report import page
 from bioplausible.commands.report.nets import net_name
-from bioplausible.commands.report.runs import read_run
+from bioplausible.commands.report.reading import read_run
+from bioplausible.commands.sources import sources
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 
@@ -38,7 +43,8 @@ class Trial:
     """One combination.
 
     Attributes:
-        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, and the combination.
+        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, with the trial's own data set and
+            rule where it has others, and the combination.
         folder: folder of its run.
         arguments: of ``fit``.
         what: seed, options and the recipe's text, to know again what was trained.
@@ -69,16 +75,28 @@ def trials(recipe: Path, seeds: Sequence[int], grid: dict[str, list[str]], out: 
     for seed, values in product(seeds, product(*grid.values())):
         options = dict(zip(grid, values, strict=True))
         combination = ",".join([f"seed={seed}", *(f"{short[key]}={_shown(key, v)}" for key, v in options.items())])
-        kind = f"{recipe.resolve().parent.name}/{recipe.stem}"
         arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
         for key, value in options.items():
             arguments += [f"--{key}", value]
+        kind = _kind(recipe, arguments)
         folder = out / kind / _folder_name(combination)
         arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
         arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
         what = {"seed": seed, "options": options, "recipe": recipe.read_text()}
         found.append(Trial(f"{kind}/{combination}", str(folder), arguments, what, threads))
     return found
+
+
+def _kind(recipe: Path, arguments: list[str]) -> str:
+    """Returns folder and name of a recipe, with data set and rule of a trial where they name those of the recipe."""
+    given = sources("fit", arguments)
+    of_recipe = [source for source in given if source.is_file][-1:]
+    names = [recipe.resolve().parent.name, recipe.stem]
+    for i, place in enumerate(("data", "model")):
+        theirs, mine = class_of(of_recipe, place), class_of(given, place)
+        if theirs is not None and mine is not None:
+            names[i] = names[i].replace(snake_case(theirs), snake_case(mine))
+    return "/".join(names)
 
 
 def _shown(key: str, value: str) -> str:
@@ -214,7 +232,7 @@ def run(args: Sequence[str]) -> int:
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
     found = [read_run(Path(trial.folder)) for trial in every]
-    page.write(found, out / "report")
+    page.write(found, out / "report", f"{this_program()} sweep {shlex.join(args)}")
     print(f"{sum(r.finished for r in found)} of {len(every)} trials finished\nreport  {out / 'report' / 'index.html'}")
     return 1 if failures else 0
 

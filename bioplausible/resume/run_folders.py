@@ -1,7 +1,7 @@
 """A run has its loggers' folders to itself: it takes them before anything is written, and goes on in them later."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -26,6 +26,7 @@ from bioplausible.lightning_internals import (
 )
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
+from bioplausible.training.loggers import folder_of_run
 
 ENVIRONMENT = "environment.yaml"
 """File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
@@ -67,6 +68,7 @@ class RunFolders(Callback):
         self._going_on: list[Logger] = []
         self._silent: list[FileLogger] = []
         self._taken: list[tuple[FileLogger, bool]] = []
+        self._run: str | None = None
         self._step: int | None = None
 
     def expect(self, checkpoint: str | Path | None, going_on: Sequence[Logger] = ()) -> None:
@@ -82,17 +84,34 @@ class RunFolders(Callback):
         self._silent, self._taken, self._step = [], [], None
         if not trainer.is_global_zero:
             return
-        fits, mine, run = trainer.state.fn == TrainerFn.FITTING, set(), uuid4().hex
+        fits, run = trainer.state.fn == TrainerFn.FITTING, _run_of(file_loggers(trainer)) or uuid4().hex
         for logger in file_loggers(trainer):
             user = _users.get(logger)
             if user is not None and user() is trainer:
                 continue  # it tests what it has trained, or trains on
-            if chooses_version(logger) or not _occupied(Path(logger.log_dir)):
+            if self._beside(logger):
+                _keep_rows(logger)
+            elif chooses_version(logger) or not _occupied(Path(logger.log_dir)):
                 self._take(logger, run if fits else None)
-            elif Path(logger.log_dir) not in mine:
+            else:
                 self._enter(logger, fits)
             _users[logger] = ref(trainer)
-            mine.add(Path(logger.log_dir))
+        self._run = run if fits else None
+
+    def _beside(self, logger: FileLogger) -> bool:
+        """Returns whether a logger has a folder that was just taken for another one of this run.
+
+        One that has no version logs there, if that one writes other files.
+        """
+        if not chooses_version(logger):
+            return Path(logger.log_dir) in [Path(other.log_dir) for other, _ in self._taken]
+        for other, _ in self._taken:
+            if isinstance(other, CSVLogger) != isinstance(logger, CSVLogger):
+                set_version(logger, other.version)
+                if Path(logger.log_dir) == Path(other.log_dir):
+                    return True
+                set_version(logger, None)
+        return False
 
     def _take(self, logger: FileLogger, run: str | None) -> None:
         """Takes a logger's folder for a run of this name; None: for an evaluation."""
@@ -156,6 +175,22 @@ class RunFolders(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drops what was logged from the checkpoint's step on, and notes what the run goes on with."""
         self._go_on(trainer, pl_module)
+        self._name(trainer)
+
+    def _name(self, trainer: Trainer) -> None:
+        """Names the run in its own folder where that is no logger's, so that it is known for the run logged elsewhere.
+
+        It is where a logger such as W&B's, which has no such folder, comes first.
+        """
+        folder = folder_of_run(trainer)
+        if self._run is None or folder is None or not trainer.is_global_zero:
+            return
+        logs = [str(logger.log_dir) for logger in file_loggers(trainer)]
+        if not any(Path(log) == folder for log in logs):
+            folder.mkdir(parents=True, exist_ok=True)
+            others = [type(logger).__name__ for logger in trainer.loggers if not isinstance(logger, FileLogger)]
+            content = {**environment(), "run": self._run, "loggers": others, "logs": logs}
+            (folder / ENVIRONMENT).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Does so where nothing was left to train."""
@@ -185,6 +220,16 @@ class RunFolders(Callback):
             _leave(Path(logger.log_dir), made)
             _users.pop(logger, None)
         self._silent, self._taken = [], []
+
+
+def _run_of(loggers: Iterable[FileLogger]) -> str | None:
+    """Returns the name of the run with which loggers go on; None where none does, or it has no name."""
+    for logger in loggers:
+        if not chooses_version(logger):
+            name: str | None = read_yaml(Path(logger.log_dir, ENVIRONMENT), {}).get("run")
+            if name is not None:
+                return name
+    return None
 
 
 def file_loggers(trainer: Trainer) -> Iterator[FileLogger]:

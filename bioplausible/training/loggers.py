@@ -1,5 +1,6 @@
 """TensorBoard, one folder a run; and where a run of any logger lies."""
 
+import pkgutil
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
@@ -52,6 +53,20 @@ class RunLogger(TensorBoardLogger):
         super().log_hyperparams(params)
         shown = dict.fromkeys(metrics or ("val/accuracy", "test/accuracy"), 0.0)
         write_hyperparameters(self.experiment, self.hparams, shown)
+
+
+def is_file_logger(cls: Any) -> bool:
+    """Returns whether loggers of a class have a folder of their own for each run.
+
+    Args:
+        cls: the class, or the path by which it is imported.
+    """
+    if isinstance(cls, str):
+        try:
+            cls = pkgutil.resolve_name(cls)
+        except Exception:  # whatever the user's module raises
+            return False
+    return isinstance(cls, type) and issubclass(cls, FileLogger)
 
 
 def folder_of_run(trainer: Trainer) -> Path | None:

@@ -9,6 +9,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
@@ -257,11 +258,11 @@ def test_another_schedule_or_logger_keeps_nothing_of_the_one_before(monkeypatch)
     logger = parsed(["fit", *options], monkeypatch)["trainer"]["logger"]
     assert logger["class_path"].endswith("TensorBoardLogger")
     assert logger["init_args"]["save_dir"] == "tb"
-    assert logger["init_args"]["name"] == "lightning_logs"  # TensorBoardLogger's default
+    assert logger["init_args"]["name"] == "digits/corinfomax"  # TensorBoardLogger's default here
     logger = parsed(["fit", "--trainer.logger", "CSVLogger"], monkeypatch)["trainer"]["logger"]
     assert logger["init_args"] == {  # nothing of RunLogger's
         "save_dir": "lightning_logs",
-        "name": "lightning_logs",
+        "name": "digits/corinfomax",
         "version": None,
         "prefix": "",
         "flush_logs_every_n_steps": 100,
@@ -451,7 +452,8 @@ def test_a_list_replaces_what_was_there_and_its_entries_keep_nothing(before, mon
         assert (found["init_args"]["monitor"], found["init_args"]["patience"]) == ("train/loss", 3)
     loggers = "trainer: {logger: [{class_path: CSVLogger, init_args: {save_dir: q}}, {class_path: RunLogger}]}"
     first, second = parsed(["fit", "--config", loggers], monkeypatch)["trainer"]["logger"]
-    assert first["init_args"]["name"] == "lightning_logs"  # CSVLogger's default, not RunLogger's
+    assert (first["init_args"]["name"], second["init_args"]["name"]) == ("digits/corinfomax",) * 2
+    assert "flush_logs_every_n_steps" not in second["init_args"]  # nothing of CSVLogger's
 
 
 def test_what_is_appended_replaces_nothing(monkeypatch, capsys):
@@ -559,7 +561,7 @@ def test_files_that_a_file_names_lie_beside_it_also_when_a_class_changes(monkeyp
     Path("sub/t.yaml").write_text("max_epochs: 3\nlogger: {class_path: CSVLogger, init_args: {save_dir: mine}}")
     found = parsed(["fit", "--config", "sub/all.yaml"], monkeypatch)
     assert found["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.123
-    assert found["trainer"]["logger"]["init_args"]["name"] == "lightning_logs"
+    assert found["trainer"]["logger"]["init_args"]["name"] == "digits/backpropagation"
     for named in (["--config", "sub/all.yaml"], ["--model", "sub/m.yaml", "--trainer", "sub/t.yaml"]):
         options = [*named, "--model.optimizer", "SGD", "--trainer.logger", "TensorBoardLogger"]
         found = parsed(["fit", *options], monkeypatch)
@@ -699,6 +701,56 @@ def test_default_root_dir_holds_the_runs(capsys):
     assert main(["test", "--ckpt_path", "last", *options]) == 0
 
 
+class OwnLogger(CSVLogger):
+    def __init__(self, save_dir: str, name: str | None = "my_runs", version: str | None = None):
+        super().__init__(save_dir, name, version)
+
+
+OWN = f"{__name__}.{OwnLogger.__name__}"
+PLACES = {
+    "CSVLogger": ["--trainer.logger", "CSVLogger"],
+    "TensorBoardLogger": ["--trainer.logger=pytorch_lightning.loggers.TensorBoardLogger"],
+    "with an option": ["--trainer.logger", "CSVLogger", "--trainer.logger.flush_logs_every_n_steps", "1"],
+    "in a file": ["--config", "trainer: {logger: {class_path: CSVLogger, init_args: {prefix: x}}}"],
+    "names in a list": ["--trainer.logger", "[CSVLogger, TensorBoardLogger]"],
+    "classes in a list": ["--config", "trainer: {logger: [{class_path: CSVLogger}, {class_path: RunLogger}]}"],
+    "with options in a list": ["--trainer.logger", "[{class_path: CSVLogger, init_args: {prefix: x}}]"],
+    "appended": ["--trainer.logger+=CSVLogger"],
+    "two appended": ["--trainer.logger+=CSVLogger", "--trainer.logger+={class_path: TensorBoardLogger}"],
+}
+
+
+@pytest.mark.parametrize("options", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("root", [None, "elsewhere"])
+def test_every_logger_of_files_logs_where_the_default_one_does(options, root, monkeypatch):
+    further = [] if root is None else ["--trainer.default_root_dir", root]
+    args = ["--config", "digits/backpropagation", *options, *further]
+    found = parsed(["fit", *args], monkeypatch)["trainer"]["logger"]
+    folder = "lightning_logs" if root is None else "elsewhere/lightning_logs"
+    for logger in found if isinstance(found, list) else [found]:
+        place = logger["init_args"]
+        assert (place["save_dir"], place["name"], place["version"]) == (folder, "digits/backpropagation", None)
+    assert run_places(sources("fit", args))[0] == Path(folder)  # where ``last`` is looked for
+
+
+def test_a_place_that_is_named_is_kept(monkeypatch):
+    for given_, name in (({"name": "x"}, "x"), ({"name": ""}, ""), ({"name": "lightning_logs"}, "lightning_logs")):
+        entry = {"class_path": "CSVLogger", "init_args": {"save_dir": "mine", **given_}}
+        for value in (entry, [entry]):
+            found = parsed(["fit", f"--trainer.logger={json.dumps(value)}"], monkeypatch)["trainer"]["logger"]
+            place = (found[0] if isinstance(found, list) else found)["init_args"]
+            assert (place["save_dir"], place["name"]) == ("mine", name)
+    for value in (OWN, f"[{OWN}]"):  # a class of one's own has its own name for runs
+        found = parsed(["fit", f"--trainer.logger={value}"], monkeypatch)["trainer"]["logger"]
+        place = (found[0] if isinstance(found, list) else found)["init_args"]
+        assert (place["save_dir"], place["name"]) == ("lightning_logs", "my_runs")
+    monkeypatch.setenv("HOME", "/home/me")
+    at_home = '{"class_path": "CSVLogger", "init_args": {"save_dir": "~/runs"}}'
+    for value in (at_home, f"[{at_home}]"):
+        found = parsed(["fit", f"--trainer.logger={value}"], monkeypatch)["trainer"]["logger"]
+        assert (found[0] if isinstance(found, list) else found)["init_args"]["save_dir"] == "/home/me/runs"
+
+
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
@@ -795,7 +847,7 @@ def test_a_configuration_that_would_not_read_back_is_refused_before_training(cap
         ("fit --model.optimizer.lr abc", "model.optimizer.lr: Expected a float. Got value: abc"),
         ("fit --model.optimizer.lr sgd", "model.optimizer.lr: Expected a float. Got value: sgd"),
         ("fit --trainer.callbacks EarlyStopping", "trainer.callbacks: EarlyStopping needs monitor"),
-        ("fit --trainer.logger+=CSVLogger", "trainer.logger: CSVLogger needs save_dir"),
+        ("fit --trainer.callbacks+=EarlyStopping", "trainer.callbacks: EarlyStopping needs monitor"),
         ("fit --config ~nobody_here/x.yaml", "A path begins with ~ and a name that no user"),
         ("fit --config http://127.0.0.1:9/x.yaml", "http://127.0.0.1:9/x.yaml is no file of this machine"),
         ("fit --trainer.zzz 3", "unrecognized arguments: --trainer.zzz 3"),

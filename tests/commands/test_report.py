@@ -11,7 +11,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.commands.report import tables
+from bioplausible.commands.report import sections, tables
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.tables import PUBLISHED
 from tests.helpers import CONFIGS, make_run
@@ -40,16 +40,20 @@ def test_seeds_are_aggregated_and_compared_with_the_published_figures(capsys):
     assert [float(many[f"test_accuracy_{name}"]) for name in ("mean", "std")] == pytest.approx([91, 1], abs=1e-4)
     assert many["seeds"] == "0 10 20"
     assert [many[f"published_{name}"] for name in ("mean", "std", "n")] == ["88.16", "0.442", "10"]
-    # |91 − 88.16| against 2 √(1²/3 + 0.44²/10)
-    assert 2 * math.sqrt(1 / 3 + 0.4419**2 / 10) < 91 - 88.16
+    assert float(many["test_accuracy_interval"]) == pytest.approx(4.30265 / math.sqrt(3), abs=1e-4)  # t for two degrees
+    # Welch's t is (91 − 88.16) / √(1²/3 + 0.442²/10), and of 2.24 degrees of freedom
+    assert float(many["welch_p"]) == pytest.approx(0.03275, abs=1e-5)
     assert many["deviates"] == "yes"
     assert many["seconds_per_epoch"] == "7"
     assert many["samples_per_second"] == "1010"
     assert many["steps_per_second"] == "50.5"  # batches of 20
     assert [row["deviates"] for row in found if row["n"] == "1"] == ["", ""]
     text = Path("out/report.md").read_text()
-    start = "| EquilibriumPropagation, learning_rates=[0.07, 0.03] | 91.00 ± 1.00 |  |  | 3 | 0, 10, 20 "
-    assert f"{start}| 88.16 ± 0.44 (n = 10) | ▲ | 7.0 | 50 | 1010 |" in text
+    start = "| EquilibriumPropagation, learning_rates=[0.07, 0.03] | 91.00 ± 1.00 | ± 2.48 |  |  | 3 | 0, 10, 20 "
+    assert f"{start}| 88.16 ± 0.44 (n = 10) | +2.84, p = 0.033 | ▲ | 7.0 | 50 | 1010 |" in text
+    start = "| EquilibriumPropagation, learning_rates=[0.1, 0.1] | 88.16 |  |  |  | 1 | 0 "
+    assert f"{start}| not comparable: learning_rates=[0.1, 0.1], not [0.07, 0.03] |  |  | 7.0 |" in text
+    assert "| no test: n = 1 |  | 7.0 |" in text  # backpropagation's
 
 
 NET = [[1, 28, 28], {"conv": 32, "kernel": 5, "pool": "max"}, {"conv": 64, "kernel": 3, "stride": 2}, 10]
@@ -92,8 +96,7 @@ def test_networks_on_images_have_their_own_tables_and_count_as_their_recipe(tmp_
 
 def test_what_is_logged_of_skip_connections_is_drawn_too(monkeypatch):
     seen = []
-    curves = "bioplausible.commands.report.page.curves"
-    monkeypatch.setattr(curves, lambda groups, names, title: seen.append((title, names)))
+    monkeypatch.setattr(sections, "curves", lambda groups, names, title: seen.append((title, names)))
     make_run(Path("logs/version_0"), 0.9, 0, layer_sizes=None, network=NET)
     board = SummaryWriter("logs/version_0")
     for layer in ("10", "9", "3_from_1", "3"):

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.commands.report.logs import Log
-from bioplausible.commands.report.runs import read_run
+from bioplausible.commands.report.reading import read_run
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import ARGS, CONFIGS, FEW, RUN, command_line, make_run
 

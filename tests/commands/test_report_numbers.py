@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
 from bioplausible.commands.report import tables
 from bioplausible.commands.report.curves import curves
-from bioplausible.commands.report.runs import find_runs
-from bioplausible.commands.report.tables import Estimate, Group, group
+from bioplausible.commands.report.reading import find_runs
+from bioplausible.commands.report.significance import Estimate
+from bioplausible.commands.report.tables import Group, group
 from tests.helpers import make_run
 
 SEEDS = {0: 0.90, 10: 0.913, 20: 0.92, 30: 0.886}
@@ -66,21 +68,48 @@ def test_a_single_seed_has_no_band():
     assert not figure.axes[0].collections
 
 
-def test_a_mean_deviates_beyond_two_combined_standard_errors(monkeypatch):
-    """Each the standard deviation over the root of its own number of seeds."""
+def test_a_mean_deviates_by_welchs_test(monkeypatch):
+    """As by its formulas, of two standard errors and the degrees of freedom that Welch and Satterthwaite give them."""
     one = made()
     measured = Estimate.of([100 * a for a in SEEDS.values()])
-    error = math.sqrt(measured.std**2 / 4 + 3.0**2 / 25)
+    a, b = measured.std**2 / 4, 3.0**2 / 25
+    degrees = (a + b) ** 2 / (a**2 / 3 + b**2 / 24)
+    limit = stats.t.ppf(0.975, degrees)
     entry = {"data": one.first.data, "rule": one.first.rule, "layer_sizes": [784, 500, 10]}
-    for errors in (0.5, 0.9, 1.1, 1.4, 1.9, 2.1, 2.9, 3.1):
+    for errors in (0.5, 0.95, 1.05, 2.0):
         for sign in (1, -1):
-            mean = measured.mean + sign * errors * error
+            mean = measured.mean + sign * errors * limit * math.sqrt(a + b)
             monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": mean, "std": 3.0, "seeds": 25}])
             assert one.published == Estimate(mean, 3.0, 25)
-            assert one.deviates is (errors > 2)
-    for std in ({}, {"std": None}):
-        monkeypatch.setattr(tables, "PUBLISHED", [{**entry, "mean": 50.0, "seeds": 9, **std}])
-        assert one.deviates is None
+            assert one.against_published.t == pytest.approx(-sign * errors * limit, rel=1e-5)
+            assert one.against_published.p == pytest.approx(2 * stats.t.sf(errors * limit, degrees), rel=1e-4)
+            assert one.deviates is (errors > 1)
+
+
+@pytest.mark.parametrize(
+    ("published", "seeds", "said"),
+    [
+        ({"seeds": 9}, 4, "no test: the published standard deviation is not known"),
+        ({"seeds": 9, "std": None}, 4, "no test: the published standard deviation is not known"),
+        ({"seeds": 2, "std": 1.0}, 4, "no test: published n = 2"),
+        ({"seeds": 9, "std": 1.0}, 2, "no test: n = 2"),
+        ({"seeds": 9, "std": 1.0}, 1, "no test: n = 1"),
+        ({"seeds": 3, "std": 1.0}, 3, None),
+    ],
+)
+def test_without_three_seeds_or_a_spread_there_is_no_test_and_it_is_said_why(published, seeds, said, monkeypatch):
+    one = made(dict(list(SEEDS.items())[:seeds]))
+    entry = {"data": one.first.data, "rule": one.first.rule, "layer_sizes": [784, 500, 10], "mean": 50.0}
+    monkeypatch.setattr(tables, "PUBLISHED", [{**entry, **published}])
+    assert (one.deviates is None) == (said is not None)
+    assert main(["report", "logs", "--out", "out"]) == 0
+    with Path("out/settings.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["welch_p"] == "", row["deviates"] == "") == (said is not None,) * 2
+    for page in ("report.md", "index.html"):
+        text = Path("out", page).read_text()
+        assert (said or "p &lt; 0.001" if page == "index.html" else said or "p < 0.001") in text
+        assert ("▲</td>" in text or "| ▲ |" in text) == (said is None)
 
 
 def test_what_was_measured_last_counts_not_what_was_best():

@@ -55,6 +55,40 @@ def test_every_combination_has_its_name_and_arguments(tmp_path):
     assert ambiguous[0].name == "digits/backpropagation/seed=0,a.lr=1,b.lr=2"
 
 
+RULES = {
+    "by its name": ("model", "EquilibriumPropagation"),
+    "by its path": ("model", "bioplausible.EquilibriumPropagation"),
+    "with settings": ("model", "{class_path: EquilibriumPropagation, init_args: {beta: 0.5}}"),
+    "as a class": ("model.class_path", "EquilibriumPropagation"),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), RULES.values(), ids=RULES)
+def test_a_folder_names_the_rule_that_the_trial_trains(key, value, tmp_path):
+    """And of two recipes' trials each has a folder of its own."""
+    conv = CONFIGS / "digits/backpropagation_conv.yaml"
+    own = tmp_path / "mine.yaml"
+    own.write_text(RECIPE.read_text())
+    for recipe, kind in ((RECIPE, "digits/{}"), (conv, "digits/{}_conv"), (own, f"{tmp_path.name}/mine")):
+        for trial, rule in zip(
+            trials(recipe, [0], {key: [value, "Backpropagation"]}, tmp_path / "out", threads=1),
+            ("equilibrium_propagation", "backpropagation"),
+            strict=True,
+        ):
+            assert Path(trial.folder).parent == tmp_path / "out" / kind.format(rule)
+            named = trial.arguments[trial.arguments.index("--trainer.logger.init_args.name") + 1]
+            assert named == kind.format(rule)
+            assert trial.name.startswith(f"{named}/seed=0,")
+
+
+def test_and_the_data_set_that_it_is_trained_on(tmp_path):
+    kinds = [
+        Path(trial.folder).parent.relative_to(tmp_path)
+        for trial in trials(RECIPE, [0], {"data": ["DigitsDataModule", "FashionMNISTDataModule"]}, tmp_path, threads=1)
+    ]
+    assert kinds == [Path("digits/backpropagation"), Path("fashion_mnist/backpropagation")]
+
+
 def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path):
     layer = "{conv: 8, kernel: 3, skip: {from: 0, stride: 2}}"
     nets = [f"[[1, 8, 8], {', '.join([layer] * count)}, {units}]" for count, units in ((1, 10), (30, 10), (30, 11))]

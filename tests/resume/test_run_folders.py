@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -203,6 +204,40 @@ def test_every_logger_goes_on_with_the_run_and_none_with_another():
     fit([RunLogger("logs", "x", 0), CSVLogger("csv", "x", 0)], 2, last)
     for folder in ("logs/x/version_0", "csv/x/version_0"):
         assert sorted(read_log(Path(folder)).curves["train/accuracy"]) == [5, 11]
+
+
+def test_loggers_of_one_run_share_a_folder_and_keep_their_rows():
+    """Lightning's CSVLogger removes the metrics that lie in the folder which it opens, and warns of it."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit([RunLogger("logs", "x"), CSVLogger("logs", "x")])
+    assert not [warning for warning in said if "will be deleted" in str(warning.message)]
+    fit([CSVLogger("logs", "x"), TensorBoardLogger("logs", "x"), CSVLogger("logs", "x")])  # two CSV logs would mix
+    assert sorted(path.name for path in Path("logs/x").iterdir()) == ["version_0", "version_1", "version_2"]
+    names = [yaml.safe_load(Path(f"logs/x/version_{i}/environment.yaml").read_text())["run"] for i in range(3)]
+    assert names[0] != names[1] == names[2]
+    for pair in ([RunLogger, CSVLogger], [CSVLogger, RunLogger]):
+        folder = Path("both", pair[0].__name__, "mine")
+        fit([cls("both", pair[0].__name__, "mine") for cls in pair])
+        last = next(folder.rglob("*.ckpt"))
+        fit([cls("both", pair[0].__name__, "mine") for cls in pair], 2, last)
+        with (folder / "metrics.csv").open() as file:
+            assert [row["step"] for row in csv.DictReader(file) if row["train/accuracy"]] == ["5", "11"]
+        assert sorted(read_log(folder).curves["train/accuracy"]) == [5, 11]
+        with pytest.raises(UserError, match="holds another run"):
+            fit([cls("both", pair[0].__name__, "mine") for cls in pair], 3, next(Path("logs").rglob("*.ckpt")))
+        with (folder / "metrics.csv").open() as file:
+            assert len([row for row in csv.DictReader(file) if row["train/accuracy"]]) == 2
+
+
+def test_a_run_has_one_name_in_all_its_folders():
+    """Also where one of its loggers goes on elsewhere."""
+    fit([RunLogger("a", "x"), CSVLogger("b", "x")])
+    last = next(Path("a").rglob("*.ckpt"))
+    fit([RunLogger("a", "x", 0), CSVLogger("c", "x")], 2, last)
+    found = [*Path("a").rglob("environment.yaml"), *Path("b").rglob("environment.yaml"), *Path("c").rglob("env*.yaml")]
+    assert len(found) == 3
+    assert len({yaml.safe_load(path.read_text())["run"] for path in found}) == 1
 
 
 @pytest.mark.parametrize("cls", LOGGERS)

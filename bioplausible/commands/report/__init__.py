@@ -1,15 +1,17 @@
-"""``python -m bioplausible report``: what finished and running runs did, as one page, Markdown and CSV."""
+"""``python -m bioplausible report``: what finished and running runs did, as a page, and as tables to take away."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from bioplausible.commands.arguments import CommandArguments, path_named
 from bioplausible.commands.fast_imports import fast_imports
+from bioplausible.commands.program import this_program
 from bioplausible.errors import UserError
 
 
 def run(args: Sequence[str]) -> int:
-    """Writes index.html, report.md with its figures, settings.csv and runs.csv into a folder, and returns 0.
+    """Writes the report of runs into a folder (:func:`bioplausible.commands.report.page.write`), and returns 0.
 
     Raises:
         UserError: there are no runs, or the folder can't be written to.
@@ -24,11 +26,11 @@ def run(args: Sequence[str]) -> int:
     # only now: torch and Lightning take seconds, and what comes before needs neither
     with fast_imports():
         from bioplausible.commands.report.page import write
-        from bioplausible.commands.report.runs import find_runs
+        from bioplausible.commands.report.reading import find_runs
 
     found = find_runs(options.runs)
     try:
-        write(found, options.out)
+        write(found, options.out, f"{this_program()} report {shlex.join(args)}")
     except OSError as error:
         raise UserError(f"The report can't be written to {options.out} ({error.strerror}): choose --out.") from error
     finished = sum(r.finished for r in found)

@@ -103,6 +103,19 @@ def plain(value: Any) -> Any:
     return value
 
 
+def hyperparameters_at_the_end(folder: Path) -> dict[str, Any]:
+    """Returns the hyperparameters with which a run went on when it was last resumed, or started; empty for none."""
+    values = dict(read_yaml(folder / HPARAMS, {}))
+    for entry in read_yaml(folder / RESUMED, []):
+        values |= entry["changed"]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def came_from(folder: Path) -> list[str]:
+    """Returns the checkpoints of other folders from which a run was resumed."""
+    return [str(entry["checkpoint"]) for entry in read_yaml(folder / RESUMED, []) if "checkpoint" in entry]
+
+
 def changes(folder: Path, config: Mapping[str, Any], resumed: list[int], first_rate: float | None) -> list[str]:
     """Returns what changed when a run was resumed, one text a change: ``from step 780 lr=0.002 (0.001 before)``.
 
@@ -125,7 +138,7 @@ def changes(folder: Path, config: Mapping[str, Any], resumed: list[int], first_r
         ]
         before |= entry["changed"]
         if "checkpoint" in entry:
-            found.append(f"from step {entry['step']}, what came before lies elsewhere ({entry['checkpoint']})")
+            found.append(f"from step {entry['step']}, what came before lies elsewhere")
         elif said:
             found.append(f"from step {entry['step']} {', '.join(said)}")
     return found

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -61,7 +62,7 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
     legend = 0.17 * math.ceil(len(groups) / columns)  # inches
     height = 4.2 + legend / math.ceil(len(shown) / columns)
     figure, axes = new_figure(len(shown), columns, width=9 if len(shown) == 1 else 6, height=height)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
     lines: dict[str, Artist] = {}
     for axis, (name, label, scale) in zip(axes, shown, strict=True):
         styles: defaultdict[str, Iterator[str]] = defaultdict(lambda: cycle(STYLES))
@@ -82,6 +83,13 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
     # below the panels, where it hides no curve
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, fontsize="small")
     return figure
+
+
+def pdf(figure: Figure) -> bytes:
+    """Returns a figure as PDF, the same for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
 
 
 def png(figure: Figure) -> str:

@@ -1,12 +1,10 @@
 """Runs grouped into settings, their seeds aggregated, beside the published figures."""
 
 import inspect
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import yaml
@@ -17,31 +15,9 @@ from bioplausible.commands.recipes import recipes
 from bioplausible.commands.report.configurations import plain
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import Run
+from bioplausible.commands.report.significance import ALPHA, Comparison, Estimate, welch
 
 PUBLISHED: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
-
-    Attributes:
-        mean: the mean.
-        std: standard deviation with n − 1; None for one seed, or where it is not known.
-        n: number of seeds; None where it is not known.
-    """
-
-    mean: float
-    std: float | None
-    n: int | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
-        """Returns the estimate from the values of each seed."""
-        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" if self.std is None else f"{self.mean:.2f} ± {self.std:.2f}"
 
 
 @dataclass
@@ -69,6 +45,16 @@ class Group:
         return ", ".join([*parts, *([self.differs] if self.differs else []), *self.first.changed])
 
     @property
+    def data_name(self) -> str:
+        """The data set."""
+        return self.first.data.removesuffix("DataModule")
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Test accuracy in percent by seed."""
+        return {run.seed: 100 * value for run in self.runs if (value := run.last("test/accuracy")) is not None}
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds."""
         return [run.seed for run in self.runs]
@@ -82,9 +68,7 @@ class Group:
     @property
     def accuracy(self) -> Estimate:
         """Test accuracy in percent."""
-        found = self.estimate("test/accuracy", 100)
-        assert found is not None  # a finished run was tested
-        return found
+        return Estimate.of(list(self.accuracies.values()))  # a finished run was tested
 
     @property
     def validation(self) -> Estimate | None:
@@ -128,18 +112,15 @@ class Group:
         return None if self.not_comparable else self.figure
 
     @property
-    def deviates(self) -> bool | None:
-        """Whether measured and published mean differ by more than two combined standard errors; None: can't be told.
+    def against_published(self) -> Comparison | None:
+        """Welch's test of the test accuracy against the published one; None where it can't be told."""
+        return None if self.published is None else welch(self.accuracy, self.published)
 
-        |m − p| > 2 √(s_m²/n_m + s_p²/n_p); it takes two seeds on either side.
-        """
-        measured, published = self.accuracy, self.published
-        if published is None or measured.std is None or published.std is None:
-            return None
-        if measured.n is None or published.n is None:
-            return None
-        error = math.sqrt(measured.std**2 / measured.n + published.std**2 / published.n)
-        return abs(measured.mean - published.mean) > 2 * error
+    @property
+    def deviates(self) -> bool | None:
+        """Whether measured and published mean differ (p < 0.05 in Welch's test); None where it can't be told."""
+        test = self.against_published
+        return None if test is None else test.p < ALPHA
 
 
 def group(runs: Sequence[Run]) -> list[Group]:
@@ -149,7 +130,7 @@ def group(runs: Sequence[Run]) -> list[Group]:
         if run.finished:
             of_seed = groups.setdefault(run.settings, {})
             if run.seed in of_seed:
-                of_seed[run.seed].note = f"a later run has its seed: {run.path}"
+                of_seed[run.seed].later = run
             of_seed[run.seed] = run
     found = [Group([by_seed[seed] for seed in sorted(by_seed)]) for by_seed in groups.values()]
 

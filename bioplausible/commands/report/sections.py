@@ -1,0 +1,158 @@
+"""What the report shows of each data set and network: a table, the tests between its rows, figures."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+from bioplausible.commands.report.comparisons import Pair, matrix, pairs
+from bioplausible.commands.report.curves import curves, pdf, png
+from bioplausible.commands.report.significance import no_welch
+from bioplausible.commands.report.tables import Group
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Picture:
+    """A figure.
+
+    Attributes:
+        caption: what it shows.
+        png: base64 of it.
+        pdf: it too; None for one that the run drew, which is kept as PNG only.
+        name: of its file, without the ending.
+    """
+
+    caption: str
+    png: str
+    pdf: bytes | None
+    name: str = ""
+
+
+@dataclass
+class Section:
+    """All of one data set and network.
+
+    Attributes:
+        groups: its settings.
+        title: data set and network.
+        rows: the table of the settings, in words.
+        tests: the tests between them, as a table; empty where there is none.
+        pictures: its figures.
+    """
+
+    groups: list[Group]
+    title: str
+    rows: list[Row]
+    tests: list[dict[str, str]]
+    pictures: list[Picture]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The tests between its settings."""
+        return pairs(self.groups)
+
+
+def in_sections(groups: Sequence[Group]) -> list[Section]:
+    """Returns the sections of settings, which are in their order."""
+    found = groupby(groups, key=lambda group: (group.first.data, group.first.net))
+    made = [_section(list(members)) for _, members in found]
+    for number, picture in enumerate((picture for section in made for picture in section.pictures), start=1):
+        picture.name = f"{number:02}"
+    return made
+
+
+def numbers(one: Group) -> Row:
+    """Returns a row of settings.csv: accuracies in percent, each number in a column of its own."""
+    row: Row = {"data": one.data_name, "net": one.first.net, "rule": one.title}
+    row |= {"n": one.accuracy.n, "seeds": " ".join(map(str, one.seeds))}
+    estimates = {
+        "test_accuracy": one.accuracy,
+        "validation_accuracy": one.validation,
+        "best_validation_accuracy": one.best_validation,
+        "published": one.published,
+    }
+    for name, estimate in estimates.items():
+        row[f"{name}_mean"] = "" if estimate is None else _number(estimate.mean)
+        row[f"{name}_std"] = "" if estimate is None else _number(estimate.std)
+        if name != "published":
+            row[f"{name}_interval"] = "" if estimate is None else _number(estimate.interval)
+    row["published_n"] = "" if one.published is None or one.published.n is None else one.published.n
+    test = one.against_published
+    row |= {"welch_p": _number(None if test is None else test.p)}
+    row |= {"deviates": {True: "yes", False: "no", None: ""}[one.deviates], "not_comparable": one.not_comparable}
+    return row | {name: _number(value) for name, value in _speed(one).items()}
+
+
+# ------------------------------------------------------------------------------------------------------------ internals
+
+
+def _section(groups: list[Group]) -> Section:
+    title = f"{groups[0].data_name}, {groups[0].first.net}"
+    pictures = []
+    accuracy = [("train/accuracy", "training accuracy (%)", 100.0), ("val/accuracy", "validation accuracy (%)", 100.0)]
+    angles = _of_layers(groups, "angle", "forward–feedback angle, layer {} (degrees)")
+    cosines = _of_layers(groups, "cosine", "cosine with backpropagation, layer {}")
+    for what, names in (("accuracy", accuracy), ("alignment", angles), ("updates", cosines)):
+        figure = curves(groups, names, f"{title}: {what}")
+        if figure is not None:
+            caption = f"{title}: {what}, mean and one standard deviation over the seeds"
+            pictures.append(Picture(caption, png(figure), pdf(figure)))
+    for one in groups:
+        for kind in ("settling", "receptive_fields"):
+            files = [folder / "figures" / f"{kind}.png" for r in one.runs for folder in r.folders]
+            for file in [f for f in files if f.is_file()][:1]:
+                caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
+                pictures.append(Picture(caption, base64.b64encode(file.read_bytes()).decode(), None))
+    return Section(groups, title, [_row(g) for g in groups], matrix(groups), pictures)
+
+
+def _of_layers(groups: list[Group], what: str, label: str) -> list[tuple[str, str, float]]:
+    """Returns what is logged of each layer, and of each skip connection, in the order of the layers."""
+    names = {name for one in groups for r in one.runs for name in r.curves}
+    found = {re.fullmatch(rf"alignment/layer_(\d+)(?:_from_(\d+))?_{what}", name) for name in names} - {None}
+    layers = sorted((int(m[1]), -1 if m[2] is None else int(m[2]), m[0]) for m in found if m is not None)
+    return [(name, label.format(k if pre < 0 else f"{k} from {pre}"), 1.0) for k, pre, name in layers]
+
+
+def _row(one: Group) -> Row:
+    """Returns a row of the table, in words."""
+    interval, published, test = one.accuracy.interval, one.published, one.against_published
+    against = "" if published is None else str(published) + ("" if published.n is None else f" (n = {published.n})")
+    against_test = "" if published is None else no_welch(one.accuracy, published) if test is None else str(test)
+    speed = _speed(one)
+    return {
+        "rule": one.title,
+        "test_accuracy": str(one.accuracy),
+        "interval": "" if interval is None else f"± {interval:.2f}",
+        "validation_accuracy": str(one.validation or ""),
+        "best_validation": str(one.best_validation or ""),
+        "n": one.accuracy.n,
+        "seeds": ", ".join(map(str, one.seeds)),
+        "published": f"not comparable: {one.not_comparable}" if one.not_comparable else against,
+        "difference": against_test,
+        "mark": "▲" if one.deviates else "",
+        "seconds_per_epoch": "" if speed["seconds_per_epoch"] is None else f"{speed['seconds_per_epoch']:.1f}",
+        "steps_per_second": "" if speed["steps_per_second"] is None else f"{speed['steps_per_second']:.0f}",
+        "samples_per_second": "" if speed["samples_per_second"] is None else f"{speed['samples_per_second']:.0f}",
+    }
+
+
+def _speed(one: Group) -> dict[str, float | None]:
+    epochs = [r.seconds_per_epoch for r in one.runs if r.seconds_per_epoch is not None]
+    samples = [s for s in (r.typical("throughput/samples_per_second") for r in one.runs) if s is not None]
+    batch = (one.first.config["data"].get("init_args") or {}).get("batch_size")
+    mean = fmean(samples) if samples else None
+    return {
+        "seconds_per_epoch": fmean(epochs) if epochs else None,
+        "steps_per_second": mean / batch if mean is not None and batch else None,
+        "samples_per_second": mean,
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
