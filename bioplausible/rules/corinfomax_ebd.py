@@ -35,7 +35,8 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
     form. The published μ_f and μ_b are of order 1e-18: predictions are not learned at all, all is decorrelation.
     No published code has been replayed: two independent derivations agree, and with them this class.
 
-    R starts Xavier-uniform, no optimizer moves it, and it is kept in checkpoints. On images it is (channels × rows ×
+    R_L starts at I, so that the output starts with the delta rule: from random values it learns nothing. All other R
+    start Xavier-uniform, no optimizer moves them, and they are kept in checkpoints. On images R is (channels × rows ×
     columns × d_L), a unit being a channel at a position; updates of W and V sum over positions, B averages over them.
 
     Args:
@@ -63,8 +64,8 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
         decorrelation: float | list[float] = 1.0,
         feedback_decorrelation: float | list[float] = 0.0,
         lateral_decorrelation: float | list[float] = 0.0,
-        prediction: float | list[float] = 0.0,
-        feedback_prediction: float | list[float] = 0.0,
+        prediction: float | list[float] = 0.3,
+        feedback_prediction: float | list[float] = 0.3,
         power: float | list[float] = 0.0,
         target_power: float | list[float] = 0.25,
         feedforward_learning_rates: float | list[float] | None = 0.1,
@@ -87,7 +88,8 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
         self.feedback_prediction = by_layer("feedback_prediction", feedback_prediction, layers[1:])
         self.feedforward_learning_rates = per_layer("feedforward_learning_rates", feedforward_learning_rates, L, 1)
         self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
-        of_error = {str(k): RunningCorrelation.with_error(shapes[k], shapes[L][0]) for k in layers}
+        of_error = {str(k): RunningCorrelation.with_error(shapes[k], shapes[L][0]) for k in layers[:-1]}
+        of_error[str(L)] = RunningCorrelation(torch.eye(shapes[L][0]))
         self.error_correlations = cast(dict[str, RunningCorrelation], nn.ModuleDict(of_error))
         self.batch_means = BatchMeans(self.means)
 
