@@ -25,7 +25,9 @@ from torch.utils.tensorboard import SummaryWriter
 from bioplausible import (
     CIFAR10DataModule,
     CorInfoMax,
+    CorInfoMaxEBD,
     EquilibriumPropagation,
+    ErrorBroadcastDecorrelation,
     FeedbackAlignment,
     PredictiveCoding,
     rules,
@@ -38,6 +40,7 @@ CONFIGS = ROOT / "configs"
 EXAMPLES = ROOT / "tests/examples"
 GOLDEN = ROOT / "tests/golden"
 GOLDEN_NETWORKS = ROOT / "tests/golden-networks"
+GOLDEN_RULES = ROOT / "tests/golden-rules"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 PUBLISHED_NETWORKS = [
     path
@@ -118,6 +121,18 @@ def all_rules() -> list[type[LearningRule]]:
     ]
 
 
+ALL_TERMS_OF_EBD = {"loss": "cross_entropy", "error_forgetting_factor": 0.8, "correlated": "square", "entropy": 0.02}
+ALL_TERMS_OF_EBD |= {
+    "forgetting_factor": 0.7,
+    "epsilon": 0.1,
+    "power": 0.05,
+    "sparsity": 0.03,
+    "forward_broadcast": 0.1,
+}
+ALL_TERMS_OF_CORINFOMAX_EBD = {"error_forgetting_factor": 0.8, "decorrelation": 0.5, "feedback_decorrelation": 0.4}
+ALL_TERMS_OF_CORINFOMAX_EBD |= {"lateral_decorrelation": 0.2, "prediction": 0.3, "feedback_prediction": 0.1}
+ALL_TERMS_OF_CORINFOMAX_EBD |= {"power": 0.05, "target_power": 0.1, "regularize_lateral": True, "epsilon": 0.1}
+
 VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     **{cls.__name__: (cls, {}) for cls in all_rules()},
     "equilibrium propagation, three phases": (EquilibriumPropagation, {"three_phase": True}),
@@ -135,6 +150,8 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
         {"update_order": "asynchronous", "hold_output": True, "relax_free_again": True, "output_activation": "linear"},
     ),
     "CorInfoMax, three phases": (CorInfoMax, {"three_phase": True, "regularize_lateral": True, "epsilon": 0.1}),
+    "error broadcast and decorrelation, all terms": (ErrorBroadcastDecorrelation, ALL_TERMS_OF_EBD),
+    "CorInfoMax by error broadcast and decorrelation, all terms": (CorInfoMaxEBD, ALL_TERMS_OF_CORINFOMAX_EBD),
     "predictive coding, fixed predictions": (PredictiveCoding, {"fixed_predictions": True}),
     "predictive coding, cross entropy": (
         PredictiveCoding,

@@ -16,6 +16,7 @@ from bioplausible.functional.correlation import (
     published_correlative_information,
     published_error_term,
     regularized_logdet,
+    regularized_solve,
     update_correlation_,
     update_inverse_correlation_,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "published_correlative_information",
     "published_error_term",
     "regularized_logdet",
+    "regularized_solve",
     "residual",
     "rows",
     "silence",

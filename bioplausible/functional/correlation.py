@@ -52,6 +52,21 @@ def update_correlation_(R: Tensor, r: Tensor, forgetting_factor: float) -> Tenso
     return R.addmm_(r.t(), r, beta=forgetting_factor, alpha=(1 - forgetting_factor) / r.shape[0])
 
 
+def regularized_solve(R: Tensor, r: Tensor, epsilon: float) -> Tensor:
+    """Returns (R + εI)⁻¹ r of each row, by Cholesky.
+
+    With R = ⟨r r⟩ this is n times the gradient of the entropy ½ logdet(R + εI) by r.
+
+    Args:
+        R: correlation (… × d × d).
+        r: activities (… × n × d).
+        epsilon: ε > 0.
+    """
+    identity = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
+    factor, _ = torch.linalg.cholesky_ex(R + epsilon * identity)
+    return torch.cholesky_solve(r.mT, factor).mT
+
+
 def published_correlative_information(R: Tensor, error: Tensor, epsilon: float) -> Tensor:
     """Returns what the published code calls correlative information, in nats.
 

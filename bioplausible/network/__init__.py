@@ -7,6 +7,7 @@ from bioplausible.network.initialization import Initialization
 from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral
 from bioplausible.network.network import Clamped, Network
 from bioplausible.network.pooling import Pooling
+from bioplausible.network.running_correlation import RunningCorrelation, broadcast, mean_product
 from bioplausible.network.skip import Identity
 from bioplausible.network.specification import Entry, Specification
 
@@ -25,6 +26,9 @@ __all__ = [
     "Local",
     "Network",
     "Pooling",
+    "RunningCorrelation",
     "Specification",
     "Wires",
+    "broadcast",
+    "mean_product",
 ]

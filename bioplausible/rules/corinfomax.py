@@ -7,18 +7,17 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from bioplausible.errors.checks import LARGEST, require
-from bioplausible.functional import StepSizeRule, blank, clip, step_sizes
-from bioplausible.network import Clamped, Entry, InverseCorrelation
-from bioplausible.rules.base import LearningRule
+from bioplausible.errors.checks import require
+from bioplausible.functional import StepSizeRule, step_sizes
+from bioplausible.network import Entry, InverseCorrelation
+from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.correlative_information import CorrelativeInformation
-from bioplausible.rules.neurons import ClippedNeurons, Neurons
 from bioplausible.rules.options import group, per_layer, require_beta, require_choice, require_steps
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
 
-class CorInfoMax(LearningRule):
+class CorInfoMax(CorInfoMaxNetwork):
     r"""Correlative information maximization in a network of three-compartment neurons.
 
     Each layer maximises its correlative information with its neighbours; each pyramidal neuron has a soma u_k, a basal
@@ -119,65 +118,49 @@ class CorInfoMax(LearningRule):
         network: list[Entry] | None = None,
         gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
-        evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
-        require(0 < forgetting_factor <= 1, f"forgetting_factor is {forgetting_factor}: it must lie in (0, 1].")
-        require(epsilon > 0, f"epsilon is {epsilon}: it must be positive.")
-        # B's update divides by λ²
-        for name, divisor, smallest in (
-            ("forgetting_factor", forgetting_factor, LARGEST**-0.5),
-            ("epsilon", epsilon, 1 / LARGEST),
-        ):
-            require(divisor >= smallest, f"{name} is {divisor}: it is divided by, so give {smallest:g} or more.")
-        require(leak >= 0, f"leak is {leak}: it must not be negative.")
+        super().__init__(
+            layer_sizes,
+            forgetting_factor,
+            epsilon,
+            leak,
+            free_steps,
+            evaluation_steps,
+            step_size,
+            step_size_rule,
+            step_size_floor,
+            step_size_decay,
+            regularize_lateral,
+            optimizer,
+            lr_scheduler,
+            lr_scheduler_interval,
+            network,
+            gradient_norm_limit,
+        )
         require_beta(beta)
-        require(step_size > 0, f"step_size is {step_size}: it must be positive.")
-        for name, steps in (("free", free_steps), ("nudged", nudged_steps), ("evaluation", evaluation_steps)):
-            require_steps(f"{name}_steps", steps)
+        require_steps("nudged_steps", nudged_steps)
         require_choice("third_phase_start", third_phase_start, ("nudged", "free"))
         n = track_correlations_every_n_steps
         require(n > 0, f"track_correlations_every_n_steps is {n}: it must be at least 1.")
         self.track_correlations_every_n_steps = n
 
-        self.forgetting_factor = forgetting_factor
-        self.epsilon = epsilon
-        self.leak = leak
         self.beta = beta
         self.random_beta_sign = random_beta_sign
         self.three_phase = three_phase
         self.third_phase_start = third_phase_start
         self.carry_membrane_potential = carry_membrane_potential
         self.weight_decay = weight_decay
-        self.free_step_sizes, self.nudged_step_sizes, self.evaluation_step_sizes = (
-            step_sizes(steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay)
-            for steps in (free_steps, nudged_steps, evaluation_steps)
+        self.nudged_step_sizes = step_sizes(
+            nudged_steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay
         )
-
-        self.network = self.build_network(bias=False, feedback="learned")
-        L, channels = self.network.L, [shape[0] for shape in self.network.shapes]
+        L = self.network.L
         self.feedforward_learning_rates = per_layer("feedforward_learning_rates", feedforward_learning_rates, L, 1)
         self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
-        laterals = {k: InverseCorrelation(channels[k], epsilon if regularize_lateral else 0.0) for k in range(1, L + 1)}
-        require(
-            not regularize_lateral or all(lateral.starts_bounded() for lateral in laterals.values()),
-            f"epsilon is {epsilon}: with regularize_lateral B must start below 1/epsilon, so choose a smaller one.",
-        )
-        self.network.add_laterals(laterals)
         self.correlations = cast(dict[str, CorrelativeInformation], nn.ModuleDict())
         if track_correlations:
             for name in ("free", "nudged"):
-                self.correlations[name] = CorrelativeInformation(channels)
+                self.correlations[name] = CorrelativeInformation([shape[0] for shape in self.network.shapes])
 
     # ------------------------------------------------------------------------------------------------- network dynamics
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the output r_L (n × d_L) after the free phase of an evaluation, for the input x (n × shape_0)."""
-        return self.activity(x)[-1]
-
-    def activity(self, x: Tensor) -> list[Tensor]:
-        """Returns r_0 … r_L after the free phase of an evaluation, for the input x (n × shape_0)."""
-        network = self.network.clamp(x)
-        return self.relax(network, self.at_rest(network), self.evaluation_step_sizes).activity
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases ``free``, ``nudged`` and, where asked for, ``antinudged``."""
@@ -190,60 +173,6 @@ class CorInfoMax(LearningRule):
             start = phases[self.third_phase_start]
             phases["antinudged"] = self.relax(network, start, self.nudged_step_sizes, target, -beta)
         return phases
-
-    def at_rest(self, network: Clamped) -> Phase:
-        """Returns the state r = u = 0."""
-        rest = [network.x, *(blank(network.x, shape) for shape in self.network.shapes[1:])]
-        return Phase(rest, internal={"u": rest[1:]})
-
-    @torch.no_grad()
-    def relax(
-        self,
-        network: Clamped,
-        start: Phase,
-        step_sizes: list[float],
-        target: Tensor | None = None,
-        beta: float = 0.0,
-    ) -> Phase:
-        """Iterates the network dynamics (see the class) from a state and returns the state that they reach.
-
-        Args:
-            network: with the input clamped.
-            start: where to start.
-            step_sizes: η_t of every iteration.
-            target: one-hot target y (n × d_L); unused in a free phase.
-            beta: strength of the nudge.
-        """
-        g, ε = self.leak, self.epsilon
-        γ = (1 - self.forgetting_factor) / self.forgetting_factor
-        r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
-        u = [r[0], *(a.clone() for a in (start.internal["u"] if self.carry_membrane_potential else start.activity[1:]))]
-        Δu = [torch.empty_like(a) for a in u]
-        neurons = self.neurons(start)
-        L = len(r) - 1
-        previous: list[Tensor] = []
-        network.find_winners(r)
-        for η in self.iterate(r, step_sizes, before_last=previous):
-            for k in range(1, L + 1):
-                torch.mul(r[k], g, out=Δu[k])
-                network.add_constant_(k, Δu[k], 1 / ε)
-                network.add_drive_(k, Δu[k], r, 1 / ε)
-                if k < L:
-                    network.add_feedback_(k, Δu[k], r, r, 1 / ε)
-                    network.laterals[k].add_lateral_(Δu[k], r[k], 2 * γ)
-                    Δu[k].sub_(u[k], alpha=g + 2 / ε)
-                else:
-                    network.laterals[k].add_lateral_(Δu[k], r[k], γ)
-                    Δu[k].sub_(u[k], alpha=g + 1 / ε + 1)
-                    if target is not None:
-                        Δu[k].sub_(r[k], alpha=beta).add_(target, alpha=beta)
-                neurons[k - 1].fire_(u[k], r[k], Δu[k], η)
-        carried = {"u": u[1:], "dual": [q for layer in neurons for q in layer.carried]}
-        return Phase(r, beta, previous, step_sizes[-1], carried)
-
-    def neurons(self, start: Phase) -> list[Neurons]:
-        """Returns how the neurons of each layer 1 … L fire from where a phase starts."""
-        return [ClippedNeurons()] * self.network.L
 
     # --------------------------------------------------------------------------------------------------------- learning
 
@@ -300,17 +229,6 @@ class CorInfoMax(LearningRule):
         ]
 
     # ------------------------------------------------------------------------------------------------------ observation
-
-    def feedforward_output(self, x: Tensor) -> Tensor:
-        """Returns r_L of r_k = min(max(W_k r_{k−1}, 0), 1)."""
-        r = [x]
-        for k in range(1, self.network.L + 1):
-            r.append(self.activation_of(k, self.network.drive(k, r)))
-        return r[-1]
-
-    def activation_of(self, k: int, u: Tensor) -> Tensor:
-        """Returns layer k's activity for the membrane potential u (n × shape_k)."""
-        return clip(u)
 
     def dynamics(self) -> dict[str, Tensor]:
         """Adds each phase's correlative information where correlations are tracked."""

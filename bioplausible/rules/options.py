@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection
@@ -45,6 +45,16 @@ def per_layer(name: str, rates: float | list[float] | None, count: int, first: i
     )
     require(all(r is None or r >= 0 for r in rates), f"{name} is {rates}: none may be negative.")
     return list(rates)
+
+
+def by_layer(name: str, values: float | list[float], layers: range) -> dict[int, float]:
+    """Returns a number, or the entries of a list, by layer.
+
+    Raises:
+        UserError: the list has another length, or a number is negative.
+    """
+    numbers = per_layer(name, values, len(layers), layers.start)
+    return dict(zip(layers, cast(list[float], numbers), strict=True))
 
 
 def group(

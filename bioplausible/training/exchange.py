@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bioplausible.network import Lateral
+from bioplausible.network import Lateral, RunningCorrelation
 from bioplausible.training.data_parallel import join
 from bioplausible.training.phase import Phase, Phases, tensors_of, with_tensors
 
@@ -25,7 +25,8 @@ class Exchange:
 
     Attributes:
         phases: n s, where each of n samples has phases of s bytes: every process gets those of all others.
-        updates: 2 U, where updates and lateral matrices have U bytes: sums go round, and then back to every process.
+        updates: 2 U, where updates, lateral matrices and running correlations have U bytes: sums go round, and then
+            back to every process.
     """
 
     phases: int
@@ -36,12 +37,12 @@ class Exchange:
         """Returns the bytes of a batch, from the shapes of what is exchanged.
 
         Args:
-            rule: whose parameters and lateral matrices learn.
+            rule: whose parameters, lateral matrices and running correlations learn.
             phases: of any number of samples, at least one.
             samples: n.
         """
-        laterals = [module.weight for module in rule.modules() if isinstance(module, Lateral)]
-        learned = {id(t): t for t in [*rule.parameters(), *laterals]}  # some lateral matrices are parameters
+        kept = [module.weight for module in rule.modules() if isinstance(module, (Lateral, RunningCorrelation))]
+        learned = {id(t): t for t in [*rule.parameters(), *kept]}  # some lateral matrices are parameters
         s = sum(_bytes(t) // len(t) for t in tensors_of(phases).values())
         return cls(samples * s, 2 * sum(map(_bytes, learned.values())))
 

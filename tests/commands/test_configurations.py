@@ -150,6 +150,7 @@ KNOWN: dict[str, tuple[list[Any], list[Any]]] = {
     "total_steps": ([9, 3], [1, 2, *BAD_INTEGERS]),
     "last_epoch": ([-1], [3, -7, *BAD_INTEGERS]),
     "monitor": (["train/loss"], ["val/nonsense", "", 3]),
+    "entropy": ([None, 0.01, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
     "lr_scheduler_interval": (["epoch", "step"], ["week", None, 3]),
 }
 TRAINER: dict[str, tuple[list[Any], list[Any]]] = {

@@ -59,7 +59,9 @@ DEFAULT = {
     "EquilibriumPropagation": "xavier",
     "ContrastiveSimilarityMatching": "xavier",
     "CorInfoMax": "xavier",
+    "CorInfoMaxEBD": "xavier",
     "CorInfoMaxSparse": "xavier",
+    "ErrorBroadcastDecorrelation": "xavier",
     "PredictiveCoding": "kaiming",
     "NudgedPredictiveCoding": "kaiming",
 }
@@ -92,6 +94,12 @@ def test_every_rule_starts_as_it_says(cls):
                 require_uniform(c.feedback_weight, bound_of(c.weight.shape, initialization))
                 V, W = c.feedback_weight.detach(), c.weight.detach()
                 assert abs(float((V * W).sum() / V.norm() / W.norm())) < 5 / c.weight.numel() ** 0.5  # drawn by itself
+        for k, R in getattr(rule, "error_correlations", {}).items():
+            assert R.weight.shape == (SIZES[int(k)], 10)
+            if int(k) == len(SIZES) - 1:
+                assert torch.equal(R.weight, torch.eye(10).double())  # the output starts with the delta rule
+            else:  # as D of direct feedback alignment
+                require_uniform(R.weight, bound_of(R.weight.shape, "xavier"))
         for k in (2, 3):
             if hasattr(rule, f"D_{k}"):
                 D = rule.get_buffer(f"D_{k}")

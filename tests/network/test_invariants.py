@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bioplausible import CorInfoMax, DirectFeedbackAlignment, FeedbackAlignment, NudgedPredictiveCoding
+from bioplausible import CorInfoMax, CorInfoMaxEBD, DirectFeedbackAlignment, FeedbackAlignment, NudgedPredictiveCoding
 from bioplausible.network import Connection, Convolution, Dense, Local, Pooling
 from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build, updates
 
@@ -39,6 +39,16 @@ def is_statistic(name):
     return name.startswith(("network.lateral", "correlations"))
 
 
+def of_units(name):
+    """Whether a weight is R of error broadcast, with a row for each unit: (channels × rows × columns × classes)."""
+    return name.startswith("error_correlations")
+
+
+def keeps_statistics(rule):
+    """Whether a rule's state follows the batch besides its weights."""
+    return bool(rule.network.laterals) or hasattr(rule, "error_correlations")
+
+
 def weights_of(rule):
     """Returns all weights and buffers of a rule by name, its counters left out."""
     tensors = {**dict(rule.named_parameters()), **dict(rule.named_buffers())}
@@ -50,7 +60,7 @@ def settle_and_learn(rule, x, y):
     """Returns a batch's phases, the updates by name, and what stands in B, R and the like after it."""
     phases = rule.settle(rule.network.as_input(x), y)
     found = updates(rule, phases)
-    if isinstance(rule, CorInfoMax):
+    if keeps_statistics(rule):
         rule.update_state(phases, None)
     return phases, found, weights_of(rule)
 
@@ -97,7 +107,7 @@ def assert_lifted(small, big, lift, x, y, states=lambda k, r: r.flatten(1)):
         assert update.any(), name
         torch.testing.assert_close(adjoint(name, big_found[name]), update, **CLOSE)
     for name in after:
-        if is_statistic(name):
+        if is_statistic(name) or of_units(name):
             torch.testing.assert_close(adjoint(name, big_after[name]), after[name], **CLOSE)
 
 
@@ -132,6 +142,8 @@ def toeplitz_lift(rule):
             k = int("".join(filter(str.isdigit, name)))
             k = k - 1 if "backward" in name else k  # the layer that is predicted
             return lambda M: torch.kron(M, torch.eye(positions[k], dtype=M.dtype))
+        if of_units(name):
+            return None
         if name.startswith("D_"):  # every position, before pooling, carries the same error
             c = rule.network.chain[int(name[2:]) - 1]
             classes = rule.network.sizes[-1]
@@ -159,6 +171,8 @@ LINEAR = [name for name in NETWORKS if name not in ("dense", "max pool", "stride
 def test_a_convolution_is_a_dense_layer_with_a_toeplitz_matrix(variant, network):
     """Pooled by the average or not at all: the states are the dense rule's, ΔW sums over tied entries, B is a mean."""
     sparse = {"dual_step_sizes": {len(NETWORKS[network]) - 1: 0.1}} if "Sparse" in variant else {}
+    if variant == "error broadcast and decorrelation, all terms":  # R^h acts as it is after the batch: a mean
+        sparse = {"entropy": None}
     small = make(variant, network, **sparse)
     flat = FLAT.get(network, list)(small.network.sizes)
     x, _, y = batch(network)
@@ -226,6 +240,8 @@ def test_the_order_of_channels_does_not_matter(variant, network):
             k = int("".join(filter(str.isdigit, name)))
             k = k - 1 if "backward" in name else k
             return lambda M: M[order[k]][:, order[k]]
+        if of_units(name):
+            return lambda R: R[order[int("".join(filter(str.isdigit, name)))]]
         assert name.startswith("D_")
         return lambda D: of_weight(net.chain[int(name[2:]) - 1], D, post=False)
 
@@ -268,17 +284,28 @@ def test_a_shifted_image_shifts_all_states_and_no_update(variant, pool):
     rule = make(variant, [[2, 8, 8], first, second, partial(GlobalAverage, units=4), 4])
     again = make(variant, [[2, 8, 8], first, second, partial(GlobalAverage, units=4), 4])
     x, _, y = batch([[2, 8, 8], 4])
+
+    def rolled(a, dims):
+        step = 4 * a.shape[dims[1]] // 8 if a.ndim == 4 else 0
+        return a.roll((step, -step), dims) if step else a
+
+    if VARIANTS[variant][0] is CorInfoMaxEBD:
+        for one in (rule, again):
+            one.network.chain[2].weight.detach().abs_()  # a silent layer 3 would teach the output nothing
+    for name, R in weights_of(again).items():
+        if of_units(name):
+            R.copy_(rolled(R, (1, 2)))
     phases, found, after = settle_and_learn(rule, x, y)
     shifted, found_again, after_again = settle_and_learn(again, x.roll((4, -4), (2, 3)), y)
     for name, phase in phases.items():
         for a, b in zip(phase.activity, shifted[name].activity, strict=True):
-            step = 4 * a.shape[-1] // 8 if a.ndim == 4 else 0
-            torch.testing.assert_close(a.roll((step, -step), (2, 3)) if step else a, b, **CLOSE)
+            torch.testing.assert_close(rolled(a, (2, 3)), b, **CLOSE)
     for name, update in found.items():
         assert update.any(), name
         torch.testing.assert_close(update, found_again[name], **CLOSE)
     for name in after:
-        torch.testing.assert_close(after[name], after_again[name], **CLOSE)
+        expected = rolled(after[name], (1, 2)) if of_units(name) else after[name]
+        torch.testing.assert_close(expected, after_again[name], **CLOSE)
 
 
 TILES = [
@@ -300,8 +327,12 @@ def test_twice_as_many_positions_double_gradients_and_leave_statistics(variant, 
         for name in between:
             weights_of(wide)[name].copy_(weights_of(rule)[name])
 
-    def tiled(t):
-        return torch.cat([t, t], dim=3) if t.ndim == 4 else t
+    def tiled(t, width=3):
+        return torch.cat([t, t], dim=width) if t.ndim == 4 else t
+
+    for name, R in weights_of(rule).items():
+        if of_units(name):
+            weights_of(wide)[name].copy_(tiled(R, width=2))
 
     x, _, y = batch(one)
     with torch.no_grad():
@@ -315,7 +346,7 @@ def test_twice_as_many_positions_double_gradients_and_leave_statistics(variant, 
             for name, p in phases.items()
         }
         found, double = updates(rule, phases), updates(wide, tiles)
-        if rule.network.laterals:
+        if keeps_statistics(rule):
             for learner, settled in ((rule, phases), (wide, tiles)):
                 learner.update_state(settled, learner.optimizer(learner.parameter_groups()))
     checked = []
@@ -329,6 +360,8 @@ def test_twice_as_many_positions_double_gradients_and_leave_statistics(variant, 
     for name, weight in weights_of(rule).items():
         if is_statistic(name) and int("".join(filter(str.isdigit, name))) < 3:
             torch.testing.assert_close(weights_of(wide)[name], weight, **CLOSE)
+        elif of_units(name):
+            torch.testing.assert_close(weights_of(wide)[name], tiled(weight, width=2), **CLOSE)
 
 
 @ALL_VARIANTS

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bioplausible import CorInfoMax, EquilibriumPropagation, PredictiveCoding
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
+from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build, updates
 
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
@@ -76,12 +77,15 @@ def sides(rule) -> dict[str, tuple[set[int], set[str]]]:
         above, below = network.out_of(c.pre), network.into(c.post)
         W, V, b = ({names[id(t)]} if id(t) in names else set() for t in (c.weight, c._feedback_weight, c.bias))
         layers, V_layers, others, V_others = {c.pre, c.post}, {c.pre, c.post}, of([c]), of([c])
-        if isinstance(rule, CorInfoMax):
+        if isinstance(rule, CorInfoMaxNetwork):
             layers, V_layers = {c.post, *(d.pre for d in below)}, {c.pre, *(d.post for d in above)}
             others, V_others = of(below), of(above)
-        found |= dict.fromkeys(W, (layers, others)) | dict.fromkeys(V, (V_layers, V_others))
+        third = {network.L} if hasattr(rule, "error_correlations") else set()  # the output's error is broadcast
+        if getattr(rule, "forward_broadcast", 0) and c.post == network.L:
+            third |= {*range(1, network.L)}
+        found |= dict.fromkeys(W, (layers | third, others)) | dict.fromkeys(V, (V_layers | third, V_others))
         reads_out = getattr(rule, "readout", False) and c.post == network.L  # the output is no state, only its drive
-        found |= {name: ({c.pre, c.post} if reads_out else {c.post}, of([c])) for name in b}
+        found |= {name: ({c.pre, c.post} if reads_out else {c.post} | third, of([c])) for name in b}
     return found
 
 
@@ -118,6 +122,8 @@ def test_every_update_is_local(variant, network):
                 else value
                 for key, value in p.internal.items()
             }
+            if layer == rule.network.L and "output_error" in internal:
+                internal["output_error"] = [ε + 0.1 * torch.rand_like(ε) for ε in internal["output_error"]]
             copies[name] = replace(p, activity=activity, internal=internal)
         return copies
 
@@ -135,7 +141,9 @@ def test_every_update_is_local(variant, network):
     after = learned_laterals(rule, phases)
     for layer in range(rule.network.L + 1):
         for k, lateral in learned_laterals(rule, disturbed(layer)).items():
-            assert torch.equal(after[k], lateral) == (k != layer), f"the lateral weights of {k} and layer {layer}"
+            broadcast = layer == rule.network.L and any(getattr(rule, "lateral_decorrelation", {}).values())
+            changes = k == layer or broadcast
+            assert torch.equal(after[k], lateral) != changes, f"the lateral weights of {k} and layer {layer}"
     for name, p in rule.named_parameters():
         saved = p.clone()
         p.add_(0.1 * torch.rand_like(p))

@@ -10,15 +10,17 @@ import torch
 from bioplausible.commands.verify.recording import Recording
 from bioplausible.commands.verify.replay import replay
 from bioplausible.functional import published_correlative_information, update_correlation_
-from tests.helpers import GOLDEN, GOLDEN_NETWORKS
+from tests.helpers import GOLDEN, GOLDEN_NETWORKS, GOLDEN_RULES
 
 DENSE = sorted(GOLDEN.glob("*.npz"))
 CONVOLUTIONAL = sorted(GOLDEN_NETWORKS.glob("*.npz"))
+BROADCAST = sorted(GOLDEN_RULES.glob("*ebd_*.npz"))
 
 
 def test_the_recordings_are_there():
     assert len(DENSE) == 14
     assert len(CONVOLUTIONAL) == 23
+    assert len(BROADCAST) == 2
 
 
 def require_agreement(path):
@@ -31,7 +33,7 @@ def require_agreement(path):
     assert max(d.error for d in differences) <= 1e-9
 
 
-@pytest.mark.parametrize("path", DENSE + CONVOLUTIONAL, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", DENSE + CONVOLUTIONAL + BROADCAST, ids=lambda p: p.stem)
 def test_replay_agrees(path):
     require_agreement(path)
 
@@ -52,13 +54,15 @@ def as_convolutions(path, folder):
             value = value.T
         if name in ("W", "Wfb", "Wfa", "free", "nudged", "antinudged", "state") and int(i) < len(hidden):
             value = value[..., None, None]
+        if name == "Rerror" and int(i) < len(hidden):
+            value = value[:, None, None]
         written[key] = value
     target = folder / path.name
     np.savez(target, meta=json.dumps(meta), **written)
     return target
 
 
-@pytest.mark.parametrize("path", DENSE, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", DENSE + BROADCAST, ids=lambda p: p.stem)
 def test_replay_through_1_by_1_convolutions_agrees(path, tmp_path):
     file = as_convolutions(path, tmp_path)
     shapes = Recording(file).rule().rule.network.shapes

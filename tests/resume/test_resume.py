@@ -13,15 +13,29 @@ from torch.optim import lr_scheduler
 
 from bioplausible import (
     CorInfoMax,
+    CorInfoMaxEBD,
     DigitsDataModule,
     DirectFeedbackAlignment,
     EquilibriumPropagation,
+    ErrorBroadcastDecorrelation,
     FeedbackAlignment,
     PiecewisePower,
 )
 from bioplausible.__main__ import main
 from bioplausible.resume.configured_rates import ConfiguredRates
-from tests.helpers import ARGS, CONFIGS, RUN, all_rules, build, command_line, differences, result, scalars
+from tests.helpers import (
+    ALL_TERMS_OF_CORINFOMAX_EBD,
+    ALL_TERMS_OF_EBD,
+    ARGS,
+    CONFIGS,
+    RUN,
+    all_rules,
+    build,
+    command_line,
+    differences,
+    result,
+    scalars,
+)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +336,8 @@ VARIANTS = {
         for kind in ("uniform_sign", "fixed_random_sign", "batchwise_random_sign")
     },
     "DirectFeedbackAlignment": (DirectFeedbackAlignment, [64, 20, 10], {}),
+    "ErrorBroadcastDecorrelation, all terms": (ErrorBroadcastDecorrelation, IMAGES, ALL_TERMS_OF_EBD),
+    "CorInfoMaxEBD, all terms": (CorInfoMaxEBD, IMAGES, ALL_TERMS_OF_CORINFOMAX_EBD),
     "persistent states": (EquilibriumPropagation, [64, 20, 10], {"persistent_states": True}),
     "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),
     "learned feedback": (EquilibriumPropagation, IMAGES, {"feedback": "learned", "three_phase": True}),

@@ -81,7 +81,7 @@ def network(name):
 def test_two_processes_learn_what_one_learns(recipe, layers, precision, tolerance, tmp_path):
     run = RUN.parents[1] / recipe.stem / "version_0"
     args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision, *network(layers)]
-    if "corinfomax" in recipe.stem:
+    if recipe.stem in ("corinfomax", "corinfomax_sparse"):
         args += ["--model.init_args.track_correlations", "true"]
         args += ["--model.init_args.track_correlations_every_n_steps", "2"]
     if recipe.stem == "nudged_predictive_coding" and tolerance > 1e-6:

@@ -6,6 +6,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
     RecordedEquilibriumPropagation,
     RecordedPublishedUnits,
 )
+from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
 from bioplausible.commands.verify.recorded_rule import RecordedRule
@@ -23,6 +24,8 @@ RECORDED: dict[str, type[RecordedRule]] = {
     **dict.fromkeys(
         ("corinfomax", "corinfomax_sparse", "corinfomax_conv", "corinfomax_sparse_conv"), RecordedCorInfoMax
     ),
+    "error_broadcast_decorrelation": RecordedErrorBroadcast,
+    "corinfomax_ebd": RecordedCorInfoMaxEBD,
 }
 """By the name of a recording's rule."""
 

@@ -123,6 +123,8 @@ def _group(key: str) -> str:
         return "weights"
     if re.fullmatch(r"[BM]\d+", key):
         return "lateral matrices"
+    if re.fullmatch(r"(R|Rerror)\d+", key):
+        return "correlations"
     if re.fullmatch(r"(free|nudged|antinudged|first|second|state|feedforward|error)\d+", key):
         return "states"
     return "derived"
