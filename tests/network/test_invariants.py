@@ -61,7 +61,7 @@ def settle_and_learn(rule, x, y):
     phases = rule.settle(rule.network.as_input(x), y)
     found = updates(rule, phases)
     if keeps_statistics(rule):
-        rule.update_state(phases, None)
+        rule.update_state(phases, rule.optimizer(rule.parameter_groups()))
     return phases, found, weights_of(rule)
 
 
