@@ -7,8 +7,10 @@ from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
+from bioplausible.rules.direct_random_target_projection import DirectRandomTargetProjection
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
+from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.training.phase import Phase, Phases
@@ -20,8 +22,10 @@ __all__ = [
     "CorInfoMaxSparse",
     "CorrelativeInformation",
     "DirectFeedbackAlignment",
+    "DirectRandomTargetProjection",
     "EquilibriumPropagation",
     "FeedbackAlignment",
+    "KolenPollack",
     "LearningRule",
     "NudgedPredictiveCoding",
     "Phase",
