@@ -25,22 +25,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import bioplausible.data
 from bioplausible.commands.arguments import CommandArguments, recipe_named
 from bioplausible.commands.command_line import run as run_command_line
-from bioplausible.commands.recipes import recipes
+from bioplausible.commands.recipes import recipe_of
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import TorchDispatchMode, memory_changes
-from bioplausible.rules import LearningRule
+from bioplausible.rules import RULES, LearningRule
 
-RULES = (
-    "backpropagation",
-    "feedback_alignment",
-    "equilibrium_propagation",
-    "contrastive_similarity_matching",
-    "predictive_coding",
-    "nudged_predictive_coding",
-    "corinfomax_sparse",
-    "corinfomax",
-)
 LEAST = 71
 """Batches of whole training without which there is no window to time: warm-up, a window, and one to end it."""
 
@@ -300,6 +290,12 @@ def training(recipe: Path, batches: int) -> float:
     return clock.milliseconds
 
 
+def of_all_rules() -> list[Path]:
+    """Returns the recipe on Fashion-MNIST of each rule that has one."""
+    found = (recipe_of("FashionMNISTDataModule", cls.__name__) for cls in RULES)
+    return [path for path in found if path is not None]
+
+
 def run(args: Sequence[str]) -> int:
     """Prints what a training batch of each rule costs, and returns 0.
 
@@ -327,7 +323,7 @@ def run(args: Sequence[str]) -> int:
         if options.threads < 1:
             raise UserError(f"threads is {options.threads}: it must be at least 1.")
         torch.set_num_threads(options.threads)
-    files = options.recipes or [recipes() / "fashion_mnist" / f"{rule}.yaml" for rule in RULES]
+    files = options.recipes or of_all_rules()
     if options.batches and options.batches < LEAST:
         raise UserError(f"batches is {options.batches}: it takes {LEAST} to tell a time, or 0 for none.")
     for file in files:

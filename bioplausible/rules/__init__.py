@@ -1,4 +1,6 @@
-"""The learning rules, one a file. Importing one here is all the registration it needs."""
+"""The learning rules, one a file. Importing and naming one here is all the registration it needs."""
+
+import inspect
 
 from bioplausible.rules.backpropagation import Backpropagation
 from bioplausible.rules.base import LearningRule
@@ -32,3 +34,10 @@ __all__ = [
     "Phases",
     "PredictiveCoding",
 ]
+
+RULES: tuple[type[LearningRule], ...] = tuple(
+    cls
+    for cls in map(globals().__getitem__, __all__)
+    if isinstance(cls, type) and issubclass(cls, LearningRule) and not inspect.isabstract(cls)
+)
+"""Every rule of the package, by which colours, benchmark and reports find it."""

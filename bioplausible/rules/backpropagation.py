@@ -83,7 +83,7 @@ class FeedforwardRule(LearningRule):
         return error * (2 / output.shape[1]) if self.loss == "mean_squared_error" else error
 
     def prediction(self, output: Tensor) -> Tensor:
-        """Returns ŷ (n × d_L), which the loss compares with the target: the output, its softmax or logistic function."""
+        """Returns ŷ (n × d_L), which the loss compares with y: the output, its softmax or logistic function."""
         if self.loss == "cross_entropy":
             return output.softmax(1)
         return output.sigmoid() if self.loss == "binary_cross_entropy" else output

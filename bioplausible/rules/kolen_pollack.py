@@ -1,4 +1,4 @@
-"""Kolen–Pollack learning (Kolen & Pollack 1994) and weight mirrors (Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019)."""
+"""Kolen–Pollack learning (Kolen & Pollack 1994) and weight mirrors (Akrout et al. 2019)."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
