@@ -9,15 +9,17 @@ import torch
 
 from bioplausible.commands import verify
 from bioplausible.functional import published_correlative_information, update_correlation_
-from tests.helpers import GOLDEN, GOLDEN_NETWORKS
+from tests.helpers import GOLDEN, GOLDEN_NETWORKS, GOLDEN_RULES
 
 DENSE = sorted(GOLDEN.glob("*.npz"))
 CONVOLUTIONAL = sorted(GOLDEN_NETWORKS.glob("*.npz"))
+OF_FURTHER_RULES = sorted(GOLDEN_RULES.glob("*.npz"))
 
 
 def test_the_recordings_are_there():
     assert len(DENSE) == 14
     assert len(CONVOLUTIONAL) == 23
+    assert len(OF_FURTHER_RULES) >= 5
 
 
 def require_agreement(path):
@@ -30,7 +32,7 @@ def require_agreement(path):
     assert max(d.error for d in differences) <= 1e-9
 
 
-@pytest.mark.parametrize("path", DENSE + CONVOLUTIONAL, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", DENSE + CONVOLUTIONAL + OF_FURTHER_RULES, ids=lambda p: p.stem)
 def test_replay_agrees(path):
     require_agreement(path)
 
