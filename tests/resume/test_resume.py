@@ -17,6 +17,7 @@ from bioplausible import (
     DirectFeedbackAlignment,
     EquilibriumPropagation,
     FeedbackAlignment,
+    KolenPollack,
     PiecewisePower,
 )
 from bioplausible.__main__ import main
@@ -322,6 +323,7 @@ VARIANTS = {
         for kind in ("uniform_sign", "fixed_random_sign", "batchwise_random_sign")
     },
     "DirectFeedbackAlignment": (DirectFeedbackAlignment, [64, 20, 10], {}),
+    **{f"{mirror} mirror": (KolenPollack, IMAGES, {"mirror": mirror}) for mirror in ("zero_mean", "published")},
     "persistent states": (EquilibriumPropagation, [64, 20, 10], {"persistent_states": True}),
     "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),
     "learned feedback": (EquilibriumPropagation, IMAGES, {"feedback": "learned", "three_phase": True}),

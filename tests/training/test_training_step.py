@@ -17,6 +17,7 @@ from bioplausible import (
     DirectFeedbackAlignment,
     EquilibriumPropagation,
     FeedbackAlignment,
+    KolenPollack,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
@@ -133,6 +134,9 @@ LOSSES = {
     "half": lambda r, y: sum((a - b) ** 2 for a, b in zip(r, y, strict=True)) / 2,
     "half, softened": lambda r, y: sum((a - (0.94 * b + 0.03)) ** 2 for a, b in zip(r, y, strict=True)) / 2,
     "cross entropy": lambda r, y: -np.log(np.exp(r)[y.index(1)] / np.exp(r).sum()),
+    "binary cross entropy": lambda r, y: (
+        -sum(np.log(b / (1 + np.exp(-a)) + (1 - b) / (1 + np.exp(a))) for a, b in zip(r, y, strict=True))
+    ),
 }
 OF_RULE = [
     (Backpropagation, {}, "cross entropy"),
@@ -140,6 +144,7 @@ OF_RULE = [
     (FeedbackAlignment, {}, "mean over outputs"),
     (FeedbackAlignment, {"loss": "cross_entropy"}, "cross entropy"),
     (DirectFeedbackAlignment, {}, "cross entropy"),
+    (KolenPollack, {"loss": "binary_cross_entropy"}, "binary cross entropy"),
     (EquilibriumPropagation, {}, "sum"),
     (EquilibriumPropagation, {"loss": "cross_entropy", "output_activation": "linear"}, "cross entropy"),
     (PredictiveCoding, {}, "half, softened"),
@@ -164,6 +169,9 @@ def test_each_rules_loss_and_confidence(cls, options, loss):
     assert predicted["prediction"].tolist() == [2, 3]
     if loss == "cross entropy":
         shares = [np.exp(r) / np.exp(r).sum() for r in OUTPUT]
+    elif loss == "binary cross entropy":
+        ŷ = 1 / (1 + np.exp(-np.array(OUTPUT)))
+        shares = list(ŷ / ŷ.sum(1, keepdims=True))
     else:
         shares = [np.maximum(r, 0) / np.maximum(r, 0).sum() for r in OUTPUT]
     assert predicted["confidence"].tolist() == pytest.approx([max(share) for share in shares])
