@@ -128,6 +128,21 @@ def test_a_mirror_leads_V_to_W_and_the_published_one_with_the_noise_of_a_mean_th
     assert published > 20 * zero_mean
 
 
+@pytest.mark.parametrize("mirror", ["zero_mean", "published"])
+@torch.no_grad()
+def test_one_reflection_is_its_formula(mirror):
+    rule = build(KolenPollack, mirror=mirror, mirror_rate=0.3, activation_function="tanh", loss="binary_cross_entropy")
+    for c, f in zip(rule.network.connections[1:], (torch.tanh, torch.sigmoid), strict=True):
+        c.bias.uniform_(-1, 1)
+        ξ, V, W = torch.rand(7, *c.pre_shape).double() - 0.5, c.feedback_weight.clone(), c.weight
+        rule.reflect(c, ξ)
+        if mirror == "published":
+            expected = V + 0.3 * f(ξ @ W.t() + c.bias).t() @ ξ
+        else:
+            expected = V + 0.3 * (1200 * (ξ @ W.t()).t() @ ξ / 7 - V)
+        torch.testing.assert_close(c.feedback_weight, expected, rtol=1e-10, atol=1e-12)
+
+
 @ALL_NETWORKS
 @torch.no_grad()
 def test_a_mirror_of_zero_mean_leads_every_kind_of_weights_to_W(network):
