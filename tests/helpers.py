@@ -23,12 +23,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible import (
+    Backpropagation,
     CIFAR10DataModule,
     CorInfoMax,
     CorInfoMaxEBD,
+    DirectFeedbackAlignment,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    KolenPollack,
     PredictiveCoding,
     rules,
 )
@@ -161,6 +164,11 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
         f"feedback alignment, {kind}": (FeedbackAlignment, {"feedback": kind})
         for kind in ("uniform_sign", "fixed_random_sign", "batchwise_random_sign")
     },
+    "backpropagation, binary cross entropy": (Backpropagation, {"loss": "binary_cross_entropy"}),
+    "direct feedback alignment at the output": (DirectFeedbackAlignment, {"projection": "output"}),
+    "sign-DFA": (DirectFeedbackAlignment, {"projection": "output", "signal": "error_sign"}),
+    "Kolen–Pollack, mirror of zero mean": (KolenPollack, {"mirror": "zero_mean"}),
+    "Kolen–Pollack, published mirror": (KolenPollack, {"mirror": "published"}),
 }
 """Every rule with its defaults, and those of their options that change what is computed."""
 

@@ -214,7 +214,13 @@ class Connection(nn.Module, ABC):
             at: presynaptic activity whose winners count; None: r itself.
             by: whose drive decides the winners, W's or V's.
         """
-        return self._correlation(self.unpooled(post, self.winners(pre if at is None else at, by)), pre)
+        return self.correlate_unpooled(self.unpooled(post, self.winners(pre if at is None else at, by)), pre)
+
+    def correlate_unpooled(self, post: Tensor, pre: Tensor) -> Tensor:
+        """Returns ⟨z ⋆ r⟩, of W's shape, of z before pooling (n × unpooled_shape) and r (n × pre_shape)."""
+        if self.product_dtype is None:
+            return self.correlation(post, pre)
+        return self.correlation(post.to(self.product_dtype), pre.to(self.product_dtype)).to(post.dtype)
 
     def contrast(
         self,
@@ -235,9 +241,9 @@ class Connection(nn.Module, ABC):
         z_plus = self.unpooled(plus[0], self.winners(at_plus, by))
         z_minus = self.unpooled(minus[0], self.winners(at_minus, by))
         if self.product_dtype is None:
-            return self._correlation(z_plus, plus[1]) - self._correlation(z_minus, minus[1])
+            return self.correlate_unpooled(z_plus, plus[1]) - self.correlate_unpooled(z_minus, minus[1])
         # rounded factors would swamp a small difference of the products, but not a product of small differences
-        return self._correlation(z_plus - z_minus, plus[1]) + self._correlation(z_minus, plus[1] - minus[1])
+        return self.correlate_unpooled(z_plus - z_minus, plus[1]) + self.correlate_unpooled(z_minus, plus[1] - minus[1])
 
     def bias_update(self, post: Tensor) -> Tensor:
         """Returns the bias's share of z (n × post_shape): mean over samples, sum over positions (post channels)."""
@@ -319,11 +325,6 @@ class Connection(nn.Module, ABC):
 
     def _back(self, weight: Tensor | None, post: Tensor, winners: Tensor | None) -> Tensor:
         return self.transform_adjoint(cast(Tensor, weight), self.unpooled(post, winners))
-
-    def _correlation(self, z: Tensor, pre: Tensor) -> Tensor:
-        if self.product_dtype is None:
-            return self.correlation(z, pre)
-        return self.correlation(z.to(self.product_dtype), pre.to(self.product_dtype)).to(z.dtype)
 
     def _draw(self, shape: Sequence[int]) -> Tensor:
         return draw(shape, *self._fans, self._initialization) * self._gain

@@ -56,7 +56,21 @@ class Pooling:
         """
         if winners is not None:
             return F.max_unpool2d(s, winners, [self.size, self.size], output_size=[height, width])
+        return self.spread(s / self.size**2, height, width)
+
+    def spread(self, s: Tensor, height: int, width: int) -> Tensor:
+        """Returns images (n × C × height × width) that have each window's value at all its positions, 0 in no window.
+
+        Args:
+            s: one value a window (n × C × ⌊height/size⌋ × ⌊width/size⌋).
+            height: rows before pooling.
+            width: columns before pooling.
+        """
         size = self.size
-        spread = (s / size**2)[:, :, :, None, :, None].expand(-1, -1, -1, size, -1, size).flatten(4, 5).flatten(2, 3)
+        spread = s[:, :, :, None, :, None].expand(-1, -1, -1, size, -1, size).flatten(4, 5).flatten(2, 3)
         rest = [0, width - spread.shape[3], 0, height - spread.shape[2]]
         return F.pad(spread, rest) if any(rest) else spread
+
+    def sums(self, z: Tensor) -> Tensor:
+        """Returns each window's sum (n × C × ⌊H/size⌋ × ⌊W/size⌋) of images (n × C × H × W)."""
+        return F.avg_pool2d(z, self.size, divisor_override=1)

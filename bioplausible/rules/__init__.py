@@ -1,4 +1,6 @@
-"""The learning rules, one a file. Importing one here is all the registration it needs."""
+"""The learning rules, one a file. Importing and naming one here is all the registration it needs."""
+
+import inspect
 
 from bioplausible.rules.backpropagation import Backpropagation
 from bioplausible.rules.base import LearningRule
@@ -8,9 +10,11 @@ from bioplausible.rules.corinfomax_ebd import CorInfoMaxEBD
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
+from bioplausible.rules.direct_random_target_projection import DirectRandomTargetProjection
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
+from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.training.phase import Phase, Phases
@@ -23,12 +27,21 @@ __all__ = [
     "CorInfoMaxSparse",
     "CorrelativeInformation",
     "DirectFeedbackAlignment",
+    "DirectRandomTargetProjection",
     "EquilibriumPropagation",
     "ErrorBroadcastDecorrelation",
     "FeedbackAlignment",
+    "KolenPollack",
     "LearningRule",
     "NudgedPredictiveCoding",
     "Phase",
     "Phases",
     "PredictiveCoding",
 ]
+
+RULES: tuple[type[LearningRule], ...] = tuple(
+    cls
+    for cls in map(globals().__getitem__, __all__)
+    if isinstance(cls, type) and issubclass(cls, LearningRule) and not inspect.isabstract(cls)
+)
+"""Every rule of the package, by which colours, benchmark and reports find it."""

@@ -1,7 +1,7 @@
 """Backpropagation (Rumelhart, Hinton & Williams 1986): the baseline of every table."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bioplausible.functional import ActivationName, activation
-from bioplausible.network import Entry, Initialization
+from bioplausible.network import Connection, Entry, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase, Phases
 
-Loss = Literal["mean_squared_error", "cross_entropy"]
+Loss = Literal["mean_squared_error", "cross_entropy", "binary_cross_entropy"]
+LOSSES = get_args(Loss)
 
 
 class FeedforwardRule(LearningRule):
@@ -29,9 +30,11 @@ class FeedforwardRule(LearningRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        loss: C, the mean over the batch of the squared error averaged over outputs, or of the cross entropy.
+        loss: C, the mean over the batch of the squared error averaged over outputs, of the cross entropy, or of the
+            binary cross entropy summed over outputs.
         activation_function: f of the hidden layers.
-        output_activation: f of the output; cross entropy takes the softmax of it.
+        output_activation: f of the output; cross entropy takes the softmax of it, binary cross entropy the logistic
+            function.
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
         lr_scheduler_interval: whether the scheduler counts epochs or steps.
@@ -55,7 +58,7 @@ class FeedforwardRule(LearningRule):
         gradient_norm_limit: float | None = None,
     ) -> None:
         super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
-        require_choice("loss", loss, ("mean_squared_error", "cross_entropy"))
+        require_choice("loss", loss, LOSSES)
         self.loss = loss
         self.f = activation(activation_function)
         self.output_f = activation(output_activation)
@@ -84,9 +87,14 @@ class FeedforwardRule(LearningRule):
 
     def loss_gradient(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the gradient of each sample's loss by the output (n × d_L)."""
+        error = self.prediction(output) - target
+        return error * (2 / output.shape[1]) if self.loss == "mean_squared_error" else error
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Returns ŷ (n × d_L), which the loss compares with y: the output, its softmax or logistic function."""
         if self.loss == "cross_entropy":
-            return output.softmax(1) - target
-        return (output - target) * (2 / output.shape[1])
+            return output.softmax(1)
+        return output.sigmoid() if self.loss == "binary_cross_entropy" else output
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with −⟨δ_k r_{k−1}⟩ and b_k with −mean(δ_k)."""
@@ -94,19 +102,26 @@ class FeedforwardRule(LearningRule):
         for c in self.network.connections:
             minus_δ, weight, bias = -phase.internal["delta"][c.post - 1], c.weight, c.bias
             if weight is not None:
-                yield weight, c.correlate(minus_δ, phase.activity[c.pre])
+                yield weight, self.hebbian(c, minus_δ, phase.activity[c.pre])
             if bias is not None:
                 yield bias, c.bias_update(minus_δ)
+
+    def hebbian(self, c: Connection, post: Tensor, pre: Tensor) -> Tensor:
+        """Returns ⟨z r⟩, of W's shape, of a connection's z in its postsynaptic layer and r in its presynaptic one."""
+        return c.correlate(post, pre)
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n)."""
         if self.loss == "cross_entropy":
             return F.cross_entropy(output, target, reduction="none")
+        if self.loss == "binary_cross_entropy":
+            return F.binary_cross_entropy_with_logits(output, target, reduction="none").sum(1)
         return (output - target).square().mean(1)
 
     def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
-        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
+        """Returns the softmax of the output where the loss is the cross entropy, else each ŷ's share (n × d_L)."""
+        ŷ = self.prediction(output)
+        return ŷ if self.loss == "cross_entropy" else super().class_probabilities(ŷ)
 
 
 class Backpropagation(FeedforwardRule):
@@ -117,7 +132,7 @@ class Backpropagation(FeedforwardRule):
         δ_L = f′(a_L) ⊙ ∂C/∂r_L,     δ_k = f′(a_k) ⊙ W_{k+1}ᵀ δ_{k+1}
         ΔW_k ∝ −⟨δ_k r_{k−1}⟩,       Δb_k ∝ −mean(δ_k)
 
-    C is the mean over the batch of the squared error averaged over outputs, or of the cross entropy.
+    C is the mean over the batch of the squared error averaged over outputs, or of the (binary) cross entropy.
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.

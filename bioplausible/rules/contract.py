@@ -35,7 +35,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
 
         phases = settle(x, target)                 # free, nudged, … the rule's own affair
         p.grad = −update   for p, update in local_updates(phases)
-        optimizer step; update_state(phases, optimizer); schedulers; metrics
+        decay_weights(); optimizer step; update_state(phases, optimizer); schedulers; metrics
 
     Several processes exchange phases or updates (:mod:`bioplausible.training.exchange`), and learn what one would.
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
@@ -164,6 +164,9 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         update is a mean over samples, and where a rule sums over the batch, that mean times :attr:`Phase.batch_size`.
         """
 
+    def decay_weights(self) -> None:
+        """Lets weights decay by the rule's own factor, whatever the optimizer, right before its step."""
+
     def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Updates what no optimizer moves (lateral matrices …), after the optimizer's step.
 
@@ -254,6 +257,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
                 phases = exchanged(self, phases, samples, self.exchange)
             for parameter, update in averaged(self.local_updates(phases), phases):
                 parameter.grad = update.neg_()
+        self.decay_weights()
         step_optimizer(optimizer, self.gradient_norm_limit)
         self.update_state(phases, optimizer)
         return phases

@@ -288,7 +288,16 @@ BAD_FOR_RULE = {
         "learning_rates=[1]",
         "loss=hinge",
     ],
-    "direct_feedback_alignment": ["loss=hinge", "initialization=zero", "network=[[1, 8, 8], {conv: 4}, 10]"],
+    "direct_feedback_alignment": [
+        "loss=hinge",
+        "initialization=zero",
+        "network=[[1, 8, 8], {conv: 4}, 10]",
+        "signal=reward",
+        "projection=above",
+        "learning_rates=[1]",
+    ],
+    "direct_random_target_projection": ["projection=above", "learning_rates=-1", "loss=hinge"],
+    "kolen_pollack": ["decay=0", "decay=1.5", "mirror=glass", "mirror_rate=0.1"],
     "backpropagation": ["loss=hinge", "activation_function=1", "layer_sizes=[10]", "lr_scheduler_interval=week"],
 }
 

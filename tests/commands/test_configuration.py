@@ -16,7 +16,7 @@ from bioplausible.commands import command_line
 from bioplausible.commands.configuration import consistent, implied_recipe, run_places
 from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
-from tests.helpers import FEW, RUN
+from tests.helpers import FEW, RUN, all_rules
 
 # ------------------------------------------------------------------------------- every form of every option is the same
 
@@ -161,22 +161,7 @@ def test_every_option_of_the_trainer_reads_the_same_from_a_file_as_from_a_word(m
 
 
 @pytest.mark.parametrize("data", ["Digits", "FashionMNIST", "MNIST", "CIFAR10", "CIFAR100"])
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "Backpropagation",
-        "ContrastiveSimilarityMatching",
-        "CorInfoMax",
-        "CorInfoMaxEBD",
-        "CorInfoMaxSparse",
-        "DirectFeedbackAlignment",
-        "EquilibriumPropagation",
-        "ErrorBroadcastDecorrelation",
-        "FeedbackAlignment",
-        "NudgedPredictiveCoding",
-        "PredictiveCoding",
-    ],
-)
+@pytest.mark.parametrize("rule", [cls.__name__ for cls in all_rules()])
 def test_a_rule_named_alone_gets_its_own_recipe_for_the_data_set(data, rule):
     recipe = recipe_of(f"{data}DataModule", rule)
     of_data = ["--data", f"{data}DataModule"] if data != "Digits" else []

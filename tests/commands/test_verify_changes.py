@@ -9,9 +9,9 @@ from bioplausible.commands.verify.meta import REMARKS
 from bioplausible.commands.verify.recording import TOLERANCE
 from bioplausible.commands.verify.replay import replay
 from bioplausible.errors import UserError
-from tests.helpers import GOLDEN, GOLDEN_NETWORKS
+from tests.helpers import GOLDEN, GOLDEN_NETWORKS, GOLDEN_RULES
 
-RECORDINGS = sorted([*GOLDEN.glob("*.npz"), *GOLDEN_NETWORKS.glob("*.npz")])
+RECORDINGS = sorted([*GOLDEN.glob("*.npz"), *GOLDEN_NETWORKS.glob("*.npz"), *GOLDEN_RULES.glob("*.npz")])
 
 CONSTANT = {"neural_lr_stop", "neural_lr_decay"}
 """What only step sizes that fall depend on."""

@@ -198,7 +198,7 @@ def test_predictive_coding_with_fixed_predictions_is_backpropagation(network, f,
 
 
 @ALL_NETWORKS
-@pytest.mark.parametrize("loss", ["mean_squared_error", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["mean_squared_error", "cross_entropy", "binary_cross_entropy"])
 @pytest.mark.parametrize("f", ["relu", "tanh", "sigmoid"])
 def test_backpropagation_is_autograd_and_tied_feedback_alignment_too(network, loss, f):
     x, _, y = batch(network)

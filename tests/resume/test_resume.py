@@ -19,6 +19,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    KolenPollack,
     PiecewisePower,
 )
 from bioplausible.__main__ import main
@@ -338,6 +339,7 @@ VARIANTS = {
     "DirectFeedbackAlignment": (DirectFeedbackAlignment, [64, 20, 10], {}),
     "ErrorBroadcastDecorrelation, all terms": (ErrorBroadcastDecorrelation, IMAGES, ALL_TERMS_OF_EBD),
     "CorInfoMaxEBD, all terms": (CorInfoMaxEBD, IMAGES, ALL_TERMS_OF_CORINFOMAX_EBD),
+    **{f"{mirror} mirror": (KolenPollack, IMAGES, {"mirror": mirror}) for mirror in ("zero_mean", "published")},
     "persistent states": (EquilibriumPropagation, [64, 20, 10], {"persistent_states": True}),
     "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),
     "learned feedback": (EquilibriumPropagation, IMAGES, {"feedback": "learned", "three_phase": True}),

@@ -9,18 +9,16 @@ import torch
 from torch.nn import functional as F
 
 from bioplausible import (
-    Backpropagation,
     ContrastiveSimilarityMatching,
     CorInfoMax,
     CorInfoMaxSparse,
-    DirectFeedbackAlignment,
     EquilibriumPropagation,
-    FeedbackAlignment,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
 )
 from bioplausible.rules import LearningRule
+from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.training.randomness import mix
 from tests.helpers import SIZES, VARIANTS, all_rules, batch, build, updates
 
@@ -311,9 +309,9 @@ def test_lateral_weights_act_through_their_symmetric_part():
         torch.testing.assert_close(rule.network.laterals[k](r[k]), r[k] @ (M + M.t()) / 2)
 
 
-@pytest.mark.parametrize("loss", ["mean_squared_error", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["mean_squared_error", "cross_entropy", "binary_cross_entropy"])
 @pytest.mark.parametrize("f", ["sigmoid", "tanh", "relu", "linear"])
-@pytest.mark.parametrize("cls", [Backpropagation, FeedbackAlignment, DirectFeedbackAlignment])
+@pytest.mark.parametrize("cls", [cls for cls in all_rules() if issubclass(cls, FeedforwardRule)])
 def test_the_output_error_is_the_loss_gradient_through_the_outputs_own_activation(cls, f, loss):
     rule = build(cls, output_activation=f, activation_function="tanh", loss=loss)
     x, _, y = batch()
@@ -324,7 +322,11 @@ def test_the_output_error_is_the_loss_gradient_through_the_outputs_own_activatio
         r.append(
             torch.tanh(a) if k < 3 else {"relu": torch.relu, "linear": lambda a: a}.get(f, getattr(torch, f, None))(a)
         )
-    cost = F.cross_entropy(r[-1], y) if loss == "cross_entropy" else (r[-1] - y).square().mean()
+    cost = {
+        "cross_entropy": lambda: F.cross_entropy(r[-1], y),
+        "binary_cross_entropy": lambda: F.binary_cross_entropy_with_logits(r[-1], y, reduction="sum") / len(x),
+        "mean_squared_error": lambda: (r[-1] - y).square().mean(),
+    }[loss]()
     last = rule.network.connections[-1]
     for p, name in ((last.weight, "weight"), (last.bias, "bias")):
         (g,) = torch.autograd.grad(cost, p, retain_graph=True)

@@ -30,6 +30,8 @@ OPTIONS = {
         {"readout": True, "loss": "cross_entropy", "relax_free_again": True},
     ],
     "FeedbackAlignment": [{"feedback": kind} for kind in ("uniform_sign", "batchwise_random_sign")],
+    "DirectFeedbackAlignment": [{"projection": "output", "signal": signal} for signal in ("error", "error_sign")],
+    "KolenPollack": [{"mirror": mirror} for mirror in ("zero_mean", "published")],
     "CorInfoMax": [{"track_correlations": True, "three_phase": True, "weight_decay": True, "regularize_lateral": True}],
     "ContrastiveSimilarityMatching": [{"signed_hebbian_term": False}],
     "PredictiveCoding": [{"fixed_predictions": True}],

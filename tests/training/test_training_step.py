@@ -18,6 +18,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    KolenPollack,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
@@ -134,6 +135,9 @@ LOSSES = {
     "half": lambda r, y: sum((a - b) ** 2 for a, b in zip(r, y, strict=True)) / 2,
     "half, softened": lambda r, y: sum((a - (0.94 * b + 0.03)) ** 2 for a, b in zip(r, y, strict=True)) / 2,
     "cross entropy": lambda r, y: -np.log(np.exp(r)[y.index(1)] / np.exp(r).sum()),
+    "binary cross entropy": lambda r, y: (
+        -sum(np.log(b / (1 + np.exp(-a)) + (1 - b) / (1 + np.exp(a))) for a, b in zip(r, y, strict=True))
+    ),
 }
 OF_RULE = [
     (Backpropagation, {}, "cross entropy"),
@@ -143,6 +147,7 @@ OF_RULE = [
     (DirectFeedbackAlignment, {}, "cross entropy"),
     (ErrorBroadcastDecorrelation, {}, "mean over outputs"),
     (ErrorBroadcastDecorrelation, {"loss": "cross_entropy"}, "cross entropy"),
+    (KolenPollack, {"loss": "binary_cross_entropy"}, "binary cross entropy"),
     (EquilibriumPropagation, {}, "sum"),
     (EquilibriumPropagation, {"loss": "cross_entropy", "output_activation": "linear"}, "cross entropy"),
     (PredictiveCoding, {}, "half, softened"),
@@ -167,6 +172,9 @@ def test_each_rules_loss_and_confidence(cls, options, loss):
     assert predicted["prediction"].tolist() == [2, 3]
     if loss == "cross entropy":
         shares = [np.exp(r) / np.exp(r).sum() for r in OUTPUT]
+    elif loss == "binary cross entropy":
+        ŷ = 1 / (1 + np.exp(-np.array(OUTPUT)))
+        shares = list(ŷ / ŷ.sum(1, keepdims=True))
     else:
         shares = [np.maximum(r, 0) / np.maximum(r, 0).sum() for r in OUTPUT]
     assert predicted["confidence"].tolist() == pytest.approx([max(share) for share in shares])

@@ -4,19 +4,8 @@ from collections.abc import Sequence
 
 from bioplausible.commands.arguments import CommandArguments, recipe_named
 from bioplausible.commands.fast_imports import fast_imports
-from bioplausible.commands.recipes import recipes
 from bioplausible.errors import UserError
 
-RULES = (
-    "backpropagation",
-    "feedback_alignment",
-    "equilibrium_propagation",
-    "contrastive_similarity_matching",
-    "predictive_coding",
-    "nudged_predictive_coding",
-    "corinfomax_sparse",
-    "corinfomax",
-)
 LEAST = 71
 """Batches of whole training without which there is no window to time: warm-up, a window, and one to end it."""
 
@@ -46,10 +35,9 @@ def run(args: Sequence[str]) -> int:
     options = parser.parse_args(args)
     if options.threads is not None and options.threads < 1:
         raise UserError(f"threads is {options.threads}: it must be at least 1.")
-    files = options.recipes or [recipes() / "fashion_mnist" / f"{rule}.yaml" for rule in RULES]
     if options.batches and options.batches < LEAST:
         raise UserError(f"batches is {options.batches}: it takes {LEAST} to tell a time, or 0 for none.")
-    for file in files:
+    for file in options.recipes:
         if not file.is_file():
             raise UserError(f"There is no recipe {file}: name YAML files such as those in configs/.")
 
@@ -58,9 +46,10 @@ def run(args: Sequence[str]) -> int:
         import torch
 
         from bioplausible.commands.benchmark.growth import print_growth
-        from bioplausible.commands.benchmark.recipe_files import batch_size_of
+        from bioplausible.commands.benchmark.recipe_files import batch_size_of, of_all_rules
         from bioplausible.commands.benchmark.table import print_costs, print_machine
 
+    files = options.recipes or of_all_rules()
     for file in files:
         batch_size_of(file)  # refuses what is no recipe before anything is timed
     if options.threads is not None:

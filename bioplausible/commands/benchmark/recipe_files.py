@@ -8,9 +8,16 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import bioplausible.data
+from bioplausible.commands.recipes import recipe_of
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError
-from bioplausible.rules import LearningRule
+from bioplausible.rules import RULES, LearningRule
+
+
+def of_all_rules() -> list[Path]:
+    """Returns the recipe on Fashion-MNIST of each rule that has one."""
+    found = (recipe_of("FashionMNISTDataModule", cls.__name__) for cls in RULES)
+    return [path for path in found if path is not None]
 
 
 def recipe_rule(recipe: Path, **changes: Any) -> LearningRule:

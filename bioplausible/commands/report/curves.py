@@ -12,26 +12,28 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+import bioplausible.rules
 from bioplausible.commands.report.tables import Group
 from bioplausible.observers.figures import PALETTE, new_figure
 
-RULE_COLOURS = dict(
-    zip(
-        (
-            "CorInfoMax",
-            "CorInfoMaxSparse",
-            "EquilibriumPropagation",
-            "ContrastiveSimilarityMatching",
-            "PredictiveCoding",
-            "NudgedPredictiveCoding",
-            "FeedbackAlignment",
-            "Backpropagation",
-            "DirectFeedbackAlignment",
-        ),
-        (*PALETTE, "#882255"),  # Tol's wine: Okabe & Ito have eight
-        strict=True,
-    )
+FIRST = (
+    "CorInfoMax",
+    "CorInfoMaxSparse",
+    "EquilibriumPropagation",
+    "ContrastiveSimilarityMatching",
+    "PredictiveCoding",
+    "NudgedPredictiveCoding",
+    "FeedbackAlignment",
+    "Backpropagation",
+    "DirectFeedbackAlignment",
 )
+"""The rules that the palette was dealt out to by hand; the package's other ones get the colours after theirs."""
+
+MUTED = ("#882255", "#332288", "#117733", "#CC6677", "#999933", "#AA4499", "#44AA99", "#DDCC77", "#88CCEE")
+"""Colours of Tol's, for Okabe & Ito have eight."""
+
+_OTHERS = [cls.__name__ for cls in bioplausible.rules.RULES if cls.__name__ not in FIRST]
+RULE_COLOURS = dict(zip((*FIRST, *_OTHERS), cycle((*PALETTE, *MUTED)), strict=False))
 """The same colour for a rule everywhere; a rule of one's own has one of them too, always the same."""
 
 

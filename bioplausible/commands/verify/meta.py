@@ -207,8 +207,20 @@ def network_of(meta: Meta, activation: str | None = None) -> dict[str, Any]:
         (dense is None) != (layers is None),
         f"its meta says {'neither' if dense is None else 'both'} layer_sizes and architecture: give one of them.",
     )
-    if layers is None:
-        return {"layer_sizes": list(dense)}
+    return layers_of(meta, activation) if dense is None else {"layer_sizes": list(dense)}
+
+
+def layers_of(meta: Meta, activation: str | None = None) -> dict[str, Any]:
+    """Returns a recorded network that is said layer by layer as a rule's argument ``network``.
+
+    Args:
+        meta: the recording's.
+        activation: f's name where a layer's ``order`` may give it.
+
+    Raises:
+        UserError: a layer is none that the package has.
+    """
+    layers = meta.read("architecture")
     require(
         isinstance(layers, list) and all(isinstance(layer, dict) for layer in layers),
         f"its meta has the architecture {layers!r}: give a list of layers.",
