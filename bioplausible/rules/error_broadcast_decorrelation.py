@@ -46,7 +46,8 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        loss: what is reported, and ε: r_L − y with the mean squared error, d_L/2 times its gradient, or π − y.
+        loss: what is reported, and ε: r_L − y with the mean squared error, d_L/2 times its gradient, or π − y, with
+            π the softmax, or for the binary cross entropy the logistic function, of r_L.
         error_forgetting_factor: λ_d in [0, 1].
         correlated: g, the ``identity`` or the half ``square`` r²/2.
         decorrelation: μ, one number or one per layer 1 … L; μ_L weighs the output's own error.
@@ -116,7 +117,7 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
 
     def loss_gradient(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns ε (n × d_L)."""
-        return (output.softmax(1) if self.loss == "cross_entropy" else output) - target
+        return self.prediction(output) - target
 
     def g(self, r: Tensor) -> Tensor:
         """Returns what is decorrelated, g of an activity r (n × …)."""

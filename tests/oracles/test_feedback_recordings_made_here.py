@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bioplausible.commands import verify
+from bioplausible.commands.verify.replay import replay
 from bioplausible.errors import UserError
 
 F_OF_U = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda u: u}
@@ -108,7 +108,7 @@ def record_projection(path, variant, layers, f, output_f, loss, lr=0.1):
 @pytest.mark.parametrize("case", CASES)
 def test_direct_projections_replay(case, tmp_path):
     path = record_projection(tmp_path / "made.npz", *CASES[case])
-    assert max(d.error for d in verify.replay(path)) < 1e-9
+    assert max(d.error for d in replay(path)) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_another_form_of_direct_projection_is_refused(change, said, tmp_path):
     meta = json.loads(str(arrays.pop("meta"))) | change
     np.savez(path, meta=json.dumps(meta), **arrays)
     with pytest.raises(UserError, match=said):
-        verify.replay(path)
+        replay(path)
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -166,4 +166,4 @@ def test_kolen_pollack_replays(λ, again, tmp_path):
     meta |= {"loss": "binary cross entropy, summed over outputs", "lr": lr, "weight_decay_factor": λ, "order": "learn"}
     meta |= {"lr_mirror": None, "noise": None, "bias_gradient": words}
     path = save(tmp_path / "made.npz", meta, x, y, init, steps)
-    assert max(d.error for d in verify.replay(path)) < 1e-9
+    assert max(d.error for d in replay(path)) < 1e-9

@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from bioplausible.commands.benchmark import recipe_rule
+from bioplausible.commands.benchmark.recipe_files import recipe_rule
 from tests.helpers import CONFIGS
 
 LABORIEUX = {"lr": [0.25, 0.15, 0.1, 0.08, 0.05], "decay": 3e-4, "floor": 1e-5, "leak": 0.5, "linear": False}

@@ -327,6 +327,8 @@ def test_the_output_error_is_the_loss_gradient_through_the_outputs_own_activatio
         "binary_cross_entropy": lambda: F.binary_cross_entropy_with_logits(r[-1], y, reduction="sum") / len(x),
         "mean_squared_error": lambda: (r[-1] - y).square().mean(),
     }[loss]()
+    if cls is ErrorBroadcastDecorrelation and loss == "mean_squared_error":
+        cost = cost * y.shape[1] / 2  # it broadcasts r_L − y
     last = rule.network.connections[-1]
     for p, name in ((last.weight, "weight"), (last.bias, "bias")):
         (g,) = torch.autograd.grad(cost, p, retain_graph=True)

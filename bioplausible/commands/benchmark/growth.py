@@ -46,9 +46,14 @@ def print_growth(files: Sequence[Path]) -> None:
 
 
 def one_rate_for_all(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Returns changes with one small rate in the place of each list of rates, which a new depth would not fit."""
-    rates = [name for name, value in options.items() if name.endswith("learning_rates") and isinstance(value, list)]
-    small: dict[str, Any] = dict.fromkeys(rates, 1e-6)
+    """Returns changes with one number in the place of each list by layer, which a new depth would not fit.
+
+    Rates become small, so that weights stay what they are; of other lists the first number counts.
+    """
+    small: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in ("layer_sizes", "network", "target_range") and isinstance(value, list):
+            small[name] = 1e-6 if name.endswith("learning_rates") else value[0]
     if "dual_step_sizes" in options and "layer_sizes" in changes:
         small["dual_step_sizes"] = {len(changes["layer_sizes"]) - 1: 0.01}
     return {**small, **changes}
