@@ -13,6 +13,7 @@ from bioplausible import (
     CorInfoMax,
     CorInfoMaxSparse,
     EquilibriumPropagation,
+    ErrorBroadcastDecorrelation,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
