@@ -69,6 +69,21 @@ def test_a_run_that_a_signal_cut_has_the_epochs_that_it_finished(step, tmp_path,
     assert setting["n"] == "1"
 
 
+@pytest.mark.parametrize("batches", [1, 2, 7])
+def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(batches):
+    """Of 20 images each, the last one smaller. Where an epoch is one batch, each step is an end."""
+    for step, epochs in ((batches - 1, 1), (batches, int(batches == 1))):
+        folder = Path(f"logs/{step}")
+        make_run(folder, None, 0, epochs=0)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"]["init_args"] |= {"subset_size": 20 * batches - 5, "batch_size": 20, "validation_split": 0}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        board = SummaryWriter(str(folder))
+        board.add_scalar("train/accuracy", 0.5, step)
+        board.close()
+        assert read_run(folder).epochs == epochs
+
+
 def test_steps_that_cut_the_first_epoch_are_no_epoch():
     assert main([*ARGS, "--trainer.max_epochs", "-1", "--trainer.max_steps", "7"]) == 0
     _, runs = report("lightning_logs")
