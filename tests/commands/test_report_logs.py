@@ -202,10 +202,12 @@ def test_validation_accuracy_stands_beside_test_accuracy_and_numbers_are_numbers
 # ----------------------------------------------------------------------------------------------- two runs in one folder
 
 
-def test_two_runs_that_logged_in_one_folder_are_never_paired(capsys):
+@pytest.mark.parametrize("epochs", [(50, 20), (2, 2), (1, 1)])
+def test_two_runs_that_logged_in_one_folder_are_never_paired(epochs, capsys):
     """As version 0.2.0 let them: the second one's configuration lies beside the logs of both."""
-    make_run(Path("logs/mine"), 0.9, 0)
-    make_run(Path("second"), 0.2, 10, epochs=20, planned=20, learning_rates=[0.001, 0.001])
+    first, second = epochs
+    make_run(Path("logs/mine"), 0.9, 0, epochs=first, planned=first)
+    make_run(Path("second"), 0.2, 10, epochs=second, planned=second, learning_rates=[0.001, 0.001])
     for file in Path("second").iterdir():
         name = file.name.replace("tfevents.", "tfevents.9") if "tfevents" in file.name else file.name
         shutil.copy(file, Path("logs/mine") / name)
