@@ -271,6 +271,7 @@ def test_a_rate_that_an_earlier_version_changed_on_resume_is_told_by_its_log():
         board = SummaryWriter(str(Path("logs", name)), purge_step=500)
         board.add_scalar("test/accuracy", 0.5, 500)
         board.add_scalar("lr-SGD", 0.25, 0)
+        board.add_scalar("epoch", 0.0, 0)  # as Lightning logs it beside
         board.close()
         Path("logs", name, "hparams.yaml").write_text(
             yaml.safe_dump({"_instantiator": "x", "beta": 1.0, **rule_options})

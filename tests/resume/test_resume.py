@@ -20,6 +20,7 @@ from bioplausible import (
     PiecewisePower,
 )
 from bioplausible.__main__ import main
+from bioplausible.resume.checkpoint_callbacks import EveryNSteps
 from bioplausible.resume.configured_rates import ConfiguredRates
 from tests.helpers import ARGS, CONFIGS, RUN, all_rules, build, command_line, differences, result, scalars
 
@@ -258,8 +259,21 @@ def test_the_best_checkpoint_survives_worse_epochs_and_resume(tmp_path, monkeypa
     for step in (11, 22, 33):
         state = torch.load(folder / f"step={step}.ckpt", weights_only=True)["callbacks"]["BestCheckpoint"]
         assert float(state["best_model_score"]) == pytest.approx(accuracy[0])
-    assert main(["fit", "--ckpt_path", str(folder / "step=22.ckpt")]) == 0
-    assert steps() == [11, 22, 33]
+    for name in ("step=22", "best"):
+        assert main(["fit", "--ckpt_path", str(folder / f"{name}.ckpt")]) == 0
+        assert steps() == [11, 22, 33]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_alone_removes_the_checkpoints_that_a_kill_left(training, tmp_path):
+    steps = EveryNSteps(4)
+    steps.dirpath = str(tmp_path)
+    left, kept = tmp_path / "step=4.ckpt", tmp_path / "step=8.ckpt"
+    for file in (left, kept):
+        file.touch()
+    checkpoint = {"callbacks": {steps.state_key: {"replaced": ["where/it/was/step=4.ckpt"]}}}
+    steps.on_load_checkpoint(SimpleNamespace(training=training, is_global_zero=True), None, checkpoint)
+    assert (left.is_file(), kept.is_file()) == (not training, True)
 
 
 def test_a_best_checkpoint_ahead_of_the_resumed_one_is_set_aside(tmp_path, monkeypatch):
