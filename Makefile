@@ -20,7 +20,7 @@ test-slow: $(VENV)/.installed
 PACKAGES ?=
 SAMPLE ?= 40
 SEED ?= 0
-# beside the environment and not in it: cosmic-ray brings rich, without which one of the tests looks at what is printed
+# beside the environment, not in it: it brings rich, and some tests are of what is said where rich is missing
 COSMIC_RAY = build/cosmic-ray
 
 mutation: $(COSMIC_RAY)/.installed
