@@ -32,10 +32,10 @@ def prepare(package, folder):
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "checkout-index", "--all", f"--prefix={folder}/"], cwd=ROOT, check=True)
     settings = toml.load(SETTINGS)
-    # the tests of the copy, and without cosmic-ray's own packages: some of ours tell whether rich is there
-    command = ["env", f"PYTHONPATH={folder}", sys.executable, *"-m pytest -x -q -p no:cacheprovider".split()]
+    # without the packages that cosmic-ray brings: some tests look at what is said where rich is missing
+    command = f"env PYTHONPATH={folder} {sys.executable} -m pytest -x -q -p no:cacheprovider"
     settings["cosmic-ray"]["module-path"] = [f"bioplausible/{package}"]
-    settings["cosmic-ray"]["test-command"] = " ".join([*command, *settings["tests"][package]])
+    settings["cosmic-ray"]["test-command"] = " ".join([command, *settings["tests"][package]])
     (folder / "mutation.toml").write_text(toml.dumps(settings))
     cosmic_ray(folder, "baseline", "mutation.toml")  # where a test fails anyway, every mutant would count as noticed
     cosmic_ray(folder, "init", "mutation.toml", "session.sqlite")
@@ -85,7 +85,7 @@ def cosmic_ray(folder, *arguments):
 def main():
     packages = toml.load(SETTINGS)["tests"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("packages", nargs="*", metavar="package", help=f"of {', '.join(packages)}; all if none is named")
+    parser.add_argument("packages", nargs="*", metavar="package", help=f"of {', '.join(packages)}; none: all")
     parser.add_argument("--sample", type=int, default=0, help="mutants of each package, 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     given = parser.parse_args()

@@ -111,7 +111,7 @@ def test_what_is_out_of_its_range_is_refused_by_name(cls, options, name):
 def test_rates_of_another_number_of_layers_are_refused_with_the_layers_that_have_one(cls, name, first, last):
     count = last - first + 1
     for length in (count - 1, count + 1):
-        said = rf"^{name} has {length} entries: give one number, or one per layer {first} … {last} \({count} in all\)\.$"
+        said = rf"^{name} has {length} entries: give one number, or one per layer {first} … {last} \({count} in all\)"
         with pytest.raises(UserError, match=said):
             cls(SIZES, **{name: [0.1] * length})
 
