@@ -264,6 +264,22 @@ def test_the_best_checkpoint_survives_worse_epochs_and_resume(tmp_path, monkeypa
         assert steps() == [11, 22, 33]
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_newest_checkpoints_are_kept_also_where_training_resumes_from_one(keep, tmp_path, monkeypatch):
+    """Of epochs of 11 steps."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / RUN / "checkpoints"
+
+    def steps():
+        return sorted(int(file.stem.partition("=")[2]) for file in folder.glob("step=*.ckpt"))
+
+    every = ["--checkpoint_every_n_steps", "4", "--checkpoint_keep", str(keep)]
+    assert main([*ARGS, *every, "--trainer.max_epochs", "1"]) == 0
+    assert steps() == [4, 8][-keep:]
+    assert main(["fit", "--ckpt_path", str(folder / "step=8.ckpt"), "--trainer.max_epochs", "2"]) == 0
+    assert steps() == [12, 16, 20][-keep:]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_training_alone_removes_the_checkpoints_that_a_kill_left(training, tmp_path):
     steps = EveryNSteps(4)
