@@ -84,6 +84,13 @@ def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(bat
         assert read_run(folder).epochs == epochs
 
 
+@pytest.mark.parametrize("no_limit", [None, -1])
+def test_a_limit_that_is_none_is_never_reached(no_limit):
+    make_run(Path("logs/run"), 0.9, 0, epochs=5)
+    change("logs/run", {"trainer.max_steps": no_limit})
+    assert read_run(Path("logs/run")).status == "unfinished: 5 of 50 epochs"
+
+
 def test_steps_that_cut_the_first_epoch_are_no_epoch():
     assert main([*ARGS, "--trainer.max_epochs", "-1", "--trainer.max_steps", "7"]) == 0
     _, runs = report("lightning_logs")

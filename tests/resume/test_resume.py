@@ -20,7 +20,7 @@ from bioplausible import (
     PiecewisePower,
 )
 from bioplausible.__main__ import main
-from bioplausible.resume.checkpoint_callbacks import EveryNSteps
+from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps
 from bioplausible.resume.configured_rates import ConfiguredRates
 from tests.helpers import ARGS, CONFIGS, RUN, all_rules, build, command_line, differences, result, scalars
 
@@ -278,6 +278,22 @@ def test_the_newest_checkpoints_are_kept_also_where_training_resumes_from_one(ke
     assert steps() == [4, 8][-keep:]
     assert main(["fit", "--ckpt_path", str(folder / "step=8.ckpt"), "--trainer.max_epochs", "2"]) == 0
     assert steps() == [12, 16, 20][-keep:]
+
+
+def test_a_checkpoint_after_which_a_validation_comes_is_written_once_after_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = []
+    save = EveryNSteps._save_checkpoint
+
+    def noted(self, trainer, filepath):
+        validated = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))._validated
+        written.append((trainer.global_step, validated))
+        save(self, trainer, filepath)
+
+    monkeypatch.setattr(EveryNSteps, "_save_checkpoint", noted)
+    often = ["--trainer.max_epochs", "1", "--trainer.val_check_interval", "4", "--checkpoint_every_n_steps", "2"]
+    assert main([*ARGS, *often]) == 0
+    assert written == [(2, -1), (4, 4), (6, 4), (8, 8), (10, 8)]
 
 
 @pytest.mark.parametrize("training", [True, False])
