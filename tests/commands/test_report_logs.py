@@ -69,6 +69,28 @@ def test_a_run_that_a_signal_cut_has_the_epochs_that_it_finished(step, tmp_path,
     assert setting["n"] == "1"
 
 
+@pytest.mark.parametrize("batches", [1, 2, 7])
+def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(batches):
+    """Of 20 images each, the last one smaller. Where an epoch is one batch, each step is an end, this one the second."""
+    for step, epochs in ((batches - 1, 1), (batches, 2 if batches == 1 else 0)):
+        folder = Path(f"logs/{step}")
+        make_run(folder, None, 0, epochs=0)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"]["init_args"] |= {"subset_size": 20 * batches - 5, "batch_size": 20, "validation_split": 0}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        board = SummaryWriter(str(folder))
+        board.add_scalar("train/accuracy", 0.5, step)
+        board.close()
+        assert read_run(folder).epochs == epochs
+
+
+@pytest.mark.parametrize("no_limit", [None, -1])
+def test_a_limit_that_is_none_is_never_reached(no_limit):
+    make_run(Path("logs/run"), 0.9, 0, epochs=5)
+    change("logs/run", {"trainer.max_steps": no_limit})
+    assert read_run(Path("logs/run")).status == "unfinished: 5 of 50 epochs"
+
+
 def test_steps_that_cut_the_first_epoch_are_no_epoch():
     assert main([*ARGS, "--trainer.max_epochs", "-1", "--trainer.max_steps", "7"]) == 0
     _, runs = report("lightning_logs")
@@ -187,10 +209,12 @@ def test_validation_accuracy_stands_beside_test_accuracy_and_numbers_are_numbers
 # ----------------------------------------------------------------------------------------------- two runs in one folder
 
 
-def test_two_runs_that_logged_in_one_folder_are_never_paired(capsys):
+@pytest.mark.parametrize("epochs", [(50, 20), (2, 2), (1, 1)])
+def test_two_runs_that_logged_in_one_folder_are_never_paired(epochs, capsys):
     """As version 0.2.0 let them: the second one's configuration lies beside the logs of both."""
-    make_run(Path("logs/mine"), 0.9, 0)
-    make_run(Path("second"), 0.2, 10, epochs=20, planned=20, learning_rates=[0.001, 0.001])
+    first, second = epochs
+    make_run(Path("logs/mine"), 0.9, 0, epochs=first, planned=first)
+    make_run(Path("second"), 0.2, 10, epochs=second, planned=second, learning_rates=[0.001, 0.001])
     for file in Path("second").iterdir():
         name = file.name.replace("tfevents.", "tfevents.9") if "tfevents" in file.name else file.name
         shutil.copy(file, Path("logs/mine") / name)
@@ -254,6 +278,7 @@ def test_a_rate_that_an_earlier_version_changed_on_resume_is_told_by_its_log():
         board = SummaryWriter(str(Path("logs", name)), purge_step=500)
         board.add_scalar("test/accuracy", 0.5, 500)
         board.add_scalar("lr-SGD", 0.25, 0)
+        board.add_scalar("epoch", 0.0, 0)  # as Lightning logs it beside
         board.close()
         Path("logs", name, "hparams.yaml").write_text(
             yaml.safe_dump({"_instantiator": "x", "beta": 1.0, **rule_options})

@@ -1,5 +1,6 @@
 """What the report computes, against the same numbers computed here."""
 
+import base64
 import csv
 import math
 import statistics
@@ -12,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
 from bioplausible.commands.report import tables
-from bioplausible.commands.report.curves import curves
+from bioplausible.commands.report.curves import curves, png
 from bioplausible.commands.report.reading import find_runs
 from bioplausible.commands.report.significance import Estimate
 from bioplausible.commands.report.tables import Group, group
@@ -66,6 +67,13 @@ def test_a_single_seed_has_no_band():
     figure = curves([made({0: 0.9})], [("train/accuracy", "training accuracy (%)", 100.0)], "title")
     assert len(figure.axes[0].lines) == 1
     assert not figure.axes[0].collections
+
+
+def test_a_figure_is_1200_pixels_wide():
+    runs = made({0: 0.9})
+    for names in (["train/accuracy"], ["train/accuracy", "throughput/samples_per_second"]):
+        picture = base64.b64decode(png(curves([runs], [(name, name, 1.0) for name in names], "title")))
+        assert int.from_bytes(picture[16:20], "big") == 1200
 
 
 def test_a_mean_deviates_by_welchs_test(monkeypatch):

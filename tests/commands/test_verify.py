@@ -146,6 +146,9 @@ MISTAKES = {
     "optimizer": (lambda meta, arrays: meta.update(optimizer="rmsprop"), "rmsprop"),
     "lr": (lambda meta, arrays: meta.pop("lr"), "lr"),
     "lr in words": (lambda meta, arrays: meta.update(lr="fast"), "meta"),
+    "lr by layer": (lambda meta, arrays: meta.update(lr=[0.1] * 3), "lr [0.1, 0.1, 0.1]: give one number"),
+    "weight_decay by layer": (lambda meta, arrays: meta.update(weight_decay=[0.1]), "weight_decay [0.1]: give one"),
+    "momentum by layer": (lambda meta, arrays: meta.update(momentum=[0.5]), "momentum [0.5]: give one number"),
     "steps": (lambda meta, arrays: meta.update(steps=4), "steps"),
     "batch": (lambda meta, arrays: meta.update(batch=5), "batch"),
     "dtype": (lambda meta, arrays: meta.update(dtype="float32"), "float32"),
@@ -165,10 +168,12 @@ MISTAKES = {
         "first step",
     ),
     "a stray": (lambda meta, arrays: arrays.update(z=arrays["x"]), "z"),
-    "classes": (lambda meta, arrays: arrays.update(y=arrays["y"] + 3), "y"),
+    "classes": (lambda meta, arrays: arrays.update(y=arrays["y"] + 3), "y is not of the classes 0 … 3"),
+    "a class below 0": (lambda meta, arrays: arrays.update(y=arrays["y"] - 4), "y is not of the classes 0 … 3"),
     "classes in float": (lambda meta, arrays: arrays.update(y=arrays["y"] + 0.5), "y"),
     "targets": (lambda meta, arrays: arrays.update(y=np.eye(4, dtype=int)[arrays["y"]]), "y"),
     "x": (lambda meta, arrays: arrays.update(x=arrays["x"][..., 1:]), "x"),
+    "no samples": (lambda meta, arrays: arrays.update(x=arrays["x"][:, 0, 0], y=arrays["y"][:, 0]), "both start with"),
 }
 
 
@@ -255,7 +260,10 @@ LAYERS = {
     "pool": "median",
     "dilation": 2,
     "order": "conv, relu, pool",  # of average pooling
-    "batch norm": None,
+    "batch norm": "conv, batchnorm, pool, relu",
+    "another function": "conv, pool, tanh",
+    "two functions": "conv, relu, relu, pool",
+    "a pool that is none": "conv, relu",
     "stride": None,
 }
 
@@ -264,8 +272,8 @@ LAYERS = {
 def test_layers_that_are_not_understood_are_refused(entry, capsys):
     meta, arrays = read(GOLDEN_NETWORKS / "fa_conv_lenet_cross_entropy.npz")
     layer = meta["architecture"][1]
-    if entry == "batch norm":
-        layer["order"] = "conv, batchnorm, pool, relu"
+    if " " in entry:
+        layer["order"] = LAYERS[entry]
     elif entry == "stride":
         del layer["stride"]
     else:
@@ -278,6 +286,21 @@ def test_max_pooling_may_come_after_the_activation_function_which_keeps_the_orde
     for order in ("conv, relu, pool", "conv, pool, relu", "conv, pool, f"):
         meta["architecture"][0]["order"] = order
         assert main(["verify", str(write("other.npz", meta, arrays))]) == 0
+
+
+@pytest.mark.parametrize("rule", ["brsf", "dfa", "fa", "frsf", "usf"])
+def test_a_recording_of_images_must_say_what_is_sent_down(rule, capsys):
+    meta, arrays = read(GOLDEN_NETWORKS / f"{rule}_conv_lenet_cross_entropy.npz")
+    del meta["feedback"]
+    require_refusal(write("other.npz", meta, arrays), capsys, "feedback")
+
+
+def test_a_dense_recording_may_say_what_is_sent_down(capsys):
+    meta, arrays = read(GOLDEN / "feedback_alignment_3layer_sgd.npz")
+    meta["feedback"] = "Wfa replaces W on the way down"
+    assert main(["verify", str(write("other.npz", meta, arrays))]) == 0
+    meta["feedback"] = "W goes down"
+    require_refusal(write("other.npz", meta, arrays), capsys, "feedback")
 
 
 def test_predictive_coding_at_activities_is_refused_with_the_reason(capsys):

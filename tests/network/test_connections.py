@@ -361,7 +361,9 @@ def test_the_verbs_of_a_relaxation_equal_the_methods(kind, winners_of, data, sca
             torch.testing.assert_close(voltage, connection.feedback(z, at=r), **close)
         # each drive notes them anew
         other = laid_out(r, torch.randn_like(r))
-        wires.add_feedforward_(start.clone(), other)
+        drive = start.clone()
+        wires.add_feedforward_(drive, other)
+        torch.testing.assert_close(drive, start + without_bias(connection, other), **close)
         wires.set_feedback_(voltage, z, other)
         torch.testing.assert_close(voltage, connection.feedback(z, at=other), **close)
 

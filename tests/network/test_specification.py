@@ -318,12 +318,19 @@ def test_sizes_that_are_none_are_refused(options, sentence):
     assert sentence in str(refused.value)
 
 
+def test_what_is_left_out_has_its_default():
+    """Nothing but the output; a skip by a convolution of stride 1."""
+    assert build(Backpropagation, [[1, 8, 8], 10]).network.shapes == [(1, 8, 8), (10,)]
+    (_, skip) = build(Backpropagation, [[1, 8, 8], C, {**C, "conv": 5, "skip": {"from": 1}}, 10]).network.into(2)
+    assert (type(skip), skip.stride, skip.post_shape) == (Convolution, 1, (5, 8, 8))
+
+
 def test_an_input_of_another_shape_is_refused():
     net = build(Backpropagation, [[2, 3, 4], 5, 4]).network
     assert net.as_input(torch.zeros(6, 24)).shape == (6, 2, 3, 4)
-    for wrong in (torch.zeros(6, 25), torch.zeros(6, 2, 4, 3)):
+    for wrong, shape in ((torch.zeros(6, 25), "25"), (torch.zeros(6, 2, 4, 3), "2 × 4 × 3")):
         with pytest.raises(
-            UserError, match=r"The input has the shape .*, the network's first layer 2 × 3 × 4: let them"
+            UserError, match=rf"The input has the shape {shape}, the network's first layer 2 × 3 × 4: let them"
         ):
             net.as_input(wrong)
     assert build(Backpropagation, [24, 5, 4]).network.as_input(torch.zeros(6, 2, 3, 4)).shape == (6, 24)

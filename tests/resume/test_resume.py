@@ -23,6 +23,7 @@ from bioplausible import (
     PiecewisePower,
 )
 from bioplausible.__main__ import main
+from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps
 from bioplausible.resume.configured_rates import ConfiguredRates
 from tests.helpers import (
     ALL_TERMS_OF_CORINFOMAX_EBD,
@@ -273,8 +274,53 @@ def test_the_best_checkpoint_survives_worse_epochs_and_resume(tmp_path, monkeypa
     for step in (11, 22, 33):
         state = torch.load(folder / f"step={step}.ckpt", weights_only=True)["callbacks"]["BestCheckpoint"]
         assert float(state["best_model_score"]) == pytest.approx(accuracy[0])
-    assert main(["fit", "--ckpt_path", str(folder / "step=22.ckpt")]) == 0
-    assert steps() == [11, 22, 33]
+    for name in ("step=22", "best"):
+        assert main(["fit", "--ckpt_path", str(folder / f"{name}.ckpt")]) == 0
+        assert steps() == [11, 22, 33]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_newest_checkpoints_are_kept_also_where_training_resumes_from_one(keep, tmp_path, monkeypatch):
+    """Of epochs of 11 steps."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / RUN / "checkpoints"
+
+    def steps():
+        return sorted(int(file.stem.partition("=")[2]) for file in folder.glob("step=*.ckpt"))
+
+    every = ["--checkpoint_every_n_steps", "4", "--checkpoint_keep", str(keep)]
+    assert main([*ARGS, *every, "--trainer.max_epochs", "1"]) == 0
+    assert steps() == [4, 8][-keep:]
+    assert main(["fit", "--ckpt_path", str(folder / "step=8.ckpt"), "--trainer.max_epochs", "2"]) == 0
+    assert steps() == [12, 16, 20][-keep:]
+
+
+def test_a_checkpoint_after_which_a_validation_comes_is_written_once_after_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = []
+    save = EveryNSteps._save_checkpoint
+
+    def noted(self, trainer, filepath):
+        validated = next(c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint))._validated
+        written.append((trainer.global_step, validated))
+        save(self, trainer, filepath)
+
+    monkeypatch.setattr(EveryNSteps, "_save_checkpoint", noted)
+    often = ["--trainer.max_epochs", "1", "--trainer.val_check_interval", "4", "--checkpoint_every_n_steps", "2"]
+    assert main([*ARGS, *often]) == 0
+    assert written == [(2, -1), (4, 4), (6, 4), (8, 8), (10, 8)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_alone_removes_the_checkpoints_that_a_kill_left(training, tmp_path):
+    steps = EveryNSteps(4)
+    steps.dirpath = str(tmp_path)
+    left, kept = tmp_path / "step=4.ckpt", tmp_path / "step=8.ckpt"
+    for file in (left, kept):
+        file.touch()
+    checkpoint = {"callbacks": {steps.state_key: {"replaced": ["where/it/was/step=4.ckpt"]}}}
+    steps.on_load_checkpoint(SimpleNamespace(training=training, is_global_zero=True), None, checkpoint)
+    assert (left.is_file(), kept.is_file()) == (not training, True)
 
 
 def test_a_best_checkpoint_ahead_of_the_resumed_one_is_set_aside(tmp_path, monkeypatch):

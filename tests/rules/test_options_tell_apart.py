@@ -9,19 +9,27 @@ import torch
 from torch.nn import functional as F
 
 from bioplausible import (
+    Backpropagation,
     ContrastiveSimilarityMatching,
     CorInfoMax,
+    CorInfoMaxEBD,
     CorInfoMaxSparse,
+    DirectFeedbackAlignment,
+    DirectRandomTargetProjection,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
+    FeedbackAlignment,
+    KolenPollack,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
 )
 from bioplausible.rules import LearningRule
 from bioplausible.rules.backpropagation import FeedforwardRule
+from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
+from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.randomness import mix
-from tests.helpers import SIZES, VARIANTS, all_rules, batch, build, updates
+from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
 
 
 def watched(rule, run):
@@ -458,3 +466,89 @@ def test_the_last_activity_is_the_output(variant):
     x, _, _ = batch()
     assert torch.equal(rule.activity(x)[-1], rule(x))
     assert torch.equal(rule.activity(x)[0], x)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (PredictiveCoding, {}),
+        (PredictiveCoding, {"fixed_predictions": True}),
+        (NudgedPredictiveCoding, {}),
+        (CorInfoMax, {}),
+        (CorInfoMax, {"three_phase": True}),
+        (CorInfoMaxSparse, {}),
+    ],
+    ids=str,
+)
+def test_a_phase_holds_the_last_of_its_step_sizes(cls, options):
+    """By which what moved in the last iteration is divided."""
+    x, _, y = batch()
+    rule, held = build(cls, SIZES, step_size_rule="divide_by_loop_index", step_size_floor=1e-6, **options), []
+    taken = watched(rule, lambda: held.extend(rule.settle(x, y).values()))
+    settled = [phase for phase in held if phase.previous]
+    assert len(settled) == len(taken) > 0
+    for phase, (_, step_sizes) in zip(settled, taken, strict=True):
+        assert len(set(step_sizes)) > 3
+        assert phase.step_size == step_sizes[-1]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@torch.no_grad()
+def test_direct_feedback_comes_through_the_wiring_to_the_next_layer(network):
+    """Also where a skip connection ends in that layer too."""
+    rule = build(DirectFeedbackAlignment, network)
+    x, _, y = batch(network)
+    phase = rule.settle(x, y)["feedforward"]
+    error = rule.loss_gradient(phase.activity[-1], y)
+    for k, connection in enumerate(rule.network.chain[1:], start=1):
+        back = connection.project(rule.get_buffer(f"D_{k + 1}"), error)
+        torch.testing.assert_close(phase.internal["delta"][k - 1], rule.f.derivative(phase.activity[k]) * back)
+
+
+# ------------------------------------------------------------------------------------------------------------- defaults
+
+DEFAULTS = {
+    FeedforwardRule: "loss=cross_entropy activation_function=relu output_activation=linear lr_scheduler_interval=epoch",
+    Backpropagation: "initialization=linear",
+    FeedbackAlignment: "loss=mean_squared_error feedback=fixed initialization=xavier",
+    DirectFeedbackAlignment: "signal=error projection=input initialization=xavier",
+    DirectRandomTargetProjection: "loss=binary_cross_entropy activation_function=tanh projection=output"
+    " initialization=xavier",
+    KolenPollack: "loss=cross_entropy decay=0.9999 initialization=xavier",
+    ErrorBroadcastDecorrelation: "loss=mean_squared_error error_forgetting_factor=0.99999 correlated=identity"
+    " decorrelation=1.0 forward_broadcast=0.0 entropy_of=activity power=0.0 target_power=0.25 sparsity=0.0"
+    " forgetting_factor=0.99999 epsilon=0.01 initialization=xavier",
+    CorInfoMaxNetwork: "forgetting_factor=0.99999 epsilon=0.15 leak=0.3 free_steps=30 step_size=0.05"
+    " step_size_rule=constant step_size_floor=0.001 step_size_decay=0.01 regularize_lateral=False"
+    " lr_scheduler_interval=epoch",
+    CorInfoMaxEBD: "error_forgetting_factor=0.99999 decorrelation=1.0 feedback_decorrelation=0.0"
+    " lateral_decorrelation=0.0 prediction=0.1 feedback_prediction=0.1 power=0.0 target_power=0.25"
+    " feedforward_learning_rates=0.1 feedback_learning_rates=0.1",
+    CorInfoMax: "forgetting_factor=0.99999 epsilon=0.15 leak=0.3 beta=1.0 random_beta_sign=True three_phase=False"
+    " third_phase_start=nudged carry_membrane_potential=False free_steps=30 nudged_steps=10 step_size=0.05"
+    " step_size_rule=constant step_size_floor=0.001 step_size_decay=0.01 feedforward_learning_rates=0.3"
+    " feedback_learning_rates=0.07 regularize_lateral=False weight_decay=False track_correlations=False"
+    " track_correlations_every_n_steps=10 lr_scheduler_interval=epoch",
+    CorInfoMaxSparse: "leak=0.2 free_steps=20 step_size=0.045 step_size_rule=divide_by_slow_loop_index"
+    " feedback_learning_rates=0.06",
+    EquilibriumPropagation: "beta=1.0 random_beta_sign=True three_phase=False relax_free_again=False free_steps=20"
+    " nudged_steps=4 step_size=0.5 update_order=synchronous persistent_states=False hold_output=False"
+    " activation_function=clip output_activation=clip loss=squared_error readout=False feedback=tied"
+    " feedback_update=separate initialization=xavier learning_rates=0.05 feedback_learning_rates=0.05"
+    " lr_scheduler_interval=epoch",
+    ContrastiveSimilarityMatching: "lateral_learning_rates=0.002 scheduled_decay=False signed_hebbian_term=True",
+    PredictiveCodingNetwork: "activation_function=relu inference_steps=50 step_size=0.1 step_size_rule=constant"
+    " step_size_floor=0.05 step_size_decay=0.005 initialization=kaiming lr_scheduler_interval=epoch",
+    PredictiveCoding: "activation_function=sigmoid target_range=(0.03, 0.97) fixed_predictions=False"
+    " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0",
+    NudgedPredictiveCoding: "beta=0.001 random_beta_sign=False lr_scheduler_interval=step",
+}
+
+
+def test_defaults_are_what_they_were():
+    """Whoever left an argument out would get another network, without a word: a changed default belongs here too."""
+    assert DEFAULTS.keys() >= set(all_rules())
+    for cls, said in DEFAULTS.items():
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        plain = [p for p in parameters if isinstance(p.default, (int, float, str, tuple)) and p.default is not p.empty]
+        assert " ".join(f"{p.name}={p.default}" for p in plain) == said, cls

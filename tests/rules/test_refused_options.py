@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bioplausible import (
+    ContrastiveSimilarityMatching,
     CorInfoMax,
     CorInfoMaxSparse,
     EquilibriumPropagation,
@@ -95,6 +96,24 @@ RANGES = [
 def test_what_is_out_of_its_range_is_refused_by_name(cls, options, name):
     with pytest.raises(UserError, match=name):
         cls(SIZES, **options)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "first", "last"),
+    [
+        (CorInfoMax, "feedforward_learning_rates", 1, 3),
+        (CorInfoMax, "feedback_learning_rates", 2, 3),
+        (EquilibriumPropagation, "learning_rates", 1, 3),
+        (EquilibriumPropagation, "feedback_learning_rates", 2, 3),
+        (ContrastiveSimilarityMatching, "lateral_learning_rates", 1, 2),
+    ],
+)
+def test_rates_of_another_number_of_layers_are_refused_with_the_layers_that_have_one(cls, name, first, last):
+    count = last - first + 1
+    for length in (count - 1, count + 1):
+        said = rf"^{name} has {length} entries: give one number, or one per layer {first} … {last} \({count} in all\)"
+        with pytest.raises(UserError, match=said):
+            cls(SIZES, **{name: [0.1] * length})
 
 
 @pytest.mark.parametrize(
