@@ -1,0 +1,113 @@
+"""``python -m bioplausible sweep``: every combination of seeds and options, or a study's trials, on Ray Tune."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bioplausible.commands import report
+from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
+from bioplausible.commands.program import this_program
+from bioplausible.commands.report.runs import read_run
+from bioplausible.commands.sweep import on_ray
+from bioplausible.commands.sweep.grid import grid_entry, integers
+from bioplausible.commands.sweep.running import is_finished
+from bioplausible.commands.sweep.search import candidates, write_results
+from bioplausible.commands.sweep.study import read_study
+from bioplausible.commands.sweep.trials import Trial, refuse_same_folders, trials
+from bioplausible.errors import UserError
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed.
+
+    Ctrl-C ends it with 130.
+
+    Raises:
+        UserError: an option or the study is wrong, or Ray is not installed.
+    """
+    parser = CommandArguments(prog="python -m bioplausible sweep", description=__doc__)
+    parser.add_argument(
+        "--config", type=recipe_named, action="append", default=[], help="recipe; may be given several times"
+    )
+    parser.add_argument("--seeds", help="seeds, separated by commas (default: 0)")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2",
+        help="values of an option of fit, for example model.init_args.beta=0.5,1.0; may be given several times",
+    )
+    parser.add_argument(
+        "--study", type=path_named, metavar="FILE", help="YAML file that says all this, and what to search"
+    )
+    parser.add_argument("--list", action="store_true", help="print the trials, as arguments of fit, and train nothing")
+    parser.add_argument(
+        "--out", type=path_named, default=Path("sweep"), help="folder of runs and report (default: sweep)"
+    )
+    parser.add_argument("--cpus", type=int, help="cores to use (default: all)")
+    parser.add_argument("--threads", type=int, default=1, help="threads, and cores, a trial (default: 1)")
+    parser.add_argument("--address", help="address of a Ray cluster that shares the folder; default: this machine")
+    options = parser.parse_args(args)
+    if bool(options.study) == bool(options.config):
+        raise UserError("sweep needs --config RECIPE or --study FILE, one of the two.")
+    if options.study and (options.seeds is not None or options.grid):
+        raise UserError("--seeds and --grid go with --config: a study names its seeds and values in its file.")
+    cpus = options.cpus or os.cpu_count() or 1
+    if options.threads < 1 or cpus < options.threads:
+        raise UserError(f"threads is {options.threads}: it must lie between 1 and the {cpus} cores.")
+    out = options.out.resolve()
+    if options.study:
+        study = read_study(options.study)
+        tried = candidates(study, out, options.threads)
+        every = [trial for candidate in tried for trial in candidate.trials]
+    else:
+        every = _combinations(options.config, options.seeds or "0", options.grid, out, options.threads)
+    if options.list:
+        for trial in every:
+            print(f"{this_program()} fit {shlex.join(trial.arguments)}")
+        return 0
+    status = _train(every, cpus, options.address, out)
+    if options.study and status in (0, 1):
+        for kind, best in write_results(tried, study, out).items():
+            said = f"{best.accuracy:.2%}, {out / 'best' / f'{kind}.yaml'}" if best else "none, for no trial finished"
+            print(f"best    {kind}: {said}")
+        print(f"tried   {out / 'trials.csv'}")
+    return status
+
+
+def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], out: Path, threads: int) -> list[Trial]:
+    """Returns every combination of recipes, seeds and the grid's values."""
+    grid: dict[str, list[str]] = {}
+    for entry in entries:
+        key, values = grid_entry(entry)
+        grid[key] = grid.get(key, []) + values
+    for recipe in recipes:
+        if not recipe.is_file():
+            raise UserError(f"There is no recipe {recipe}: name a YAML file such as those in configs/.")
+    every = [t for recipe in recipes for t in trials(recipe, integers(seeds), grid, out, threads)]
+    refuse_same_folders(every)
+    return every
+
+
+def _train(every: Sequence[Trial], cpus: int, address: str | None, out: Path) -> int:
+    """Trains what is not finished, writes the report and returns the exit status."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder with --out.") from error
+    waiting = [trial for trial in every if not is_finished(trial)]
+    print(f"{len(every)} trials, {len(every) - len(waiting)} of them finished before", flush=True)
+    try:
+        failures = on_ray.train(waiting, cpus, address, out) if waiting else {}
+    except KeyboardInterrupt:
+        print("stopped by SIGINT: the same command goes on where the trials are", file=sys.stderr)
+        return 128 + signal.SIGINT
+    for name, reason in failures.items():
+        print(f"failed  {name}: {reason}")
+    report.write([read_run(Path(trial.folder)) for trial in every], out / "report")
+    print(f"{sum(map(is_finished, every))} of {len(every)} trials finished")
+    print(f"report  {out / 'report' / 'index.html'}")
+    return 1 if failures else 0
