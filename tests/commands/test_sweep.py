@@ -56,6 +56,22 @@ def test_every_combination_has_its_name_and_arguments(tmp_path):
     assert ambiguous[0].name == "digits/backpropagation/seed=0,a.lr=1,b.lr=2"
 
 
+def test_trials_of_another_rule_or_data_set_lie_under_its_name(tmp_path):
+    models = ["Backpropagation", "bioplausible.CorInfoMax", "{class_path: PredictiveCoding, init_args: {gamma: 1.0}}"]
+    found = trials(RECIPE, [0], {"model": models}, tmp_path, threads=1)
+    assert [trial.name.split("/seed")[0] for trial in found] == [
+        "digits/backpropagation",
+        "digits/corinfomax",
+        "digits/predictive_coding",
+    ]
+    (other,) = trials(RECIPE, [0], {"data.class_path": ["MNISTDataModule"], "model.beta": ["1"]}, tmp_path, threads=1)
+    assert other.name == "mnist/backpropagation/seed=0,class_path=MNISTDataModule,beta=1"
+    for trial in [*found, other]:
+        kind = trial.name.split("/seed")[0]
+        assert Path(trial.folder).parent == tmp_path / kind
+        assert trial.arguments[trial.arguments.index("--trainer.logger.init_args.name") + 1] == kind
+
+
 def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path):
     layer = "{conv: 8, kernel: 3, skip: {from: 0, stride: 2}}"
     nets = [f"[[1, 8, 8], {', '.join([layer] * count)}, {units}]" for count, units in ((1, 10), (30, 10), (30, 11))]
