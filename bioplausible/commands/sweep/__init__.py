@@ -4,18 +4,18 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bioplausible.commands import report
 from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
 from bioplausible.commands.program import this_program
 from bioplausible.commands.report.runs import read_run
-from bioplausible.commands.sweep import on_ray
+from bioplausible.commands.sweep import on_ray, tuning
 from bioplausible.commands.sweep.grid import grid_entry, integers
 from bioplausible.commands.sweep.running import is_finished
 from bioplausible.commands.sweep.search import candidates, write_results
-from bioplausible.commands.sweep.study import read_study
+from bioplausible.commands.sweep.study import Study, read_study
 from bioplausible.commands.sweep.trials import Trial, refuse_same_folders, trials
 from bioplausible.errors import UserError
 
@@ -61,21 +61,26 @@ def run(args: Sequence[str]) -> int:
     out = options.out.resolve()
     if options.study:
         study = read_study(options.study)
-        tried = candidates(study, out, options.threads)
-        every = [trial for candidate in tried for trial in candidate.trials]
+        if options.list and not study.search.is_drawn_beforehand:
+            raise UserError("A bayesian search draws by what it has found: there is no list of its trials beforehand.")
+        every = [trial for one in candidates(study, out, options.threads) for trial in one.trials]
     else:
         every = _combinations(options.config, options.seeds or "0", options.grid, out, options.threads)
     if options.list:
         for trial in every:
             print(f"{this_program()} fit {shlex.join(trial.arguments)}")
         return 0
-    status = _train(every, cpus, options.address, out)
-    if options.study and status in (0, 1):
-        for kind, best in write_results(tried, study, out).items():
-            said = f"{best.accuracy:.2%}, {out / 'best' / f'{kind}.yaml'}" if best else "none, for no trial finished"
-            print(f"best    {kind}: {said}")
-        print(f"tried   {out / 'trials.csv'}")
-    return status
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder with --out.") from error
+    try:
+        if options.study:
+            return _search(study, cpus, options.address, out, options.threads)
+        return _train(every, cpus, options.address, out)
+    except KeyboardInterrupt:
+        print("stopped by SIGINT: the same command goes on where the trials are", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], out: Path, threads: int) -> list[Trial]:
@@ -94,17 +99,32 @@ def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], o
 
 def _train(every: Sequence[Trial], cpus: int, address: str | None, out: Path) -> int:
     """Trains what is not finished, writes the report and returns the exit status."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder with --out.") from error
     waiting = [trial for trial in every if not is_finished(trial)]
     print(f"{len(every)} trials, {len(every) - len(waiting)} of them finished before", flush=True)
-    try:
-        failures = on_ray.train(waiting, cpus, address, out) if waiting else {}
-    except KeyboardInterrupt:
-        print("stopped by SIGINT: the same command goes on where the trials are", file=sys.stderr)
-        return 128 + signal.SIGINT
+    failures = on_ray.train(waiting, cpus, address, out) if waiting else {}
+    return _report(every, failures, out)
+
+
+def _search(study: Study, cpus: int, address: str | None, out: Path, threads: int) -> int:
+    """Tries what is not tried, writes what was found and the report, and returns the exit status."""
+    if study.search.is_drawn_beforehand and study.search.early_stopping is None:
+        status = _train([t for one in candidates(study, out, threads) for t in one.trials], cpus, address, out)
+    else:
+        before = sum(one.ended for one in candidates(study, out, threads))
+        tried = study.search.trials * len(study.recipes)
+        print(f"{tried} trials of {len(study.seeds)} seeds, {before} of them finished before", flush=True)
+        failures = tuning.search(study, cpus, address, out, threads)
+        every = [trial for one in candidates(study, out, threads) for trial in one.trials]
+        status = _report(every, failures, out)
+    for kind, best in write_results(candidates(study, out, threads), study, out).items():
+        said = f"{best.accuracy:.2%}, {out / 'best' / f'{kind}.yaml'}" if best else "none, for no trial finished"
+        print(f"best    {kind}: {said}")
+    print(f"tried   {out / 'trials.csv'}")
+    return status
+
+
+def _report(every: Sequence[Trial], failures: Mapping[str, str], out: Path) -> int:
+    """Says what failed, writes the report and returns the exit status."""
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
     report.write([read_run(Path(trial.folder)) for trial in every], out / "report")

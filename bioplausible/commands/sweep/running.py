@@ -13,8 +13,9 @@ from pathlib import Path
 
 import yaml
 
+from bioplausible.commands.report.logs import read_log
 from bioplausible.commands.report.runs import read_run
-from bioplausible.commands.sweep.trials import TEST, Trial
+from bioplausible.commands.sweep.trials import TEST, VALIDATION, Trial
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 
@@ -33,16 +34,17 @@ SECONDS = "seconds.txt"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of a trial.
+    """What came out of a search's trial.
 
     Attributes:
-        accuracy: of its last epoch, of the split that it is scored by; it alone chooses.
-        best_accuracy: the best of all epochs' validation accuracies; of a trial that is scored by the test split there
-            is but the last.
+        accuracy: validation accuracy of its last epoch; it alone chooses.
+        best_accuracy: the best of all its epochs.
+        stopped_after: epochs after which it was stopped as hopeless; None where it was trained to its end.
     """
 
     accuracy: float
     best_accuracy: float
+    stopped_after: int | None = None
 
 
 def is_finished(trial: Trial) -> bool:
@@ -83,51 +85,84 @@ def last_words(trial: Trial) -> str:
     return lines[-1].removeprefix("error: ") if lines else ""
 
 
+def validation_accuracies(trial: Trial) -> list[float]:
+    """Returns the validation accuracy after each epoch so far, of a trial that may be running."""
+    curve = read_log(Path(trial.folder)).curves.get(VALIDATION, {})
+    return [curve[step] for step in sorted(curve)]
+
+
+def note_stopped(trial: Trial, epochs: int) -> None:
+    """Notes that a trial is stopped as hopeless, so that it is not gone on with."""
+    found = validation_accuracies(trial)[:epochs]
+    _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(found[-1], max(found), epochs))))
+
+
+class Training:
+    """A trial's process: from the start, or from where the trial was killed.
+
+    Args:
+        trial: the trial.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        folder = Path(trial.folder)
+        note, arguments = folder / NOTE, trial.arguments
+        if note.is_file() and list(folder.rglob("*.ckpt")):
+            arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
+            folder.mkdir(parents=True)
+            note.write_text(yaml.safe_dump(trial.what))
+        self._before, self._start = seconds(trial), time.monotonic()
+        with (folder / LOG).open("a") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bioplausible", "fit", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(trial.threads)},
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    def wait(self, timeout: float) -> bool:
+        """Waits for the process for some seconds, notes how long it has trained, and returns whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+        _write(Path(self.trial.folder) / SECONDS, f"{self._before + time.monotonic() - self._start:.1f}\n")
+        return self._process.returncode is not None
+
+    def terminate(self) -> None:
+        """Tells the process to end: it leaves a checkpoint, and ``fit --ckpt_path FOLDER`` goes on from it."""
+        self._process.terminate()
+
+    def conclude(self) -> float:
+        """Returns the accuracy that counts, once the process has ended.
+
+        Raises:
+            RuntimeError: it failed; the sentence is the last line of its log.
+        """
+        trial, status = self.trial, self._process.returncode
+        if status != 0:
+            raise RuntimeError(last_words(trial) or f"exit status {status}")
+        run = read_run(Path(trial.folder))
+        accuracy, best = run.last(trial.scored_by), run.best(trial.scored_by)
+        if accuracy is None or best is None:
+            raise RuntimeError("it was not tested" if trial.scored_by == TEST else "it was not validated")
+        if trial.scored_by == VALIDATION:
+            _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(accuracy, best))))
+        return accuracy
+
+
 def run_trial(trial: Trial) -> float:
     """Trains a trial in a process of its own, or goes on where it was killed, and returns the accuracy that counts.
 
     Raises:
         RuntimeError: it failed; the sentence is the last line of its log.
     """
-    folder = Path(trial.folder)
-    note = folder / NOTE
-    arguments = trial.arguments
-    if note.is_file() and list(folder.rglob("*.ckpt")):
-        arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
-    else:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
-        folder.mkdir(parents=True)
-        note.write_text(yaml.safe_dump(trial.what))
-    with (folder / LOG).open("a") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bioplausible", "fit", *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": str(trial.threads)},
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
-        status = _wait(process, trial)
-    if status != 0:
-        raise RuntimeError(last_words(trial) or f"exit status {status}")
-    run = read_run(folder)
-    accuracy, best = run.last(trial.scored_by), run.best(trial.scored_by)
-    if accuracy is None or best is None:
-        raise RuntimeError("it was not tested" if trial.scored_by == TEST else "it was not validated")
-    if trial.scored_by != TEST:
-        text = yaml.safe_dump(asdict(Outcome(accuracy, best)))
-        _write(folder / OUTCOME, text)
-    return accuracy
-
-
-def _wait(process: subprocess.Popen[bytes], trial: Trial) -> int:
-    """Waits for a process, notes for how long, and returns its exit status."""
-    file, before, start = Path(trial.folder) / SECONDS, seconds(trial), time.monotonic()
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=1)
-        _write(file, f"{before + time.monotonic() - start:.1f}\n")
-        if process.returncode is not None:
-            return process.returncode
+    training = Training(trial)
+    while not training.wait(1):
+        pass
+    return training.conclude()
 
 
 def _write(file: Path, text: str) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import yaml
+
 from bioplausible.commands.sweep.recipe_text import configuration, option_text, recipe_text
-from bioplausible.commands.sweep.running import LOG, last_words, outcome, seconds
-from bioplausible.commands.sweep.space import Value
+from bioplausible.commands.sweep.running import LOG, NOTE, Outcome, is_finished, last_words, outcome, seconds
 from bioplausible.commands.sweep.study import Study, StudyRecipe
 from bioplausible.commands.sweep.trials import VALIDATION, Trial, kind_of, refuse_same_folders, trial
 from bioplausible.errors import UserError
@@ -26,6 +27,7 @@ class Candidate:
         recipe: what the study says of its recipe.
         kind: the recipe's name.
         number: of the draw, from 0.
+        drawn: numbers by the distribution's name.
         options: of ``fit``: the recipe's in the study, and what is drawn.
         trials: one a seed.
     """
@@ -33,14 +35,25 @@ class Candidate:
     recipe: StudyRecipe
     kind: str
     number: int
+    drawn: Mapping[str, float]
     options: Mapping[str, Any]
     trials: tuple[Trial, ...]
 
     @property
+    def name(self) -> str:
+        """Its recipe and number."""
+        return f"{self.kind}/trial={self.number}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of its seeds are finished, or stopped."""
+        return all(map(is_finished, self.trials))
+
+    @property
     def accuracy(self) -> float | None:
-        """Mean over the seeds of the last epoch's validation accuracy; None where a seed is missing or failed."""
-        found = [outcome(one) for one in self.trials]
-        return None if None in found else fmean(one.accuracy for one in found if one is not None)
+        """Mean over the seeds of the last epoch's validation accuracy; None where one is missing, stopped or failed."""
+        found = [one for one in map(outcome, self.trials) if one is not None and one.stopped_after is None]
+        return fmean(one.accuracy for one in found) if len(found) == len(self.trials) else None
 
 
 def random_trials(study: Study, out: Path = Path("sweep"), threads: int = 1) -> list[Trial]:
@@ -61,10 +74,16 @@ def random_trials(study: Study, out: Path = Path("sweep"), threads: int = 1) -> 
 
 
 def candidates(study: Study, out: Path, threads: int) -> list[Candidate]:
-    """Returns what a random search tries, in the order of :func:`random_trials`."""
-    found = [_drawn(study, r, n, out, threads) for n in range(study.search.trials) for r in study.recipes]
-    for one in found[: len(study.recipes)]:
-        _require_validation(one)
+    """Returns what a search tries: at random all of it, in the order of :func:`random_trials`; else what it has begun.
+
+    Raises:
+        UserError: a recipe has no validation split, two have the same name, or a folder holds another search's trials.
+    """
+    draw = random_candidate if study.search.is_drawn_beforehand else _begun
+    every = [draw(study, r, n, out, threads) for n in range(study.search.trials) for r in study.recipes]
+    for recipe in study.recipes:
+        _require_comparable(random_candidate(study, recipe, 0, out, threads), study)
+    found = [one for one in every if one is not None]
     refuse_same_folders([one for candidate in found for one in candidate.trials])
     return found
 
@@ -103,14 +122,8 @@ def write_results(found: Sequence[Candidate], study: Study, out: Path) -> dict[s
     return best
 
 
-def _drawn(study: Study, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate:
-    kind = kind_of(recipe.path)
-    drawn = recipe.space.options(recipe.space.draw(study.search.seed, kind, number))
-    return candidate(study, recipe, number, drawn, out, threads)
-
-
 def candidate(
-    study: Study, recipe: StudyRecipe, number: int, drawn: Mapping[str, Value], out: Path, threads: int
+    study: Study, recipe: StudyRecipe, number: int, drawn: Mapping[str, float], out: Path, threads: int
 ) -> Candidate:
     """Returns a candidate with its trials.
 
@@ -118,27 +131,74 @@ def candidate(
         study: the study.
         recipe: one of its recipes.
         number: of the draw.
-        drawn: values by option.
+        drawn: numbers by the distribution's name.
         out: folder of the whole sweep.
         threads: threads a trial.
     """
-    options = {**recipe.options, **drawn}
+    options = {**recipe.options, **recipe.space.options(drawn)}
     texts = {key: option_text(value) for key, value in {**study.options, **options}.items()} | UNTESTED
     trials = tuple(
-        trial(recipe.path, f"trial={number},seed={seed}", seed, texts, out.resolve(), threads, VALIDATION)
+        trial(recipe.path, f"trial={number},seed={seed}", seed, texts, out.resolve(), threads, VALIDATION, drawn)
         for seed in study.seeds
     )
-    return Candidate(recipe, kind_of(recipe.path), number, options, trials)
+    return Candidate(recipe, kind_of(recipe.path), number, drawn, options, trials)
 
 
-def _require_validation(one: Candidate) -> None:
-    data = configuration(one.trials[0].arguments).get("data")
+def random_candidate(study: Study, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate:
+    """Returns a candidate whose values are drawn at random."""
+    drawn = recipe.space.draw(study.search.seed, kind_of(recipe.path), number)
+    return candidate(study, recipe, number, drawn, out, threads)
+
+
+def epochs_of(one: Candidate) -> int:
+    """Returns how many epochs a candidate trains.
+
+    Raises:
+        UserError: ``max_epochs`` doesn't say it.
+    """
+    trainer = configuration(one.trials[0].arguments).get("trainer") or {}
+    epochs = trainer.get("max_epochs")
+    if type(epochs) is not int or epochs < 1 or trainer.get("max_steps") not in (None, -1):
+        raise UserError(f"{one.kind} has no number of epochs: set trainer.max_epochs under the study's options.")
+    return epochs
+
+
+def _begun(study: Study, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate | None:
+    """Returns a candidate that was begun before, by the notes in its folders; None where there are none."""
+    for one in random_candidate(study, recipe, number, out, threads).trials:
+        note = Path(one.folder) / NOTE
+        if note.is_file():
+            drawn = yaml.safe_load(note.read_text()).get("drawn")
+            if not recipe.space.holds(drawn):
+                raise UserError(
+                    f"{one.folder} holds a trial of another search: name another folder with --out, or delete this one."
+                )
+            return candidate(study, recipe, number, drawn, out, threads)
+    return None
+
+
+def _require_comparable(one: Candidate, study: Study) -> None:
+    """Checks that candidates can be compared by validation accuracy, after each epoch where some are stopped early.
+
+    Raises:
+        UserError: they can't.
+    """
+    found = configuration(one.trials[0].arguments)
+    data, trainer = found.get("data"), found.get("trainer") or {}
     options = (data.get("init_args") or {}) if isinstance(data, dict) else {}
     if not options.get("validation_split"):
         raise UserError(
             f"{one.kind} has no validation split to choose by: set data.init_args.validation_split under the study's"
             " options, for example to 0.1."
         )
+    if study.search.is_drawn_beforehand and study.search.early_stopping is None:
+        return
+    epochs_of(one)
+    for name in ("check_val_every_n_epoch", "val_check_interval"):
+        if trainer.get(name) not in (None, 1, 1.0):
+            raise UserError(
+                f"{one.kind} sets {name}, but the search compares candidates after each epoch: leave it out."
+            )
 
 
 def _arguments(chosen: Candidate) -> list[str]:
@@ -165,15 +225,20 @@ def _rows(one: Candidate) -> Iterator[dict[str, Any]]:
     """Yields a row of trials.csv a seed."""
     for single in one.trials:
         found = outcome(single)
-        failed = Path(single.folder, LOG).is_file()
         yield {
             "recipe": one.kind,
             "trial": one.number,
             "seed": single.what["seed"],
-            "status": "finished" if found else f"failed: {last_words(single)}" if failed else "not started",
+            "status": _status(single, found),
             "validation_accuracy": found.accuracy if found else "",
             "best_validation_accuracy": found.best_accuracy if found else "",
             "seconds": f"{seconds(single):.1f}",
             **{key: option_text(value) for key, value in one.options.items()},
             "folder": single.folder,
         }
+
+
+def _status(one: Trial, found: Outcome | None) -> str:
+    if found is not None:
+        return "finished" if found.stopped_after is None else f"stopped after epoch {found.stopped_after}"
+    return f"failed: {last_words(one)}" if Path(one.folder, LOG).is_file() else "not started"

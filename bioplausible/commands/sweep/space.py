@@ -33,17 +33,25 @@ class Distribution:
     high: float
     values: tuple[Value, ...] = ()
 
-    def at(self, u: float) -> Value:
-        """Returns the value below which a share u, in [0, 1), of the draws lies."""
-        if self.kind == "choice":
-            return self.values[int(u * len(self.values))]
-        if self.kind == "integer":
+    def at(self, u: float) -> float:
+        """Returns the number below which a share u, in [0, 1), of the draws lies."""
+        if self.kind in ("choice", "integer"):
             return int(self.low) + int(u * (int(self.high) - int(self.low) + 1))
         if self.kind == "loguniform":
             drawn = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
         else:
             drawn = self.low + u * (self.high - self.low)
+        return self.rounded(drawn)
+
+    def rounded(self, drawn: float) -> float:
+        """Returns a drawn number with as many digits as matter; of a whole number all."""
+        if self.kind in ("choice", "integer"):
+            return drawn
         return float(min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high))
+
+    def value(self, drawn: float) -> Value:
+        """Returns the value that a drawn number stands for: of a choice it is the place among the values."""
+        return self.values[int(drawn)] if self.kind == "choice" else drawn
 
 
 @dataclass(frozen=True)
@@ -58,16 +66,25 @@ class Space:
     entries: Mapping[str, Any]
     distributions: Mapping[str, Distribution]
 
-    def options(self, drawn: Mapping[str, Value]) -> dict[str, Value]:
+    def options(self, drawn: Mapping[str, float]) -> dict[str, Value]:
         """Returns options of ``fit``.
 
         Args:
-            drawn: a value for each of the distributions.
+            drawn: a number for each of the distributions.
         """
-        return {key: _filled(key, entry, drawn) for key, entry in self.entries.items()}
+        values = {name: self.distributions[name].value(number) for name, number in drawn.items()}
+        return {key: _filled(key, entry, values) for key, entry in self.entries.items()}
 
-    def draw(self, seed: int, recipe: str, number: int) -> dict[str, Value]:
-        """Returns the values of a trial: a pure function of the arguments, the same on every machine.
+    def holds(self, drawn: Any) -> bool:
+        """Returns whether something is a set of numbers of this space."""
+        return (
+            isinstance(drawn, dict)
+            and drawn.keys() == self.distributions.keys()
+            and all(one.low <= drawn[name] <= one.high for name, one in self.distributions.items())
+        )
+
+    def draw(self, seed: int, recipe: str, number: int) -> dict[str, float]:
+        """Returns the numbers of a trial: a pure function of the arguments, the same on every machine.
 
         More trials, another recipe or another option change no draw that was there before.
 

@@ -11,13 +11,26 @@ from bioplausible.commands.sweep.space import Space, read_space
 from bioplausible.commands.sweep.trials import VALIDATION
 from bioplausible.errors import UserError
 
-SAMPLERS = ("random",)
+SAMPLERS = ("random", "bayesian")
 
 OWN = ("seed_everything", "ckpt_path", "config", "trainer.logger", "trainer.limit_test_batches")
 """Options that the sweep sets itself."""
 
 OF_THE_SCORE = ("validation_split", "subset_size", "limit_val_batches")
 """Options that say which images score a trial: the same for all trials of a search."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When a search stops a candidate: asynchronous successive halving (Li et al. 2018), as Ray Tune has it.
+
+    Attributes:
+        grace_epochs: epochs that every candidate trains.
+        reduction_factor: one in so many goes on from there, and again after so many times as many epochs.
+    """
+
+    grace_epochs: int = 1
+    reduction_factor: int = 4
 
 
 @dataclass(frozen=True)
@@ -28,11 +41,18 @@ class Search:
         trials: how many sets of values are tried of each recipe.
         sampler: how they are drawn, one of :data:`SAMPLERS`.
         seed: of the sampler.
+        early_stopping: None, where each candidate trains to its end.
     """
 
     trials: int
     sampler: str = "random"
     seed: int = 0
+    early_stopping: EarlyStopping | None = None
+
+    @property
+    def is_drawn_beforehand(self) -> bool:
+        """Whether what is tried does not depend on what was found."""
+        return self.sampler == "random"
 
 
 @dataclass(frozen=True)
@@ -85,7 +105,7 @@ def read_study(path: Path) -> Study:
               model.optimizer.init_args.lr: {loguniform: [1e-4, 1e-2]}
         seeds: [0, 10]
         options: {data.validation_split: 0.1, trainer.max_epochs: 5}
-        search: {trials: 20, sampler: random, seed: 0}
+        search: {trials: 20, sampler: bayesian, seed: 0, early_stopping: {grace_epochs: 1, reduction_factor: 4}}
 
     Distributions are ``uniform``, ``loguniform`` and ``integer``, each with its smallest and largest value, and
     ``choice`` with a list of values; ``times`` makes a list of multiples of what is drawn, and a list may hold a
@@ -155,7 +175,7 @@ def _seeds(content: Any, path: Path) -> tuple[int, ...]:
 
 
 def _search(content: Any, where: str) -> Search:
-    _require_keys(content, ("trials", "sampler", "seed", "metric"), where, ("trials",))
+    _require_keys(content, ("trials", "sampler", "seed", "metric", "early_stopping"), where, ("trials",))
     for name, least in (("trials", 1), ("seed", 0)):
         value = content.get(name, least)
         if type(value) is not int or value < least:
@@ -168,7 +188,20 @@ def _search(content: Any, where: str) -> Search:
         )
     if sampler not in SAMPLERS:
         raise UserError(f"{where}: sampler is {sampler!r}: choose {' or '.join(SAMPLERS)}.")
-    return Search(content["trials"], sampler, content.get("seed", 0))
+    return Search(content["trials"], sampler, content.get("seed", 0), _early_stopping(content, where))
+
+
+def _early_stopping(content: dict[str, Any], where: str) -> EarlyStopping | None:
+    given = content.get("early_stopping", False)
+    if isinstance(given, bool):
+        return EarlyStopping() if given else None
+    where = f"{where}: early_stopping"
+    _require_keys(given, ("grace_epochs", "reduction_factor"), where, ())
+    for name, least in (("grace_epochs", 1), ("reduction_factor", 2)):
+        value = given.get(name, least)
+        if type(value) is not int or value < least:
+            raise UserError(f"{where}: {name} is {value!r}: give a whole number from {least} on.")
+    return EarlyStopping(**given)
 
 
 def _require_keys(content: Any, known: tuple[str, ...], where: str, needed: tuple[str, ...]) -> None:

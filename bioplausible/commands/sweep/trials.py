@@ -70,6 +70,7 @@ def trial(
     out: Path,
     threads: int,
     scored_by: str = TEST,
+    drawn: Mapping[str, Any] | None = None,
 ) -> Trial:
     """Returns one trial.
 
@@ -81,6 +82,7 @@ def trial(
         out: folder of the whole sweep.
         threads: threads it computes with.
         scored_by: the accuracy that counts.
+        drawn: in a search, what was drawn, by the distribution's name.
     """
     kind = kind_of(recipe, options)
     arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
@@ -89,7 +91,9 @@ def trial(
     folder = out / kind / _folder_name(combination)
     arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
     arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
-    what = {"seed": seed, "options": dict(options), "recipe": recipe.read_text()}
+    what: dict[str, Any] = {"seed": seed, "options": dict(options), "recipe": recipe.read_text()}
+    if drawn is not None:
+        what["drawn"] = dict(drawn)
     return Trial(f"{kind}/{combination}", str(folder), arguments, what, threads, scored_by)
 
 
