@@ -56,20 +56,38 @@ def test_every_combination_has_its_name_and_arguments(tmp_path):
     assert ambiguous[0].name == "digits/backpropagation/seed=0,a.lr=1,b.lr=2"
 
 
-def test_trials_of_another_rule_or_data_set_lie_under_its_name(tmp_path):
-    models = ["Backpropagation", "bioplausible.CorInfoMax", "{class_path: PredictiveCoding, init_args: {gamma: 1.0}}"]
-    found = trials(RECIPE, [0], {"model": models}, tmp_path, threads=1)
-    assert [trial.name.split("/seed")[0] for trial in found] == [
-        "digits/backpropagation",
-        "digits/corinfomax",
-        "digits/predictive_coding",
+RULES = {
+    "by its name": ("model", "EquilibriumPropagation"),
+    "by its path": ("model", "bioplausible.EquilibriumPropagation"),
+    "with settings": ("model", "{class_path: EquilibriumPropagation, init_args: {beta: 0.5}}"),
+    "as a class": ("model.class_path", "EquilibriumPropagation"),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), RULES.values(), ids=RULES)
+def test_a_folder_names_the_rule_that_the_trial_trains(key, value, tmp_path):
+    """And of two recipes' trials each has a folder of its own."""
+    conv = CONFIGS / "digits/backpropagation_conv.yaml"
+    own = tmp_path / "mine.yaml"
+    own.write_text(RECIPE.read_text())
+    for recipe, kind in ((RECIPE, "digits/{}"), (conv, "digits/{}_conv"), (own, f"{tmp_path.name}/mine")):
+        for trial, rule in zip(
+            trials(recipe, [0], {key: [value, "Backpropagation"]}, tmp_path / "out", threads=1),
+            ("equilibrium_propagation", "backpropagation"),
+            strict=True,
+        ):
+            assert Path(trial.folder).parent == tmp_path / "out" / kind.format(rule)
+            named = trial.arguments[trial.arguments.index("--trainer.logger.init_args.name") + 1]
+            assert named == kind.format(rule)
+            assert trial.name.startswith(f"{named}/seed=0,")
+
+
+def test_and_the_data_set_that_it_is_trained_on(tmp_path):
+    kinds = [
+        Path(trial.folder).parent.relative_to(tmp_path)
+        for trial in trials(RECIPE, [0], {"data": ["DigitsDataModule", "FashionMNISTDataModule"]}, tmp_path, threads=1)
     ]
-    (other,) = trials(RECIPE, [0], {"data.class_path": ["MNISTDataModule"], "model.beta": ["1"]}, tmp_path, threads=1)
-    assert other.name == "mnist/backpropagation/seed=0,class_path=MNISTDataModule,beta=1"
-    for trial in [*found, other]:
-        kind = trial.name.split("/seed")[0]
-        assert Path(trial.folder).parent == tmp_path / kind
-        assert trial.arguments[trial.arguments.index("--trainer.logger.init_args.name") + 1] == kind
+    assert kinds == [Path("digits/backpropagation"), Path("fashion_mnist/backpropagation")]
 
 
 def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path):

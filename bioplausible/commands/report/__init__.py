@@ -17,6 +17,7 @@ from bioplausible.commands.report.curves import curves, png
 from bioplausible.commands.report.runs import Run, find_runs
 from bioplausible.commands.report.tables import Group, group
 from bioplausible.errors import UserError
+from bioplausible.training.monitored import TESTED_EACH_EPOCH
 
 COLUMNS = (
     *("run", "status", "rule", "data", "net", "loss", "seed", "epochs"),
@@ -82,7 +83,8 @@ def _section(groups: list[Group]) -> dict[str, Any]:
     name = first.data.removesuffix("DataModule")
     title = f"{name}, {first.net}"
     pictures = []
-    accuracy = [("train/accuracy", "training accuracy (%)", 100.0), ("val/accuracy", "validation accuracy (%)", 100.0)]
+    splits = {"train": "training", "val": "validation", TESTED_EACH_EPOCH: "test"}
+    accuracy = [(f"{split}/accuracy", f"{name} accuracy (%)", 100.0) for split, name in splits.items()]
     angles = _of_layers(groups, "angle", "forward–feedback angle, layer {} (degrees)")
     cosines = _of_layers(groups, "cosine", "cosine with backpropagation, layer {}")
     for what, names in (("accuracy", accuracy), ("alignment", angles), ("updates", cosines)):

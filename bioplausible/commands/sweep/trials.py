@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
+from bioplausible.commands.configuration import class_of
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.report.nets import net_name
+from bioplausible.commands.sources import sources
 from bioplausible.errors import UserError
 
 LONGEST_NAME = 200
@@ -25,7 +27,8 @@ class Trial:
     """One combination.
 
     Attributes:
-        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, and the combination.
+        name: ``digits/corinfomax/seed=0,beta=0.5``: folder and name of the recipe, with the trial's own data set and
+            rule where it has others, and the combination.
         folder: folder of its run.
         arguments: of ``fit``.
         what: seed, options and the recipe's text, to know again what was trained.
@@ -84,10 +87,10 @@ def trial(
         scored_by: the accuracy that counts.
         drawn: in a search, what was drawn, by the distribution's name.
     """
-    kind = kind_of(recipe, options)
     arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
     for key, value in options.items():
         arguments += [f"--{key}", value]
+    kind = kind_of(recipe, arguments)
     folder = out / kind / _folder_name(combination)
     arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
     arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
@@ -97,19 +100,24 @@ def trial(
     return Trial(f"{kind}/{combination}", str(folder), arguments, what, threads, scored_by)
 
 
-def kind_of(recipe: Path, options: Mapping[str, str] | None = None) -> str:
+def kind_of(recipe: Path, arguments: Sequence[str] = ()) -> str:
     """Returns folder and name of a recipe, such as ``digits/corinfomax``.
 
-    Where options put another rule or data set in the recipe's place, its name stands there: a run must not lie where
-    the recipe's own runs are looked for.
+    Where a trial has another data set or rule than the recipe, theirs stand in the names: a run must not lie where the
+    recipe's own are looked for.
+
+    Args:
+        recipe: YAML file.
+        arguments: of ``fit``, the recipe among them; none for the recipe itself.
     """
-    data, rule = recipe.resolve().parent.name, recipe.stem
-    for key, value in (options or {}).items():
-        if key.removesuffix(".class_path") == "model":
-            rule = _class_name(value) or rule
-        if key.removesuffix(".class_path") == "data":
-            data = _class_name(value) or data
-    return f"{data}/{rule}"
+    given = sources("fit", arguments)
+    of_recipe = [source for source in given if source.is_file][-1:]
+    names = [recipe.resolve().parent.name, recipe.stem]
+    for i, place in enumerate(("data", "model")):
+        theirs, mine = class_of(of_recipe, place), class_of(given, place)
+        if theirs is not None and mine is not None:
+            names[i] = names[i].replace(snake_case(theirs), snake_case(mine))
+    return "/".join(names)
 
 
 def refuse_same_folders(every: Sequence[Trial]) -> None:
@@ -120,16 +128,6 @@ def refuse_same_folders(every: Sequence[Trial]) -> None:
     """
     if len({trial.folder for trial in every}) < len(every):
         raise UserError("Two trials would have the same folder: give each recipe (by folder and name) and value once.")
-
-
-def _class_name(value: str) -> str | None:
-    """Returns the name of the class that an option of model or data names, as recipes have it."""
-    try:
-        named = yaml.safe_load(value)
-    except yaml.YAMLError:  # its trial will say so
-        return None
-    named = named.get("class_path") if isinstance(named, dict) else named
-    return snake_case(named) if isinstance(named, str) and named else None
 
 
 def _shown(key: str, value: str) -> str:
