@@ -19,7 +19,7 @@ from bioplausible.commands.sweep.recipe_text import configuration
 from bioplausible.commands.sweep.running import LOG, NOTE, OUTCOME, SECONDS, is_finished
 from bioplausible.commands.sweep.search import candidates, random_trials, write_results
 from bioplausible.commands.sweep.space import Distribution, read_space
-from bioplausible.commands.sweep.study import read_study
+from bioplausible.commands.sweep.study_file import read_study
 from bioplausible.data import DigitsDataModule
 from bioplausible.errors import UserError
 from tests.helpers import CONFIGS

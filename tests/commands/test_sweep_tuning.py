@@ -10,7 +10,8 @@ from bioplausible.__main__ import main
 from bioplausible.commands.sweep import seeds, tuning
 from bioplausible.commands.sweep.running import NOTE, OUTCOME, is_finished, outcome
 from bioplausible.commands.sweep.search import candidate, candidates, epochs_of
-from bioplausible.commands.sweep.study import EarlyStopping, read_study
+from bioplausible.commands.sweep.study import EarlyStopping
+from bioplausible.commands.sweep.study_file import read_study
 
 STUDY = {
     "recipes": {

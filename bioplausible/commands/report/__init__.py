@@ -50,12 +50,14 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def write(runs: Sequence[Run], out: Path) -> None:
+def write(runs: Sequence[Run], out: Path, first: Sequence[dict[str, Any]] = ()) -> None:
     """Writes the report of some runs.
 
     Args:
         runs: finished or not.
         out: folder.
+        first: sections that come before the others: ``title``, ``rows`` of a table, each a mapping, and ``pictures``
+            with ``caption`` and ``png`` in base64.
     """
     out.mkdir(parents=True, exist_ok=True)
     groups = group(runs)
@@ -65,15 +67,15 @@ def write(runs: Sequence[Run], out: Path) -> None:
     html = (
         Environment(autoescape=True)
         .from_string(page)
-        .render(runs=runs, finished=sum(r.finished for r in runs), sections=sections, table=table)
+        .render(runs=runs, finished=sum(r.finished for r in runs), first=first, sections=sections, table=table)
     )
     (out / "index.html").write_text(html)
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
-    for number, picture in enumerate((p for section in sections for p in section["pictures"]), start=1):
+    for number, picture in enumerate((p for section in [*first, *sections] for p in section["pictures"]), start=1):
         picture["file"] = f"{number:02}.png"
         (figures / picture["file"]).write_bytes(base64.b64decode(picture["png"]))
-    (out / "report.md").write_text(_markdown(runs, sections, table))
+    (out / "report.md").write_text(_markdown(runs, [*first, *sections], table))
     _write_csv(out / "settings.csv", [_numbers(one) for one in groups])
     _write_csv(out / "runs.csv", [{name: line[name] for name in COLUMNS} for line in table])
 
@@ -193,7 +195,7 @@ def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[d
     ]
     lines += ["than two combined standard errors. Accuracies are in percent; validation accuracy chooses settings.", ""]
     for section in sections:
-        lines += [f"## {section['title']}", "", *_table(section["rows"]), ""]
+        lines += [f"## {section['title']}", "", *(_table(section["rows"]) if section["rows"] else []), ""]
         for picture in section["pictures"]:
             lines += [f"![{picture['caption']}](figures/{picture['file']})", ""]
     lines += ["## Runs", "", *_table([{name: line[name] for name in COLUMNS} for line in table]), ""]

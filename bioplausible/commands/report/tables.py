@@ -12,7 +12,7 @@ import yaml
 
 import bioplausible.data
 import bioplausible.rules
-from bioplausible.commands.recipes import recipes
+from bioplausible.commands.recipes import all_recipes
 from bioplausible.commands.report.configurations import plain
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import Run
@@ -162,7 +162,7 @@ def departures(run: Run) -> list[str]:
 
     An option that the recipe does not name has its class's default there.
     """
-    for path in sorted(recipes().glob("*/*.yaml")):
+    for path in all_recipes():
         theirs = Run(path.parent, config=yaml.safe_load(path.read_text()))
         if (theirs.data, theirs.rule, theirs.net, theirs.loss) == (run.data, run.rule, run.net, run.loss):
             break

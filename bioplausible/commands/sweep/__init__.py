@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bioplausible.commands import report
-from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named
+from bioplausible.commands.arguments import CommandArguments, path_named, recipe_named, study_named
 from bioplausible.commands.program import this_program
 from bioplausible.commands.report.runs import read_run
 from bioplausible.commands.sweep import on_ray, tuning
 from bioplausible.commands.sweep.grid import grid_entry, integers
 from bioplausible.commands.sweep.running import is_finished
 from bioplausible.commands.sweep.search import candidates, write_results
-from bioplausible.commands.sweep.study import Study, read_study
+from bioplausible.commands.sweep.sections import Section, search_section, study_section
+from bioplausible.commands.sweep.study import SearchStudy, Study
+from bioplausible.commands.sweep.study_file import read_study
 from bioplausible.commands.sweep.trials import Trial, refuse_same_folders, trials
+from bioplausible.commands.sweep.variants import study_trials, variants
 from bioplausible.errors import UserError
 
 
@@ -41,7 +44,10 @@ def run(args: Sequence[str]) -> int:
         help="values of an option of fit, for example model.init_args.beta=0.5,1.0; may be given several times",
     )
     parser.add_argument(
-        "--study", type=path_named, metavar="FILE", help="YAML file that says all this, and what to search"
+        "--study",
+        type=study_named,
+        metavar="FILE",
+        help="YAML file that says all this, and what to compare or to search",
     )
     parser.add_argument("--list", action="store_true", help="print the trials, as arguments of fit, and train nothing")
     parser.add_argument(
@@ -61,9 +67,7 @@ def run(args: Sequence[str]) -> int:
     out = options.out.resolve()
     if options.study:
         study = read_study(options.study)
-        if options.list and not study.search.is_drawn_beforehand:
-            raise UserError("A bayesian search draws by what it has found: there is no list of its trials beforehand.")
-        every = [trial for one in candidates(study, out, options.threads) for trial in one.trials]
+        every = _trials(study, out, options.threads, options.list)
     else:
         every = _combinations(options.config, options.seeds or "0", options.grid, out, options.threads)
     if options.list:
@@ -75,9 +79,12 @@ def run(args: Sequence[str]) -> int:
     except OSError as error:
         raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder with --out.") from error
     try:
-        if options.study:
+        if not options.study:
+            return _report(every, _train(every, cpus, options.address, out), out)
+        if isinstance(study, SearchStudy):
             return _search(study, cpus, options.address, out, options.threads)
-        return _train(every, cpus, options.address, out)
+        failures = _train(every, cpus, options.address, out)
+        return _report(every, failures, out, study_section(study, variants(study, out, options.threads)))
     except KeyboardInterrupt:
         print("stopped by SIGINT: the same command goes on where the trials are", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -97,37 +104,47 @@ def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], o
     return every
 
 
-def _train(every: Sequence[Trial], cpus: int, address: str | None, out: Path) -> int:
-    """Trains what is not finished, writes the report and returns the exit status."""
+def _trials(study: Study, out: Path, threads: int, to_list: bool) -> list[Trial]:
+    """Returns the trials of a study, as far as they are known before it has begun."""
+    if not isinstance(study, SearchStudy):
+        return study_trials(variants(study, out, threads), len(study.seeds))
+    if to_list and not study.search.is_drawn_beforehand:
+        raise UserError("A bayesian search draws by what it has found: there is no list of its trials beforehand.")
+    return [trial for one in candidates(study, out, threads) for trial in one.trials]
+
+
+def _train(every: Sequence[Trial], cpus: int, address: str | None, out: Path) -> dict[str, str]:
+    """Trains what is not finished, and returns why trials failed, by name."""
     waiting = [trial for trial in every if not is_finished(trial)]
     print(f"{len(every)} trials, {len(every) - len(waiting)} of them finished before", flush=True)
-    failures = on_ray.train(waiting, cpus, address, out) if waiting else {}
-    return _report(every, failures, out)
+    return on_ray.train(waiting, cpus, address, out) if waiting else {}
 
 
-def _search(study: Study, cpus: int, address: str | None, out: Path, threads: int) -> int:
+def _search(study: SearchStudy, cpus: int, address: str | None, out: Path, threads: int) -> int:
     """Tries what is not tried, writes what was found and the report, and returns the exit status."""
+    known = candidates(study, out, threads)
     if study.search.is_drawn_beforehand and study.search.early_stopping is None:
-        status = _train([t for one in candidates(study, out, threads) for t in one.trials], cpus, address, out)
+        failures = _train([trial for one in known for trial in one.trials], cpus, address, out)
     else:
-        before = sum(one.ended for one in candidates(study, out, threads))
-        tried = study.search.trials * len(study.recipes)
+        tried, before = study.search.trials * len(study.recipes), sum(one.ended for one in known)
         print(f"{tried} trials of {len(study.seeds)} seeds, {before} of them finished before", flush=True)
         failures = tuning.search(study, cpus, address, out, threads)
-        every = [trial for one in candidates(study, out, threads) for trial in one.trials]
-        status = _report(every, failures, out)
-    for kind, best in write_results(candidates(study, out, threads), study, out).items():
-        said = f"{best.accuracy:.2%}, {out / 'best' / f'{kind}.yaml'}" if best else "none, for no trial finished"
+        known = candidates(study, out, threads)
+    best = write_results(known, study, out)
+    every = [trial for one in known for trial in one.trials]
+    status = _report(every, failures, out, search_section(study, known))
+    for kind, chosen in best.items():
+        said = f"{chosen.accuracy:.2%}, {out / 'best' / f'{kind}.yaml'}" if chosen else "none, for no trial finished"
         print(f"best    {kind}: {said}")
     print(f"tried   {out / 'trials.csv'}")
     return status
 
 
-def _report(every: Sequence[Trial], failures: Mapping[str, str], out: Path) -> int:
+def _report(every: Sequence[Trial], failures: Mapping[str, str], out: Path, *sections: Section) -> int:
     """Says what failed, writes the report and returns the exit status."""
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
-    report.write([read_run(Path(trial.folder)) for trial in every], out / "report")
+    report.write([read_run(Path(trial.folder)) for trial in every], out / "report", sections)
     print(f"{sum(map(is_finished, every))} of {len(every)} trials finished")
     print(f"report  {out / 'report' / 'index.html'}")
     return 1 if failures else 0

@@ -11,7 +11,7 @@ import yaml
 
 from bioplausible.commands.sweep.recipe_text import configuration, option_text, recipe_text
 from bioplausible.commands.sweep.running import LOG, NOTE, Outcome, is_finished, last_words, outcome, seconds
-from bioplausible.commands.sweep.study import Study, StudyRecipe
+from bioplausible.commands.sweep.study import SearchStudy, StudyRecipe
 from bioplausible.commands.sweep.trials import VALIDATION, Trial, kind_of, refuse_same_folders, trial
 from bioplausible.errors import UserError
 
@@ -56,7 +56,7 @@ class Candidate:
         return fmean(one.accuracy for one in found) if len(found) == len(self.trials) else None
 
 
-def random_trials(study: Study, out: Path = Path("sweep"), threads: int = 1) -> list[Trial]:
+def random_trials(study: SearchStudy, out: Path = Path("sweep"), threads: int = 1) -> list[Trial]:
     """Returns the trials of a random search, all of them drawn beforehand: the same on every machine.
 
     The first values of each recipe come first, then the second ones: where a search is cut short, no recipe was
@@ -73,7 +73,7 @@ def random_trials(study: Study, out: Path = Path("sweep"), threads: int = 1) -> 
     return [one for candidate in candidates(study, out, threads) for one in candidate.trials]
 
 
-def candidates(study: Study, out: Path, threads: int) -> list[Candidate]:
+def candidates(study: SearchStudy, out: Path, threads: int) -> list[Candidate]:
     """Returns what a search tries: at random all of it, in the order of :func:`random_trials`; else what it has begun.
 
     Raises:
@@ -88,7 +88,7 @@ def candidates(study: Study, out: Path, threads: int) -> list[Candidate]:
     return found
 
 
-def write_results(found: Sequence[Candidate], study: Study, out: Path) -> dict[str, Candidate | None]:
+def write_results(found: Sequence[Candidate], study: SearchStudy, out: Path) -> dict[str, Candidate | None]:
     """Writes ``trials.csv``, what was tried, and ``best/<recipe>.yaml``, a recipe that ``fit`` takes.
 
     The best is the candidate with the highest validation accuracy of the last epoch, averaged over all seeds; of equal
@@ -123,7 +123,7 @@ def write_results(found: Sequence[Candidate], study: Study, out: Path) -> dict[s
 
 
 def candidate(
-    study: Study, recipe: StudyRecipe, number: int, drawn: Mapping[str, float], out: Path, threads: int
+    study: SearchStudy, recipe: StudyRecipe, number: int, drawn: Mapping[str, float], out: Path, threads: int
 ) -> Candidate:
     """Returns a candidate with its trials.
 
@@ -144,7 +144,7 @@ def candidate(
     return Candidate(recipe, kind_of(recipe.path), number, drawn, options, trials)
 
 
-def random_candidate(study: Study, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate:
+def random_candidate(study: SearchStudy, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate:
     """Returns a candidate whose values are drawn at random."""
     drawn = recipe.space.draw(study.search.seed, kind_of(recipe.path), number)
     return candidate(study, recipe, number, drawn, out, threads)
@@ -163,7 +163,7 @@ def epochs_of(one: Candidate) -> int:
     return epochs
 
 
-def _begun(study: Study, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate | None:
+def _begun(study: SearchStudy, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate | None:
     """Returns a candidate that was begun before, by the notes in its folders; None where there are none."""
     for one in random_candidate(study, recipe, number, out, threads).trials:
         note = Path(one.folder) / NOTE
@@ -177,7 +177,7 @@ def _begun(study: Study, recipe: StudyRecipe, number: int, out: Path, threads: i
     return None
 
 
-def _require_comparable(one: Candidate, study: Study) -> None:
+def _require_comparable(one: Candidate, study: SearchStudy) -> None:
     """Checks that candidates can be compared by validation accuracy, after each epoch where some are stopped early.
 
     Raises:
@@ -209,7 +209,7 @@ def _arguments(chosen: Candidate) -> list[str]:
     return found
 
 
-def _said_of(chosen: Candidate, finished: int, study: Study) -> list[str]:
+def _said_of(chosen: Candidate, finished: int, study: SearchStudy) -> list[str]:
     """Returns what a recipe that was found says of itself."""
     searched = ", ".join(f"{key}={option_text(value)}" for key, value in study.options.items())
     lines = [

@@ -124,6 +124,24 @@ def read_space(content: Any, where: str) -> Space:
     return Space({str(key): entry for key, entry in content.items()}, distributions)
 
 
+def read_values(content: Any, where: str) -> list[tuple[Value, Value]]:
+    """Returns the values that a study gives an option, each with what stands for it on an axis.
+
+    Args:
+        content: a list of values; or as a distribution a choice, with ``times`` for a list of multiples of each.
+        where: where it stands, for sentences.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if isinstance(content, list) and content:
+        return [(value, value) for value in content]
+    if not isinstance(content, dict) or "choice" not in content:
+        raise UserError(f"{where} is {content!r}: give a list of values, or a choice of numbers with times.")
+    values = _distribution(content, where).values
+    return [(_times(content, value), value) for value in values]
+
+
 def _parts(key: str, entry: Any) -> list[tuple[str, Any]]:
     return [(f"{key}[{i}]", part) for i, part in enumerate(entry)] if isinstance(entry, list) else [(key, entry)]
 

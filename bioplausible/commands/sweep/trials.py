@@ -54,50 +54,60 @@ def trials(recipe: Path, seeds: Sequence[int], grid: dict[str, list[str]], out: 
         out: folder of the whole sweep.
         threads: threads a trial.
     """
-    short = {key: key.rpartition(".")[2] for key in grid}
-    if len(set(short.values())) < len(short):
-        short = {key: key for key in grid}
     found = []
     for seed, values in product(seeds, product(*grid.values())):
         options = dict(zip(grid, values, strict=True))
-        combination = ",".join([f"seed={seed}", *(f"{short[key]}={_shown(key, v)}" for key, v in options.items())])
-        found.append(trial(recipe, combination, seed, options, out, threads))
+        found.append(trial(recipe, combination(seed, options), seed, options, out, threads))
     return found
+
+
+def combination(seed: int, options: Mapping[str, str]) -> str:
+    """Returns seed and options in words: by the last part of their names, unless two have the same."""
+    short = {key: key.rpartition(".")[2] for key in options}
+    if len(set(short.values())) < len(short):
+        short = {key: key for key in options}
+    return ",".join([f"seed={seed}", *(f"{short[key]}={_shown(key, v)}" for key, v in options.items())])
 
 
 def trial(
     recipe: Path,
-    combination: str,
+    name: str,
     seed: int,
     options: Mapping[str, str],
     out: Path,
     threads: int,
     scored_by: str = TEST,
     drawn: Mapping[str, Any] | None = None,
+    observers: Sequence[str] = (),
 ) -> Trial:
     """Returns one trial.
 
     Args:
         recipe: YAML file.
-        combination: seed and options in words, which name the trial's folder.
+        name: seed and options in words, which name the trial's folder.
         seed: value of seed_everything.
         options: of ``fit``, without the dashes.
         out: folder of the whole sweep.
         threads: threads it computes with.
         scored_by: the accuracy that counts.
         drawn: in a search, what was drawn, by the distribution's name.
+        observers: further callbacks.
     """
     arguments = ["--config", str(recipe.resolve()), "--seed_everything", str(seed)]
     for key, value in options.items():
         arguments += [f"--{key}", value]
+    for observer in observers:
+        arguments += ["--trainer.callbacks+", observer]
     kind = kind_of(recipe, arguments)
-    folder = out / kind / _folder_name(combination)
+    folder = out / kind / _folder_name(name)
     arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
     arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
     what: dict[str, Any] = {"seed": seed, "options": dict(options), "recipe": recipe.read_text()}
+    if observers:
+        what["observers"] = list(observers)
     if drawn is not None:
         what["drawn"] = dict(drawn)
-    return Trial(f"{kind}/{combination}", str(folder), arguments, what, threads, scored_by)
+    return Trial(f"{kind}/{name}", str(folder), arguments, what, threads, scored_by)
 
 
 def kind_of(recipe: Path, arguments: Sequence[str] = ()) -> str:
@@ -140,9 +150,9 @@ def _shown(key: str, value: str) -> str:
         return value  # no network: its trial will say so
 
 
-def _folder_name(combination: str) -> str:
+def _folder_name(combined: str) -> str:
     """Returns a combination as a folder's name, which may have 255 bytes at most."""
-    name = combination.replace("/", "_")
+    name = combined.replace("/", "_")
     if len(name.encode()) <= LONGEST_NAME:
         return name
     start = name.encode()[: LONGEST_NAME - 10].decode(errors="ignore")

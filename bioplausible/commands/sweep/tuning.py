@@ -13,7 +13,7 @@ from bioplausible.commands.sweep.running import note_stopped
 from bioplausible.commands.sweep.search import Candidate, candidate, candidates, epochs_of, random_candidate
 from bioplausible.commands.sweep.seeds import Seeds, last_accuracy, mean_curve
 from bioplausible.commands.sweep.space import Distribution, Space
-from bioplausible.commands.sweep.study import EarlyStopping, Study, StudyRecipe
+from bioplausible.commands.sweep.study import EarlyStopping, SearchStudy, StudyRecipe
 from bioplausible.commands.sweep.trials import kind_of
 from bioplausible.errors import UserError
 from bioplausible.training.randomness import mix
@@ -21,7 +21,7 @@ from bioplausible.training.randomness import mix
 METRIC: dict[str, Any] = {"metric": "accuracy", "mode": "max"}
 
 
-def search(study: Study, cpus: int, address: str | None, out: Path, threads: int) -> dict[str, str]:
+def search(study: SearchStudy, cpus: int, address: str | None, out: Path, threads: int) -> dict[str, str]:
     """Tries what a study wants tried, one recipe after the other, and returns why candidates failed, by name.
 
     A candidate's seeds train at the same time.
@@ -50,7 +50,7 @@ def search(study: Study, cpus: int, address: str | None, out: Path, threads: int
 
 
 def _search(
-    study: Study,
+    study: SearchStudy,
     recipe: StudyRecipe,
     past: Sequence[Candidate],
     again: Sequence[Candidate],
@@ -120,7 +120,7 @@ def _search(
 
 
 def _bayesian(
-    study: Study, space: Space, past: Sequence[Candidate], points: Sequence[dict[str, Any]], fresh: Sequence[int]
+    study: SearchStudy, space: Space, past: Sequence[Candidate], points: Sequence[dict[str, Any]], fresh: Sequence[int]
 ) -> Any:
     """Returns Optuna's search for Tune, which knows what has been found, and tries ``points`` before it draws."""
     try:
