@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioplausible.__main__ import main
-from bioplausible.commands import command_line
+from bioplausible.commands import command_line, report
 from bioplausible.commands.sweep import on_ray
 from bioplausible.commands.sweep.recipe_text import configuration
 from bioplausible.commands.sweep.running import LOG, NOTE, OUTCOME, SECONDS, is_finished
 from bioplausible.commands.sweep.search import candidates, random_trials, write_results
+from bioplausible.commands.sweep.sections import draw_search, search_section
 from bioplausible.commands.sweep.space import Distribution, read_space
 from bioplausible.commands.sweep.study_file import read_study
 from bioplausible.data import DigitsDataModule
 from bioplausible.errors import UserError
+from bioplausible.observers.figures import new_figure
 from tests.helpers import CONFIGS
 
 CORINFOMAX = {
@@ -72,7 +74,8 @@ def test_ranges_are_drawn_from_as_their_names_say():
     assert [Distribution("uniform", 1, 5).at(u) for u in quarters] == [1, 2, 3, 4, 5]
     assert [Distribution("loguniform", 1e-4, 1).at(u) for u in quarters] == [1e-4, 1e-3, 1e-2, 1e-1, 1]
     assert [Distribution("integer", 1, 4).at(u) for u in quarters] == [1, 2, 3, 4, 4]
-    assert [Distribution("choice", 0, 3, ("a", None, [1], 2.5)).at(u) for u in quarters] == ["a", None, [1], 2.5, 2.5]
+    choice = Distribution("choice", 0, 3, ("a", None, [1], 2.5))
+    assert [choice.value(choice.at(u)) for u in quarters] == ["a", None, [1], 2.5, 2.5]
 
 
 def test_draws_are_the_same_on_every_machine():
@@ -113,7 +116,7 @@ def test_lists_have_a_factor_or_a_distribution_each():
         "here",
     )
     assert list(space.distributions) == ["rates", "sizes[1]", "sizes[2]", "kind"]
-    drawn = {"rates": 1.5, "sizes[1]": 120, "sizes[2]": 20, "kind": "torch.optim.SGD"}
+    drawn = {"rates": 1.5, "sizes[1]": 120, "sizes[2]": 1, "kind": 1}  # of choices their places
     assert space.options(drawn) == {"rates": [1.5, 0.75], "sizes": [64, 120, 20], "kind": "torch.optim.SGD"}
 
 
@@ -276,6 +279,48 @@ def test_the_best_mean_of_the_last_epoch_over_all_seeds_is_chosen():
     for row in rows:
         (candidate,) = (c for c in tried if c.kind == row["recipe"] and str(c.number) == row["trial"])
         assert {key: yaml.safe_load(row[key]) for key in candidate.options} == candidate.options
+
+
+def test_the_report_shows_what_was_tried():
+    given = study(search={"trials": 4})
+    tried = candidates(given, Path("out"), 1)
+    for candidate, accuracy in zip([c for c in tried if "corinfomax" in c.kind], (0.5, 0.4, 0.7), strict=False):
+        for trial in candidate.trials:
+            finish(trial, accuracy)
+    for trial in tried[1].trials:
+        finish(trial, 0.25)
+        note = yaml.safe_dump({"accuracy": 0.25, "best_accuracy": 0.3, "stopped_after": 2})
+        (Path(trial.folder) / OUTCOME).write_text(note)
+    section = search_section(given, tried)
+    assert [row["validation accuracy (%)"] for row in section["rows"]][:5] == [
+        "50.00",
+        "stopped early at 25.00",
+        "40.00",
+        "",
+        "70.00",
+    ]
+    rate = tried[1].options["model.optimizer.init_args.lr"]
+    assert section["rows"][1]["options"] == f"model.loss=cross_entropy, model.optimizer.init_args.lr={rate}"
+    report.write([], Path("report"), [section])
+    page = Path("report/index.html").read_text()
+    assert "Search: 4 trials a recipe, random" in page
+    assert "stopped early at 25.00" in page
+    assert "stopped early at 25.00" in Path("report/report.md").read_text()
+    assert Path("report/figures/01.png").stat().st_size > 1000
+
+
+def test_the_curve_of_a_search_is_the_best_so_far():
+    given = study(search={"trials": 4}, recipes={"digits/corinfomax": CORINFOMAX}, seeds=[0])
+    tried = candidates(given, Path("out"), 1)
+    for candidate, accuracy in zip(tried, (0.5, 0.4, None, 0.7), strict=True):
+        finish(candidate.trials[0], accuracy)
+    _, (axis,) = new_figure(1)
+    draw_search(axis, tried)
+    best, points, stopped = axis.get_lines()
+    assert list(best.get_xdata()) == list(points.get_xdata()) == [0, 1, 3]
+    assert list(best.get_ydata()) == [50, 50, 70]
+    assert list(points.get_ydata()) == [50, 40, 70]
+    assert len(stopped.get_xdata()) == 0
 
 
 def trained(arguments, name):

@@ -171,9 +171,15 @@ def test_table_figure_and_report_are_what_was_measured(trained, capsys):
     assert Path("out/report/figures/01.png").stat().st_size > 1000
 
 
+def test_what_no_run_logs_has_an_empty_column(trained):
+    given = study(figure={"y": ["train/los", "train/*"]})
+    assert [row["train/los"] for row in study_section(given, trained)["rows"]] == [""] * 4
+    assert all(row["train/accuracy (%)"] and row["train/loss"] for row in study_section(given, trained)["rows"])
+
+
 def test_a_study_without_finished_runs_has_a_table_without_numbers():
     section = study_section(study(), variants(study(), Path("out")))
-    assert [(row["n"], row["test/accuracy (%)"]) for row in section["rows"]] == [(0, "")] * 4
+    assert [(row["n"], row["test/accuracy (%)"], row["train/loss"]) for row in section["rows"]] == [(0, "", "")] * 4
     assert section["pictures"] == []
 
 

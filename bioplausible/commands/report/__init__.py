@@ -195,7 +195,7 @@ def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[d
     ]
     lines += ["than two combined standard errors. Accuracies are in percent; validation accuracy chooses settings.", ""]
     for section in sections:
-        lines += [f"## {section['title']}", "", *(_table(section["rows"]) if section["rows"] else []), ""]
+        lines += [f"## {section['title']}", "", *_table(section["rows"]), ""]
         for picture in section["pictures"]:
             lines += [f"![{picture['caption']}](figures/{picture['file']})", ""]
     lines += ["## Runs", "", *_table([{name: line[name] for name in COLUMNS} for line in table]), ""]
@@ -207,10 +207,10 @@ def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[d
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    names = list(rows[0])
+    names = list(rows[0]) if rows else []
     cells = [[str(row[name]).replace("|", "\\|") for name in names] for row in rows]
     lines = [[name.replace("_", " ") for name in names], ["---"] * len(names), *cells]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    return [f"| {' | '.join(line)} |" for line in lines] if rows else []
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

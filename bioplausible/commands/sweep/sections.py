@@ -36,12 +36,15 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
     """
     runs = [[run for run in (read_run(Path(t.folder)) for t in v.trials) if run.finished] for v in variants]
     logged = {name: None for of_variant in runs for run in of_variant for name in sorted(run.curves)}
-    names = list(dict.fromkeys(name for y in study.figure.y for name in logged if fnmatchcase(name, y)))
+    matching = {y: [name for name in logged if fnmatchcase(name, y)] for y in study.figure.y}
+    names = list(dict.fromkeys(name for found in matching.values() for name in found))
+    # what no run has logged has an empty column
+    columns = dict.fromkeys([TEST, *(name for y, found in matching.items() for name in found or [y])])
     rows = [
         {
             "variant": variant.name,
             "n": len(found),
-            **{_label(name): str(_estimate(found, name) or "") for name in dict.fromkeys([TEST, *names])},
+            **{_label(name): str(_estimate(found, name) or "") for name in columns},
         }
         for variant, found in zip(variants, runs, strict=True)
     ]
@@ -75,23 +78,32 @@ def search_section(study: SearchStudy, tried: Sequence[Candidate]) -> Section:
         tried: all candidates.
     """
     title = f"Search: {study.search.trials} trials a recipe, {study.search.sampler}"
-    kinds = list(dict.fromkeys(one.kind for one in tried))
     figure, (axis,) = new_figure(1, width=9)
-    for kind in kinds:
-        finished = [(one.number, 100 * a) for one in tried if one.kind == kind and (a := one.accuracy) is not None]
-        stopped = [(one.number, 100 * a) for one in tried if one.kind == kind and (a := _when_stopped(one)) is not None]
-        (line,) = axis.step(
-            [n for n, _ in finished], list(accumulate((a for _, a in finished), max)), where="post", label=kind
-        )
-        axis.plot(*_columns(finished), "o", color=line.get_color())
-        axis.plot(*_columns(stopped), "x", color=line.get_color(), alpha=0.5)
-    axis.set(xlabel="trial (×: stopped early; line: the best so far)", ylabel="validation accuracy, last epoch (%)")
-    axis.legend()
+    draw_search(axis, tried)
     return {
         "title": title,
         "rows": [_row(one) for one in tried],
         "pictures": [{"caption": f"{title}: validation accuracy, mean over the seeds", "png": png(figure)}],
     }
+
+
+def draw_search(axis: Axes, tried: Sequence[Candidate]) -> None:
+    """Draws validation accuracy against the number of the trial, and the best so far, of each recipe.
+
+    Args:
+        axis: an empty one.
+        tried: all candidates.
+    """
+    for kind in dict.fromkeys(one.kind for one in tried):
+        of_recipe = [one for one in tried if one.kind == kind]
+        finished = [(one.number, 100 * a) for one in of_recipe if (a := one.accuracy) is not None]
+        stopped = [(one.number, 100 * a) for one in of_recipe if (a := _when_stopped(one)) is not None]
+        numbers, best = [n for n, _ in finished], list(accumulate((a for _, a in finished), max))
+        (line,) = axis.step(numbers, best, where="post", label=kind)
+        axis.plot(*_columns(finished), "o", color=line.get_color())
+        axis.plot(*_columns(stopped), "x", color=line.get_color(), alpha=0.5)
+    axis.set(xlabel="trial (×: stopped early; line: the best so far)", ylabel="validation accuracy, last epoch (%)")
+    axis.legend()
 
 
 # ------------------------------------------------------------------------------------------------------------ internals
