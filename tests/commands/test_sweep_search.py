@@ -256,13 +256,16 @@ def finish(trial, accuracy, best=1.0):
 
 
 def test_the_best_mean_of_the_last_epoch_over_all_seeds_is_chosen():
-    tried = candidates(study(search={"trials": 6}), Path("out"), 1)
-    found = [(0.7, 0.8), (0.99, 0.5), (0.9, 0.61), (0.61, 0.9), (1.0, None), None]
+    tried = candidates(study(search={"trials": 7}), Path("out"), 1)
+    found = [(0.7, 0.8), (0.99, 0.5), (0.9, 0.61), (0.61, 0.9), (1.0, None), None, None]
     for candidate in tried:
         if candidate.kind == "digits/corinfomax" and found[candidate.number]:
             for trial, accuracy in zip(candidate.trials, found[candidate.number], strict=True):
                 finish(trial, accuracy, best=1 - 0.01 * candidate.number)
-    best = write_results(tried, study(search={"trials": 6}), Path("out"))
+    for trial in tried[12].trials:
+        finish(trial, 1.0)
+        (Path(trial.folder) / OUTCOME).write_text("{accuracy: 1.0, best_accuracy: 1.0, stopped_after: 1}")
+    best = write_results(tried, study(search={"trials": 7}), Path("out"))
     assert best["digits/corinfomax"].number == 2  # the first of two equal ones; by its best epoch it would be 0
     assert best["digits/backpropagation"] is None
     assert not Path("out/best/digits/backpropagation.yaml").exists()
@@ -271,11 +274,12 @@ def test_the_best_mean_of_the_last_epoch_over_all_seeds_is_chosen():
     assert recipe["trainer"] == {"max_epochs": 50}
     with Path("out/trials.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["recipe"] == "digits/corinfomax"]
-    assert [(row["trial"], row["seed"]) for row in rows] == [(str(n), s) for n in range(6) for s in ("0", "10")]
+    assert [(row["trial"], row["seed"]) for row in rows] == [(str(n), s) for n in range(7) for s in ("0", "10")]
     assert [row["validation_accuracy"] for row in rows[:4]] == ["0.7", "0.8", "0.99", "0.5"]
     assert rows[2]["best_validation_accuracy"] == "0.99"
-    assert [row["status"] for row in rows[-4:]] == ["finished", "failed: It went wrong.", "not started", "not started"]
-    assert [row["seconds"] for row in rows[-4:]] == ["12.5", "12.5", "0.0", "0.0"]
+    assert [row["status"] for row in rows[8:12]] == ["finished", "failed: It went wrong.", "not started", "not started"]
+    assert [row["seconds"] for row in rows[8:12]] == ["12.5", "12.5", "0.0", "0.0"]
+    assert [row["status"] for row in rows[12:]] == ["stopped after epoch 1"] * 2
     for row in rows:
         (candidate,) = (c for c in tried if c.kind == row["recipe"] and str(c.number) == row["trial"])
         assert {key: yaml.safe_load(row[key]) for key in candidate.options} == candidate.options

@@ -207,10 +207,12 @@ def _markdown(runs: Sequence[Run], sections: list[dict[str, Any]], table: list[d
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    names = list(rows[0]) if rows else []
+    if not rows:
+        return []
+    names = list(rows[0])
     cells = [[str(row[name]).replace("|", "\\|") for name in names] for row in rows]
     lines = [[name.replace("_", " ") for name in names], ["---"] * len(names), *cells]
-    return [f"| {' | '.join(line)} |" for line in lines] if rows else []
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
