@@ -194,8 +194,8 @@ def test_asha_stops_what_is_worse_than_candidates_were_before_and_notes_it(monke
     assert noted == []  # at its end it is finished, not stopped
     assert decisions(halving, 3, [0.4]) == ["STOP"]
     assert noted == [(f"digits/backpropagation/trial=3,seed={seed}", 1) for seed in (0, 10)]
-    new = tuning._halving(EarlyStopping(1, 2), 4, [], of)
-    assert decisions(new, 4, [0.4]) == ["CONTINUE"]  # who knows nothing of the past lets it train
+    assert decisions(tuning._halving(EarlyStopping(1, 2), 4, past, of), 3, [0.4]) == ["STOP"]
+    assert decisions(tuning._halving(EarlyStopping(1, 2), 4, [], of), 4, [0.4]) == ["CONTINUE"]  # it knows no other
     assert decisions(tuning._halving(EarlyStopping(2, 2), 4, past, of), 5, [0.4, 0.1])[0] == "CONTINUE"
 
 
