@@ -225,7 +225,7 @@ def test_what_can_not_be_compared_gets_one_sentence(changed, capsys):
     assert error.count("\n") == 1
 
 
-def test_a_bayesian_search_has_no_list_and_needs_optuna(monkeypatch, capsys):
+def test_a_bayesian_search_has_no_list(capsys):
     study()
     assert main(["sweep", "--study", "study.yaml", "--list"]) == 2
     assert "there is no list of its trials beforehand" in capsys.readouterr().err
