@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from bioplausible.commands.recipes import named_recipe
+from bioplausible.commands.recipes import named_recipe, named_study
 from bioplausible.errors import UserError
 
 
@@ -24,3 +24,8 @@ def path_named(text: str) -> Path:
 def recipe_named(text: str) -> Path:
     """Returns the file that an option names, or the recipe of this name, such as ``digits/corinfomax``."""
     return named_recipe(text) or path_named(text)
+
+
+def study_named(text: str) -> Path:
+    """Returns the file that an option names, or the package's study of this name, such as ``mnist``."""
+    return named_study(text) or path_named(text)

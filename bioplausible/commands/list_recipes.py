@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bioplausible.commands.arguments import CommandArguments
-from bioplausible.commands.recipes import named_recipe, recipes
+from bioplausible.commands.recipes import all_recipes, named_recipe
 
 
 def run(args: Sequence[str]) -> int:
@@ -24,7 +24,7 @@ def run(args: Sequence[str]) -> int:
             parser.error(f"There is no recipe {name}: recipes without a name lists them")
         print(path.read_text(), end="")
         return 0
-    for path in sorted(recipes().glob("*/*.yaml")):
+    for path in all_recipes():
         first = path.read_text().splitlines()[0].removeprefix("#").strip()
         print(f"{f'{path.parent.name}/{path.stem}':<58} {first}")
     return 0

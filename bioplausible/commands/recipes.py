@@ -3,12 +3,26 @@
 import re
 from pathlib import Path
 
+STUDIES = "studies"
+"""Folder of the studies, beside those of the recipes."""
+
 
 def recipes() -> Path:
     """Returns the folder of the recipes: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
+
+
+def all_recipes() -> list[Path]:
+    """Returns the package's recipes, in the order of their names; its studies are none."""
+    return sorted(path for path in recipes().glob("*/*.yaml") if path.parent.name != STUDIES)
+
+
+def named_study(name: str) -> Path | None:
+    """Returns the package's study of a name such as ``mnist``; None where there is a file of this name, or none."""
+    file = recipes() / STUDIES / f"{name}.yaml"
+    return file if re.fullmatch(r"[\w-]+", name) and not Path(name).is_file() and file.is_file() else None
 
 
 def recipe_of(data: str, rule: str) -> Path | None:

@@ -115,6 +115,24 @@ def with_content(source: Source, content: dict[str, Any]) -> Source:
     return replace(source, content=content, words=() if value is None else (f"--{source.option}={text}",))
 
 
+def load(path: Path) -> Any:
+    """Returns what a YAML file holds.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path} is no YAML: {error.problem} in line {line}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no text in UTF-8: write it anew, or name another file.") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name another file.") from error
+
+
 # ------------------------------------------------------------------------------------------------------------ internals
 
 
@@ -206,16 +224,7 @@ def _read(path: Path, within: tuple[Path, ...] = ()) -> Any:
         other = path.parent / node if isinstance(node, str) and node.endswith(FILE_TYPES) else None
         return node if other is None or other in within or not other.is_file() else _read(other, (*within, other))
 
-    try:
-        with path.open(encoding="utf-8") as file:
-            return filled(yaml.load(file, Loader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path} is no YAML: {error.problem} in line {line}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no text in UTF-8: write it anew, or name another file.") from error
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): name another file.") from error
+    return filled(load(path))
 
 
 def _value(text: str) -> Any:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
-from bioplausible.commands.recipes import recipes
+from bioplausible.commands.recipes import all_recipes
 from bioplausible.data import ImageDataModule
 from bioplausible.errors.sentences import NO_NUMBER
 from bioplausible.rules import LearningRule
@@ -47,7 +47,7 @@ def suggestion(complaint: str, parser: ArgumentParser) -> str | None:
     if unknown:
         return _asked(f"There is no class {unknown[1]}", meant(unknown[1], _classes()))
     if unknown := re.search(r"File does not exist: '?(?:.*/)?([\w-]+/[\w-]+)'?", complaint):
-        names = [f"{path.parent.name}/{path.stem}" for path in recipes().glob("*/*.yaml")]
+        names = [f"{path.parent.name}/{path.stem}" for path in all_recipes()]
         return _asked(f"There is no file or recipe {unknown[1]}", meant(unknown[1], names))
     return None
 

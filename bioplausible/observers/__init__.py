@@ -1,10 +1,11 @@
 """Observers: they read updates and states, and never teach."""
 
 from bioplausible.observers.alignment import Alignment
+from bioplausible.observers.each_epoch_test import EachEpochTest
 from bioplausible.observers.guard import Guard
 from bioplausible.observers.information import Information
 from bioplausible.observers.representations import Representations
 from bioplausible.observers.settling import Settling
 from bioplausible.training.compile_relaxation import CompileRelaxation
 
-__all__ = ["Alignment", "CompileRelaxation", "Guard", "Information", "Representations", "Settling"]
+__all__ = ["Alignment", "CompileRelaxation", "EachEpochTest", "Guard", "Information", "Representations", "Settling"]

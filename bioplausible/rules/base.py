@@ -84,7 +84,7 @@ class LearningRule(RuleContract):
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Scores one batch of the validation split, and returns the predicted classes (n) for callbacks."""
-        return self._evaluate(self.val_means, batch)
+        return self.evaluate(self.val_means, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation means."""
@@ -92,11 +92,24 @@ class LearningRule(RuleContract):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Scores one batch of the test split."""
-        self._evaluate(self.test_means, batch)
+        self.evaluate(self.test_means, batch)
 
     def on_test_epoch_end(self) -> None:
         """Logs the test means."""
         self._log_means("test", self.test_means, prog_bar=False)
+
+    def evaluate(self, means: EpochMeans, batch: Any) -> Tensor:
+        """Scores one batch of any split, and returns the predicted classes (n).
+
+        Args:
+            means: take up its scores.
+            batch: as the data module gives it, on this rule's device.
+        """
+        images, y = labelled(self.read_batch(batch))
+        with torch.no_grad(), self._full_precision():
+            output = self._outputs(images)
+            self._score(means, output, y, self.one_hot(y, output.dtype))
+            return output.argmax(1)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Returns ``prediction`` and ``confidence`` (the predicted class's probability) of each sample.
@@ -134,13 +147,6 @@ class LearningRule(RuleContract):
     def _will_go_on(self) -> bool:
         """Returns whether a signal ends training within an epoch, which is then no epoch's end."""
         return batches_left(self.trainer) and ended_by_signal(self.trainer)
-
-    def _evaluate(self, means: EpochMeans, batch: Any) -> Tensor:
-        images, y = labelled(self.read_batch(batch))
-        with torch.no_grad(), self._full_precision():
-            output = self._outputs(images)
-            self._score(means, output, y, self.one_hot(y, output.dtype))
-            return output.argmax(1)
 
     def _score(self, means: EpochMeans, output: Tensor, y: Tensor, target: Tensor) -> None:
         means.update(output.argmax(1) == y, self.sample_losses(output, target))

@@ -17,6 +17,9 @@ from bioplausible.errors import UserError
 NAMES = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in ("accuracy", "loss"))
 """What every rule logs for callbacks."""
 
+TESTED_EACH_EPOCH = "test_each_epoch"
+"""How the scalars begin that an observer logs of the test split while training goes on."""
+
 KNOWN = ("bioplausible.", "pytorch_lightning.")
 """Packages whose rules and callbacks log nothing else for callbacks."""
 
@@ -38,11 +41,12 @@ def require_monitored(trainer: Trainer, rule: LightningModule) -> None:
     """Checks what callbacks and schedules monitor, once the optimizer is built.
 
     Raises:
-        UserError: one monitors what is never logged, or not by the time at which it looks.
+        UserError: one monitors the test split, what is never logged, or what is not by the time at which it looks.
     """
     for callback in _callbacks(trainer):
         looks = isinstance(callback, ModelCheckpoint) or (isinstance(callback, EarlyStopping) and callback.strict)
         monitor = getattr(callback, "monitor", None)
+        _refuse_test_split(type(callback).__name__, monitor)
         own = type(callback).__module__.startswith("bioplausible.")  # they look only where there is something
         if looks and monitor is not None and not own:
             _require_logged(type(callback).__name__, monitor, trainer, rule)
@@ -50,6 +54,7 @@ def require_monitored(trainer: Trainer, rule: LightningModule) -> None:
         if not isinstance(config.scheduler, ReduceLROnPlateau):
             continue
         monitor = plateau_monitor(config.scheduler)
+        _refuse_test_split("ReduceLROnPlateau", monitor)
         _require_logged("ReduceLROnPlateau", monitor, trainer, rule)
         if cast(Any, rule).lr_scheduler_interval == "step" and monitor in NAMES:
             raise UserError(
@@ -86,6 +91,12 @@ def require_average(trainer: Trainer) -> None:
 def plateau_monitor(scheduler: ReduceLROnPlateau) -> str:
     """Returns what a ReduceLROnPlateau monitors: Lightning's subclass names it, by default it is ``train/loss``."""
     return str(getattr(scheduler, "monitor", "train/loss"))
+
+
+def _refuse_test_split(who: str, monitor: Any) -> None:
+    """Raises UserError where the test split would choose something: it would no longer tell of new images."""
+    if isinstance(monitor, str) and monitor.startswith(("test/", f"{TESTED_EACH_EPOCH}/")):
+        raise UserError(f"{who} monitors {monitor}, but the test split chooses nothing: monitor val/accuracy instead.")
 
 
 def _require_logged(who: str, monitor: str, trainer: Trainer, rule: LightningModule) -> None:

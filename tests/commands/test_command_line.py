@@ -11,7 +11,7 @@ import yaml
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 
 from bioplausible.__main__ import main
-from bioplausible.commands.recipes import snake_case
+from bioplausible.commands.recipes import all_recipes, snake_case
 from bioplausible.data import DigitsDataModule, MNISTDataModule
 from bioplausible.errors import UserError
 from tests.helpers import CONFIGS, FEW, PUBLISHED_NETWORKS, RUN, scalars
@@ -460,7 +460,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(capsys):
         assert error.count("\n") == 1
 
 
-RECIPES = [path for path in sorted(CONFIGS.glob("*/*.yaml")) if path not in PUBLISHED_NETWORKS]
+RECIPES = [path for path in all_recipes() if path not in PUBLISHED_NETWORKS]
 """But for those that test_published_recipes.py trains."""
 
 

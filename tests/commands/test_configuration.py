@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import CSVLogger
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
 from bioplausible.commands.configuration import consistent, implied_recipe, run_places
-from bioplausible.commands.recipes import recipe_of, recipes
+from bioplausible.commands.recipes import all_recipes, recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
 from tests.helpers import FEW, RUN, all_rules
 
@@ -850,9 +850,7 @@ def test_version_and_recipes(capsys):
     assert capsys.readouterr().out.startswith("bioplausible ")
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == [
-        f"{path.parent.name}/{path.stem}" for path in sorted(recipes().glob("*/*.yaml"))
-    ]
+    assert [line.split()[0] for line in listed] == [f"{path.parent.name}/{path.stem}" for path in all_recipes()]
     assert main(["recipes", "digits/corinfomax"]) == 0
     assert capsys.readouterr().out == (recipes() / "digits/corinfomax.yaml").read_text()
     assert main(["recipes", "digits/none"]) == 2

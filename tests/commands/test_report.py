@@ -11,6 +11,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
+from bioplausible.commands.recipes import all_recipes
 from bioplausible.commands.report import sections, tables
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.tables import PUBLISHED
@@ -272,7 +273,7 @@ def test_every_published_recipe_has_its_figure():
     figures = {(e["data"], e["rule"], net_name(e), e.get("loss")): e for e in of_settings}
     assert len(figures) + len(of_recipes) == len(PUBLISHED)
     count = 0
-    for path in CONFIGS.glob("*/*.yaml"):
+    for path in all_recipes():
         if path.parent.name == "digits":
             continue
         text = path.read_text()

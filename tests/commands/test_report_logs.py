@@ -71,7 +71,7 @@ def test_a_run_that_a_signal_cut_has_the_epochs_that_it_finished(step, tmp_path,
 
 @pytest.mark.parametrize("batches", [1, 2, 7])
 def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(batches):
-    """Of 20 images each, the last one smaller. Where an epoch is one batch, each step is an end, this one the second."""
+    """Of 20 images each, the last one smaller. Where an epoch is one batch, each step is an end."""
     for step, epochs in ((batches - 1, 1), (batches, 2 if batches == 1 else 0)):
         folder = Path(f"logs/{step}")
         make_run(folder, None, 0, epochs=0)

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from bioplausible.__main__ import main
-from bioplausible.commands import sweep as sweep_module
-from bioplausible.commands.sweep import trials
+from bioplausible.commands.sweep import on_ray
+from bioplausible.commands.sweep.running import is_finished, run_trial
+from bioplausible.commands.sweep.trials import trials
 from tests.helpers import CONFIGS, ROOT, command_line
 
 RECIPE = CONFIGS / "digits/backpropagation.yaml"
@@ -169,17 +170,17 @@ def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypat
     (Path(trial.folder) / "trial.yaml").write_text(yaml.safe_dump(trial.what))
     assert command_line(args, tmp_path, kill_before_step=75) == -9
     started = []
-    plain = subprocess.run
+    plain = subprocess.Popen
 
     def watched(command, **options):
         started.append(command)
         return plain(command, **options)
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(subprocess, "run", watched)
-    assert not sweep_module.is_finished(trial)
-    assert sweep_module.run_trial(trial) > 0.5
-    assert sweep_module.is_finished(trial)
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    assert not is_finished(trial)
+    assert run_trial(trial) > 0.5
+    assert is_finished(trial)
     assert started[0][started[0].index("--ckpt_path") + 1].endswith("step=70.ckpt")
 
 
@@ -207,7 +208,7 @@ def test_bad_input_gets_one_sentence(args, capsys):
 
 def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
     seen = []
-    monkeypatch.setattr(sweep_module, "_on_ray", lambda waiting, *_: seen.extend(waiting) or {})
+    monkeypatch.setattr(on_ray, "train", lambda waiting, *_: seen.extend(waiting) or {})
     grid = ["--grid", "model.init_args.layer_sizes=[64,100,10],[64,200,10]", "--grid", "x=1", "--grid", "x=2"]
     assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
     assert len(seen) == 4
@@ -217,7 +218,7 @@ def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
 
 def test_lists_within_lists_are_values(monkeypatch):
     seen = []
-    monkeypatch.setattr(sweep_module, "_on_ray", lambda waiting, *_: seen.extend(waiting) or {})
+    monkeypatch.setattr(on_ray, "train", lambda waiting, *_: seen.extend(waiting) or {})
     nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [0,{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
     grid = ["--grid", f"model.init_args.network={','.join(nets)}", "--grid", "x=1,2"]
     assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0

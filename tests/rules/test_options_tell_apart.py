@@ -537,7 +537,8 @@ DEFAULTS = {
     " feedback_update=separate initialization=xavier learning_rates=0.05 feedback_learning_rates=0.05"
     " lr_scheduler_interval=epoch",
     ContrastiveSimilarityMatching: "lateral_learning_rates=0.002 scheduled_decay=False signed_hebbian_term=True",
-    PredictiveCodingNetwork: "activation_function=relu inference_steps=50 step_size=0.1 step_size_rule=constant"
+    PredictiveCodingNetwork: "activation_function=relu inference_steps=50 inference_momentum=0.0"
+    " inference_nesterov=False step_size=0.1 step_size_rule=constant"
     " step_size_floor=0.05 step_size_decay=0.005 initialization=kaiming lr_scheduler_interval=epoch",
     PredictiveCoding: "activation_function=sigmoid target_range=(0.03, 0.97) fixed_predictions=False"
     " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0",

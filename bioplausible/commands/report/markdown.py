@@ -47,6 +47,8 @@ def as_markdown(
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
     names = list(rows[0])
     cells = [[str(row[name]).replace("|", "\\|") for name in names] for row in rows]
     lines = [[name.replace("_", " ") for name in names], ["---"] * len(names), *cells]

@@ -21,7 +21,7 @@ COLUMNS = (
 )
 
 
-def write(runs: Sequence[Run], out: Path, command: str) -> None:
+def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section] = ()) -> None:
     """Writes the report of some runs.
 
     That is index.html; report.md with figures/ as PNG and PDF; tables/ for LaTeX; settings.csv, comparisons.csv and
@@ -31,10 +31,14 @@ def write(runs: Sequence[Run], out: Path, command: str) -> None:
         runs: finished or not.
         out: folder.
         command: what was typed for it.
+        first: sections that come before the others, a study's.
     """
     out.mkdir(parents=True, exist_ok=True)
     groups = group(runs)
     parts = in_sections(groups)
+    every = [*first, *parts]
+    for number, picture in enumerate((picture for part in every for picture in part.pictures), start=1):
+        picture.name = f"{number:02}"
     table = [_line(r) for r in runs]  # after the groups, which note what they leave out
     made = made_with(command, runs)
     by_hand = made_with_text(made["report"])
@@ -43,14 +47,20 @@ def write(runs: Sequence[Run], out: Path, command: str) -> None:
         Environment(autoescape=True)
         .from_string(page)
         .render(
-            runs=runs, finished=sum(r.finished for r in runs), sections=parts, table=table, notes=NOTES, made=by_hand
+            runs=runs,
+            finished=sum(r.finished for r in runs),
+            first=first,
+            sections=parts,
+            table=table,
+            notes=NOTES,
+            made=by_hand,
         )
     )
     (out / "index.html").write_text(html)
-    _write_figures(out / "figures", parts)
+    _write_figures(out / "figures", every)
     shown = [{name: line[name] for name in COLUMNS} for line in table]
-    _write_latex(out / "tables", parts, shown)
-    (out / "report.md").write_text(as_markdown(len(runs), parts, shown, table, by_hand))
+    _write_latex(out / "tables", every, shown)
+    (out / "report.md").write_text(as_markdown(len(runs), every, shown, table, by_hand))
     settings = [numbers(one) for one in groups]
     write_csv(out / "settings.csv", settings, list(settings[0]) if settings else [])
     tested = [comparisons.numbers(pair) for part in parts for pair in part.pairs]

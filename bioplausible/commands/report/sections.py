@@ -12,6 +12,7 @@ from bioplausible.commands.report.comparisons import Pair, matrix, pairs
 from bioplausible.commands.report.curves import curves, pdf, png
 from bioplausible.commands.report.significance import no_welch
 from bioplausible.commands.report.tables import Group
+from bioplausible.training.monitored import TESTED_EACH_EPOCH
 
 Row = dict[str, Any]
 
@@ -35,11 +36,11 @@ class Picture:
 
 @dataclass
 class Section:
-    """All of one data set and network.
+    """All of one data set and network, or of a study.
 
     Attributes:
-        groups: its settings.
-        title: data set and network.
+        groups: its settings; of a study none.
+        title: data set and network, or the study's.
         rows: the table of the settings, in words.
         tests: the tests between them, as a table; empty where there is none.
         pictures: its figures.
@@ -60,10 +61,7 @@ class Section:
 def in_sections(groups: Sequence[Group]) -> list[Section]:
     """Returns the sections of settings, which are in their order."""
     found = groupby(groups, key=lambda group: (group.first.data, group.first.net))
-    made = [_section(list(members)) for _, members in found]
-    for number, picture in enumerate((picture for section in made for picture in section.pictures), start=1):
-        picture.name = f"{number:02}"
-    return made
+    return [_section(list(members)) for _, members in found]
 
 
 def numbers(one: Group) -> Row:
@@ -94,7 +92,8 @@ def numbers(one: Group) -> Row:
 def _section(groups: list[Group]) -> Section:
     title = f"{groups[0].data_name}, {groups[0].first.net}"
     pictures = []
-    accuracy = [("train/accuracy", "training accuracy (%)", 100.0), ("val/accuracy", "validation accuracy (%)", 100.0)]
+    splits = {"train": "training", "val": "validation", TESTED_EACH_EPOCH: "test"}
+    accuracy = [(f"{split}/accuracy", f"{name} accuracy (%)", 100.0) for split, name in splits.items()]
     angles = _of_layers(groups, "angle", "forward–feedback angle, layer {} (degrees)")
     cosines = _of_layers(groups, "cosine", "cosine with backpropagation, layer {}")
     for what, names in (("accuracy", accuracy), ("alignment", angles), ("updates", cosines)):

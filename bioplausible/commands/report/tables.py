@@ -11,7 +11,7 @@ import yaml
 
 import bioplausible.data
 import bioplausible.rules
-from bioplausible.commands.recipes import recipes
+from bioplausible.commands.recipes import all_recipes
 from bioplausible.commands.report.configurations import plain
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import Run
@@ -164,17 +164,16 @@ def nearest_recipe(run: Run) -> tuple[str | None, list[str]]:
     It is named as ``cifar10/corinfomax``; None: there is none.
     """
     mine = (run.data, run.rule, run.net, run.loss)
-    of_net = [(n, r) for n, r in shipped(recipes()) if (r.data, r.rule, r.net, r.loss) == mine]
+    of_net = [(n, r) for n, r in shipped(tuple(all_recipes())) if (r.data, r.rule, r.net, r.loss) == mine]
     found = ((name, _departures(run, recipe)) for name, recipe in of_net)
     return min(found, key=lambda one: len(one[1]), default=(None, []))
 
 
 @cache
-def shipped(folder: Path) -> list[tuple[str, Run]]:
-    """Returns the recipes of a folder by their names, each as a run that trained nothing."""
+def shipped(paths: tuple[Path, ...]) -> list[tuple[str, Run]]:
+    """Returns recipes by their names, each as a run that trained nothing."""
     return [
-        (f"{path.parent.name}/{path.stem}", Run(path.parent, config=yaml.safe_load(path.read_text())))
-        for path in sorted(folder.glob("*/*.yaml"))
+        (f"{path.parent.name}/{path.stem}", Run(path.parent, config=yaml.safe_load(path.read_text()))) for path in paths
     ]
 
 

@@ -1,0 +1,136 @@
+"""Trials several at once, on Ray Tune."""
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from bioplausible.commands.sweep.running import run_trial
+from bioplausible.commands.sweep.trials import Trial
+from bioplausible.errors import UserError
+
+
+@contextlib.contextmanager
+def on_ray(cpus: int, address: str | None, out: Path) -> Iterator[None]:
+    """Starts Ray, or joins a cluster, and leaves nothing of Ray's behind.
+
+    Args:
+        cpus: cores to use.
+        address: of a cluster; None: this machine.
+        out: folder of the whole sweep.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers.
+    """
+    try:
+        import ray
+        import ray.tune
+    except ImportError as error:
+        raise UserError("sweep needs Ray Tune: pip install 'bioplausible[sweep]'.") from error
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's would end as if all trials had come to their end
+    os.environ.setdefault("RAY_worker_niceness", "0")  # training is all that there is to do
+    here = None if address else cpus
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    try:
+        ray.init(address=address, num_cpus=here, **quiet)
+    except ConnectionError as error:
+        raise UserError(
+            f"No Ray cluster answers at {address}: start one with `ray start --head` and the same RAY_AUTH_MODE."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        with contextlib.suppress(OSError):
+            shutil.rmtree(_storage(out))
+
+
+def run_config(out: Path, callback: Any) -> Any:
+    """Returns how Tune runs: quietly, with a callback that says what a user wants to know."""
+    from ray import tune
+
+    return tune.RunConfig(
+        name="tune",
+        storage_path=str(_storage(out)),
+        verbose=0,
+        callbacks=[callback],
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials write their own
+    )
+
+
+class Countdown:
+    """Says how many of some trials have ended, and about how long the others take.
+
+    Args:
+        trials: how many there are.
+    """
+
+    def __init__(self, trials: int) -> None:
+        self._ended, self._trials, self._start = 0, trials, time.monotonic()
+
+    def tell(self, name: str, outcome: str) -> None:
+        """Prints a line for a trial that has ended: a sweep takes hours."""
+        self._ended += 1
+        seconds = (time.monotonic() - self._start) / self._ended * (self._trials - self._ended)
+        left = f", about {timedelta(seconds=round(seconds))} left" if self._ended < self._trials else ""
+        print(f"{name}: {outcome} ({self._ended} of {self._trials}{left})", flush=True)
+
+
+def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -> dict[str, str]:
+    """Trains trials and returns the reasons of those that failed, by name.
+
+    Args:
+        waiting: the trials, at least one.
+        cpus: cores to use.
+        address: of a cluster; None: this machine.
+        out: folder of the whole sweep.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers.
+    """
+    with on_ray(cpus, address, out):
+        from ray import tune
+
+        class Announce(tune.Callback):
+            """Tells of each trial that ends."""
+
+            def __init__(self) -> None:
+                self.countdown = Countdown(len(waiting))
+
+            def on_trial_result(
+                self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+            ) -> None:
+                outcome = "failed" if "failure" in result else f"{result['accuracy']:.2%}"
+                self.countdown.tell(trial.config["trial"]["name"], outcome)
+
+        def trainable(config: dict[str, Any]) -> None:
+            try:
+                tune.report({"accuracy": run_trial(Trial(**config["trial"]))})
+            except RuntimeError as error:  # told to Ray it would be printed with its whole stack
+                tune.report({"failure": str(error)})
+
+        results = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": waiting[0].threads}),
+            param_space={"trial": tune.grid_search([asdict(trial) for trial in waiting])},
+            run_config=run_config(out, Announce()),
+        ).fit()
+    failures: dict[str, str] = {}
+    for trial, result in zip(waiting, cast(Any, results), strict=True):
+        if result.error is not None:
+            failures[trial.name] = str(result.error).strip().splitlines()[-1]
+        elif "failure" in result.metrics:
+            failures[trial.name] = result.metrics["failure"]
+    return failures
+
+
+def _storage(out: Path) -> Path:
+    return out / ".ray"

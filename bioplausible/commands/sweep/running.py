@@ -1,0 +1,178 @@
+"""A trial in a process of its own: trained, gone on with where it was killed, and known again when it is finished."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from bioplausible.commands.report.logs import read_log
+from bioplausible.commands.report.reading import read_run
+from bioplausible.commands.sweep.trials import TEST, VALIDATION, Trial
+from bioplausible.errors import UserError
+from bioplausible.resume.checkpoint_files import newest_checkpoint
+
+LOG = "log.txt"
+"""File in a trial's folder with what its processes said."""
+
+NOTE = "trial.yaml"
+"""File in a trial's folder that says what it is a trial of."""
+
+OUTCOME = "outcome.yaml"
+"""File in the folder of a search's trial that says how it ended."""
+
+SECONDS = "seconds.txt"
+"""File in a trial's folder that says how long it has been trained, whatever has stopped it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a search's trial.
+
+    Attributes:
+        accuracy: validation accuracy of its last epoch; it alone chooses.
+        best_accuracy: the best of all its epochs.
+        stopped_after: epochs after which it was stopped as hopeless; None where it was trained to its end.
+    """
+
+    accuracy: float
+    best_accuracy: float
+    stopped_after: int | None = None
+
+
+def is_finished(trial: Trial) -> bool:
+    """Returns whether a trial's run is there and finished.
+
+    Raises:
+        UserError: its folder holds a run of something else.
+    """
+    folder = Path(trial.folder)
+    note = folder / NOTE
+    if not note.is_file():
+        return False
+    if yaml.safe_load(note.read_text()) != trial.what:
+        raise UserError(
+            f"{folder} holds a trial of another recipe or with other options: name another folder with --out, or delete"
+            " this one."
+        )
+    # a trial that never sees the test split is finished where its process said so
+    return read_run(folder).finished if trial.scored_by == TEST else (folder / OUTCOME).is_file()
+
+
+def outcome(trial: Trial) -> Outcome | None:
+    """Returns what came out of a search's trial; None while it is not finished."""
+    file = Path(trial.folder) / OUTCOME
+    return Outcome(**yaml.safe_load(file.read_text())) if file.is_file() else None
+
+
+def seconds(trial: Trial) -> float:
+    """Returns for how long a trial has been trained, in all its processes."""
+    file = Path(trial.folder) / SECONDS
+    return float(file.read_text()) if file.is_file() else 0.0
+
+
+def last_words(trial: Trial) -> str:
+    """Returns the last line of a trial's log: why it failed, where it did; nothing where there is none."""
+    file = Path(trial.folder) / LOG
+    lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()] if file.is_file() else []
+    return lines[-1].removeprefix("error: ") if lines else ""
+
+
+def validation_accuracies(trial: Trial) -> list[float]:
+    """Returns the validation accuracy after each epoch so far, of a trial that may be running."""
+    curve = read_log(Path(trial.folder)).curves.get(VALIDATION, {})
+    return [curve[step] for step in sorted(curve)]
+
+
+def note_stopped(trial: Trial, epochs: int) -> None:
+    """Notes that a trial is stopped as hopeless, so that it is not gone on with."""
+    found = validation_accuracies(trial)[:epochs]
+    _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(found[-1], max(found), epochs))))
+
+
+class Training:
+    """A trial's process: from the start, or from where the trial was killed.
+
+    Args:
+        trial: the trial.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        folder = Path(trial.folder)
+        note, arguments = folder / NOTE, trial.arguments
+        if note.is_file() and list(folder.rglob("*.ckpt")):
+            arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
+            folder.mkdir(parents=True)
+            note.write_text(yaml.safe_dump(trial.what))
+        self._before, self._start = seconds(trial), time.monotonic()
+        with (folder / LOG).open("a") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bioplausible", "fit", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": str(trial.threads)},
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    def wait(self, timeout: float) -> bool:
+        """Waits for the process for some seconds, notes how long it has trained, and returns whether it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+        _write(Path(self.trial.folder) / SECONDS, f"{self._before + time.monotonic() - self._start:.1f}\n")
+        return self._process.returncode is not None
+
+    def terminate(self) -> None:
+        """Tells the process to end: it leaves a checkpoint, and ``fit --ckpt_path FOLDER`` goes on from it."""
+        self._process.terminate()
+
+    def conclude(self) -> float:
+        """Returns the accuracy that counts, once the process has ended.
+
+        Raises:
+            RuntimeError: it failed; the sentence is the last line of its log.
+        """
+        trial, status = self.trial, self._process.returncode
+        if status != 0:
+            raise RuntimeError(last_words(trial) or f"exit status {status}")
+        run = read_run(Path(trial.folder))
+        accuracy, best = run.last(trial.scored_by), run.best(trial.scored_by)
+        if accuracy is None or best is None:
+            raise RuntimeError("it was not tested" if trial.scored_by == TEST else "it was not validated")
+        if trial.scored_by == VALIDATION:
+            _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(accuracy, best))))
+        return accuracy
+
+
+def run_trial(trial: Trial) -> float:
+    """Trains a trial in a process of its own, or goes on where it was killed, and returns the accuracy that counts.
+
+    Raises:
+        RuntimeError: it failed; the sentence is the last line of its log.
+    """
+    training = Training(trial)
+    while not training.wait(1):
+        pass
+    return training.conclude()
+
+
+def _write(file: Path, text: str) -> None:
+    """Writes a file whole or not at all: a kill may come at any time."""
+    part = file.with_suffix(".part")
+    part.write_text(text)
+    part.replace(file)
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this process with its parent: a sweep that is killed leaves no training behind."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

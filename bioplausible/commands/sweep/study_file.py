@@ -1,0 +1,206 @@
+"""A study's file: YAML, read and checked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bioplausible.commands.recipes import named_recipe
+from bioplausible.commands.sources import load
+from bioplausible.commands.sweep.space import Space, read_space, read_values
+from bioplausible.commands.sweep.study import EarlyStopping, Search, SearchStudy, Study, StudyFigure, StudyRecipe
+from bioplausible.commands.sweep.trials import VALIDATION
+from bioplausible.errors import UserError
+
+SAMPLERS = ("random", "bayesian")
+
+OWN = ("seed_everything", "ckpt_path", "config", "trainer.logger", "trainer.limit_test_batches", "trainer.callbacks+")
+"""Options that the sweep sets itself."""
+
+OF_THE_SCORE = ("validation_split", "subset_size", "limit_val_batches")
+"""Options that say which images score a trial: the same for all trials of a search."""
+
+AXES = ("epoch", "recipe")
+"""What a figure may have on its axis, beside an option of which a study gives several values."""
+
+
+def read_study(path: Path) -> Study:
+    """Returns what a study's file says.
+
+    One that compares names its variants, and what goes on each axis::
+
+        title: CorInfoMax and its neural step size, MNIST
+        recipes:
+          mnist/corinfomax:
+            grid: {model.step_size: [0.01, 0.025, 0.05, 0.075]}
+        seeds: [0, 10, 20]
+        test_each_epoch: true
+        observers: [Guard]
+        figure: {x: model.step_size, y: [test/accuracy, train/accuracy]}
+
+    ``x`` is an option of a grid, ``recipe``, or ``epoch`` for curves. A value of a grid may be a list, and
+    ``{choice: [0.1, 1], times: [1.0, 0.7]}`` gives lists of multiples of one factor, which stands on the axis.
+
+    One that searches gives distributions::
+
+        recipes:
+          digits/corinfomax:
+            space:
+              model.epsilon: {loguniform: [0.05, 0.5]}
+              model.feedforward_learning_rates: {loguniform: [0.5, 4.0], times: [1.0, 0.7]}
+          digits/backpropagation:
+            options: {model.loss: cross_entropy}
+            space:
+              model.optimizer.init_args.lr: {loguniform: [1e-4, 1e-2]}
+        seeds: [0, 10]
+        options: {data.validation_split: 0.1, trainer.max_epochs: 5}
+        search: {trials: 20, sampler: bayesian, seed: 0, early_stopping: {grace_epochs: 1, reduction_factor: 4}}
+
+    Distributions are ``uniform``, ``loguniform`` and ``integer``, each with its smallest and largest value, and
+    ``choice`` with a list of values; ``times`` makes a list of multiples of what is drawn, and a list may hold a
+    distribution for each layer.
+
+    Raises:
+        UserError: it is no study; the sentence says what is wrong with it.
+    """
+    content = load(path)
+    shared = ("recipes", "seeds", "options")
+    searches = isinstance(content, dict) and "search" in content
+    known = (*shared, "search") if searches else (*shared, "title", "observers", "test_each_epoch", "figure")
+    _require_keys(content, known, str(path), ("recipes",))
+    recipes = content["recipes"]
+    if isinstance(recipes, list):
+        recipes = {str(name): {} for name in recipes}
+    if not isinstance(recipes, dict) or not recipes:
+        raise UserError(f"{path}: recipes is {recipes!r}: give recipes by name, such as digits/corinfomax.")
+    found = tuple(_recipe(path, str(name), entry or {}, searches) for name, entry in recipes.items())
+    study = Study(
+        path,
+        str(content.get("title", path.stem.replace("_", " "))),
+        found,
+        _seeds(content.get("seeds", [0]), path),
+        _options(content.get("options"), f"{path}: options"),
+        _observers(content, path),
+        _figure(content.get("figure", {}), f"{path}: figure", found),
+    )
+    return SearchStudy(**vars(study), search=_search(content["search"], f"{path}: search")) if searches else study
+
+
+def _recipe(study: Path, name: str, entry: Any, searches: bool) -> StudyRecipe:
+    where = f"{study}: {name}"
+    known, needed = (("options", "space"), ("space",)) if searches else (("options", "grid", "name"), ())
+    _require_keys(entry, known, where, needed)
+    path = named_recipe(name) or study.parent / Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"{study}: there is no recipe {name}: name one that `recipes` lists, or a YAML file by its place beside the"
+            " study."
+        )
+    space = read_space(entry["space"], f"{where}: space") if searches else Space({}, {})
+    grid = entry.get("grid", {})
+    if not isinstance(grid, dict):
+        raise UserError(f"{where}: grid is {grid!r}: give lists of values by option, such as model.beta: [0.5, 1.0].")
+    _refuse_own({**space.entries, **grid}, where)
+    for key in space.entries:
+        if key.rpartition(".")[2] in OF_THE_SCORE:
+            raise UserError(
+                f"{where}: {key} is drawn, and trials would be scored by different images: set it under options."
+            )
+    return StudyRecipe(
+        path,
+        _options(entry.get("options"), f"{where}: options"),
+        space,
+        {str(key): read_values(values, f"{where}: grid: {key}") for key, values in grid.items()},
+        str(entry.get("name", f"{path.resolve().parent.name}/{path.stem}")),
+    )
+
+
+def _options(content: Any, where: str) -> dict[str, Any]:
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise UserError(f"{where} is {content!r}: give values by option, such as trainer.max_epochs: 5.")
+    found = {str(key): value for key, value in content.items()}
+    _refuse_own(found, where)
+    return found
+
+
+def _refuse_own(options: Mapping[str, Any], where: str) -> None:
+    for key in options:
+        if any(key == own or key.startswith(f"{own}.") for own in OWN):
+            raise UserError(
+                f"{where} names {key}, which the sweep itself sets: leave it out (seeds has the seeds, observers the"
+                " callbacks)."
+            )
+
+
+def _observers(content: dict[str, Any], path: Path) -> tuple[Any, ...]:
+    observers, tests = content.get("observers", []), content.get("test_each_epoch", False)
+    if not isinstance(observers, list) or not all(isinstance(one, (str, dict)) for one in observers):
+        raise UserError(f"{path}: observers is {observers!r}: give a list of classes, such as [Alignment].")
+    if not isinstance(tests, bool):
+        raise UserError(f"{path}: test_each_epoch is {tests!r}: give true or false.")
+    return (*observers, *(["EachEpochTest"] if tests else []))
+
+
+def _figure(content: Any, where: str, recipes: tuple[StudyRecipe, ...]) -> StudyFigure:
+    _require_keys(content, ("x", "y", "pictures"), where, ())
+    x, lists = content.get("x", "recipe"), {}
+    for name, default in (("y", ["test/accuracy"]), ("pictures", [])):
+        lists[name] = content.get(name, default)
+        if not isinstance(lists[name], list) or not all(isinstance(one, str) for one in lists[name]):
+            raise UserError(f"{where}: {name} is {lists[name]!r}: give a list of names, such as {default}.")
+    options = dict.fromkeys(key for recipe in recipes for key in recipe.grid)
+    if x not in (*AXES, *options):
+        raise UserError(f"{where}: x is {x!r}: choose {', '.join([*AXES, *options])}.")
+    if x in options and not all(x in recipe.grid for recipe in recipes):
+        raise UserError(f"{where}: x is {x}, of which some recipe has no values: give each a grid of it.")
+    return StudyFigure(x, tuple(lists["y"]), tuple(lists["pictures"]))
+
+
+def _seeds(content: Any, path: Path) -> tuple[int, ...]:
+    fits = isinstance(content, list) and content and all(type(seed) is int and seed >= 0 for seed in content)
+    if not fits or len(set(content)) < len(content):
+        raise UserError(
+            f"{path}: seeds is {content!r}: give whole numbers, each once and none negative, such as [0, 10]."
+        )
+    return tuple(content)
+
+
+def _search(content: Any, where: str) -> Search:
+    _require_keys(content, ("trials", "sampler", "seed", "metric", "early_stopping"), where, ("trials",))
+    for name, least in (("trials", 1), ("seed", 0)):
+        value = content.get(name, least)
+        if type(value) is not int or value < least:
+            raise UserError(f"{where}: {name} is {value!r}: give a whole number from {least} on.")
+    metric, sampler = content.get("metric", VALIDATION), content.get("sampler", "random")
+    if metric != VALIDATION:
+        raise UserError(
+            f"{where}: metric is {metric}, but a search chooses by {VALIDATION}, and the test split stays unseen: leave"
+            " it out."
+        )
+    if sampler not in SAMPLERS:
+        raise UserError(f"{where}: sampler is {sampler!r}: choose {' or '.join(SAMPLERS)}.")
+    return Search(content["trials"], sampler, content.get("seed", 0), _early_stopping(content, where))
+
+
+def _early_stopping(content: dict[str, Any], where: str) -> EarlyStopping | None:
+    given = content.get("early_stopping", False)
+    if isinstance(given, bool):
+        return EarlyStopping() if given else None
+    where = f"{where}: early_stopping"
+    _require_keys(given, ("grace_epochs", "reduction_factor"), where, ())
+    for name, least in (("grace_epochs", 1), ("reduction_factor", 2)):
+        value = given.get(name, least)
+        if type(value) is not int or value < least:
+            raise UserError(f"{where}: {name} is {value!r}: give a whole number from {least} on.")
+    return EarlyStopping(**given)
+
+
+def _require_keys(content: Any, known: tuple[str, ...], where: str, needed: tuple[str, ...]) -> None:
+    if not isinstance(content, dict):
+        raise UserError(f"{where} is {content!r}: give {', '.join(known)} by name.")
+    unknown = [str(name) for name in content if name not in known]
+    if unknown:
+        raise UserError(f"{where} has {unknown[0]}, which has no place there: choose among {', '.join(known)}.")
+    for name in needed:
+        if name not in content:
+            raise UserError(f"{where} has no {name}: add it.")
