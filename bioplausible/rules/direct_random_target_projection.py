@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
 from bioplausible.network import Initialization
 from bioplausible.rules.backpropagation import Loss
@@ -46,6 +47,8 @@ class DirectRandomTargetProjection(DirectFeedbackAlignment):
         initialization: Initialization = "xavier",
         **options: Any,
     ) -> None:
+        signal = options.pop("signal", "target")
+        require(signal == "target", f"signal is {signal}: choose target, or DirectFeedbackAlignment, which has others.")
         super().__init__(
             layer_sizes,
             signal="target",

@@ -411,7 +411,7 @@ def test_what_can_never_be_meant_is_refused_from_python(options, said):
         (["--trainer.val_check_interval=1000000"], "must be less than or equal to the number of the training batches"),
         (["--trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch is 0"),
         (["--trainer.accelerator=nonsense"], "The Trainer can't be built"),
-        (["--trainer.accelerator=tpu"], "The Trainer can't be built"),
+        (["--trainer.accelerator=tpu"], "accelerator is tpu, and none works here"),
         (["--seed_everything=-1"], "seed_everything is -1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -77,7 +77,7 @@ def test_networks_on_images_have_their_own_tables_and_count_as_their_recipe(tmp_
     config["model"]["init_args"] |= {"network": NET}
     del config["model"]["init_args"]["layer_sizes"]
     (folder / "equilibrium_propagation_conv.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.setattr(tables, "recipes", lambda: tmp_path / "recipes")
+    monkeypatch.setattr(tables, "all_recipes", lambda: sorted((tmp_path / "recipes").glob("*/*.yaml")))
     of_net = {"data": "FashionMNISTDataModule", "rule": "EquilibriumPropagation", "network": NET}
     monkeypatch.setattr(tables, "PUBLISHED", [*PUBLISHED, {**of_net, "mean": 90.5, "std": 0.1, "seeds": 5}])
     assert main(["report", "logs"]) == 0

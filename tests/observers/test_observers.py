@@ -464,14 +464,14 @@ def test_guard_names_collapse(capsys):
     recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml")]
     collapse = ["--model.init_args.optimizer.init_args.lr", "0", "--trainer.max_epochs", "2"]
     collapse += ["--model.init_args.loss", "mean_squared_error", "--model.init_args.output_activation", "relu"]
-    original = Backpropagation.activity
+    original = Backpropagation.feedforward
 
     def tied(self, x):
-        r = original(self, x)
-        return [*r[:-1], torch.zeros_like(r[-1])]
+        r, kept = original(self, x)
+        return [*r[:-1], torch.zeros_like(r[-1])], kept
 
     guard = "{class_path: Guard, init_args: {every_n_steps: 5, warm_up_steps: 40, patience: 3, warn_only: WARN}}"
-    Backpropagation.activity = tied
+    Backpropagation.feedforward = tied
     try:
         fit = ["fit", *recipe, *FEW, *collapse, "--trainer.callbacks"]
         assert main([*fit, guard.replace("WARN", "false")]) == 2
@@ -480,22 +480,27 @@ def test_guard_names_collapse(capsys):
         with pytest.warns(UserWarning, match="has collapsed at step 40"):
             assert main([*fit, guard.replace("WARN", "true")]) == 0
     finally:
-        Backpropagation.activity = original
+        Backpropagation.feedforward = original
 
 
 def test_guard_looks_at_the_end_of_a_run_that_is_shorter_than_its_warm_up(capsys):
     recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml"), "--trainer.callbacks", "Guard"]
     collapse = ["--model.init_args.optimizer.init_args.lr", "0", "--trainer.max_epochs", "2"]
     assert main(["fit", *recipe, *FEW, "--trainer.max_epochs", "2"]) == 0
-    original = Backpropagation.activity
-    Backpropagation.activity = lambda self, x: [*original(self, x)[:-1], torch.eye(10)[3].repeat(len(x), 1)]
+    original = Backpropagation.feedforward
+
+    def three(self, x):
+        r, kept = original(self, x)
+        return [*r[:-1], torch.eye(10)[3].repeat(len(x), 1)], kept
+
+    Backpropagation.feedforward = three
     try:
         for again in (["fit", *recipe, *FEW, *collapse], ["fit", "--ckpt_path", "last"]):  # its checkpoint says so too
             assert main(again) == 2
             assert "has collapsed at step 130: every sample is classified as 3" in capsys.readouterr().err
         assert main(["fit", *recipe, *FEW, *collapse, "--trainer.max_steps", "49"]) == 0  # too few to tell
     finally:
-        Backpropagation.activity = original
+        Backpropagation.feedforward = original
 
 
 @pytest.mark.parametrize("name", ["Settling", "Alignment", "Representations", "Guard"])

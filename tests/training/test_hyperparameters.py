@@ -51,7 +51,7 @@ def test_the_tab_shows_all_that_a_recipe_trains_with_and_nothing_internal(recipe
     options = {**config["model"]["init_args"], **dict.fromkeys(steps, 2)}
     optimizer, schedule = options.pop("optimizer"), options.pop("lr_scheduler", None)
     for name, value in options.items():
-        if not isinstance(value, (dict, list)):
+        if value is not None and not isinstance(value, (dict, list)):
             assert shown[name] == (pytest.approx(value) if isinstance(value, float) else value), name
     assert shown["optimizer"] == optimizer["class_path"].rpartition(".")[2]
     rates = {name: value for name, value in shown.items() if name == "lr" or name.startswith("lr.")}

@@ -81,10 +81,12 @@ def _write_figures(folder: Path, parts: Sequence[Section]) -> None:
 def _write_latex(folder: Path, parts: Sequence[Section], runs: list[dict[str, Any]]) -> None:
     folder.mkdir(exist_ok=True)
     for number, part in enumerate(parts, start=1):
-        (folder / f"{number:02}-accuracy.tex").write_text(latex(part.rows, part.title))
+        if part.rows:
+            (folder / f"{number:02}-accuracy.tex").write_text(latex(part.rows, part.title))
         if part.tests:
             (folder / f"{number:02}-comparisons.tex").write_text(latex(part.tests, f"{part.title}: {NOTES['tests']}"))
-    (folder / "runs.tex").write_text(latex(runs, "runs"))
+    if runs:
+        (folder / "runs.tex").write_text(latex(runs, "runs"))
 
 
 def _line(one: Run) -> dict[str, Any]:
