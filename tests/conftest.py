@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 import warnings
 
 import pytest
@@ -33,6 +34,14 @@ def _device(request):
         import torch
 
         torch.set_default_device(device)
+
+
+@pytest.fixture(autouse=True)
+def _sigint():
+    """A pytest that was started in the background ignores SIGINT, and so would the commands that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -45,14 +45,6 @@ class Interrupts(Callback):
         setattr(self, hook, interrupt)
 
 
-@pytest.fixture(autouse=True)
-def _sigint():
-    """A pytest that was started in the background ignores SIGINT, and so would its commands."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupted(**options: str | int) -> list[str]:
     values = ", ".join(f"{name}: {value}" for name, value in options.items())
     return [

@@ -143,7 +143,10 @@ def running(folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow), (signal.SIGINT, 130)],
+)
 def test_a_sweep_that_is_stopped_says_so_and_leaves_nothing_running(number, status):
     forever = ["--seeds", "0", "--grid", "trainer.max_epochs=100000"]
     command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *forever]

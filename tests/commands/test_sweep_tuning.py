@@ -241,6 +241,7 @@ def test_a_folder_of_another_search_is_refused(changed, capsys):
     assert "holds a trial of another search" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_hopeless_candidates_are_stopped_and_can_be_gone_on_with():
     """The first learns, the second can't: it is stopped by a signal after an epoch, and leaves a checkpoint."""
     space = {"model.optimizer.init_args.lr": {"choice": [1e-9, 0.003]}}

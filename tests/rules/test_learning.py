@@ -19,7 +19,13 @@ def test_the_default_run_reaches_96_percent(capsys):
     assert accuracy(capsys) >= 96
 
 
-@pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
+DIGITS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem.endswith("_conv") else [])
+    for path in sorted((CONFIGS / "digits").glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("recipe", DIGITS)
 def test_every_digits_recipe_learns_in_a_few_epochs(recipe, capsys):
     assert main(["fit", "--config", str(recipe), "--trainer.max_epochs", "8", *QUIET]) == 0
     assert accuracy(capsys) >= 85
@@ -47,6 +53,7 @@ def test_every_rule_trains_from_python_with_its_defaults(cls, network):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_corinfomax_learns_the_real_fashion_mnist(capsys):
     recipe = ["--config", str(CONFIGS / "fashion_mnist/corinfomax.yaml"), "--data.init_args.mirror", str(DEBIAN)]
