@@ -21,7 +21,7 @@ from bioplausible.functional.correlation import (
     update_inverse_correlation_,
 )
 from bioplausible.functional.energies import hopfield_energy, prediction_error_energy
-from bioplausible.functional.layout import blank, rows, silence
+from bioplausible.functional.layout import blank, placed, rows, silence
 from bioplausible.functional.settling import mean_square_changes, residual
 from bioplausible.functional.step_sizes import StepSizeRule, step_sizes
 
@@ -39,6 +39,7 @@ __all__ = [
     "hopfield_energy",
     "mean_outer_product",
     "mean_square_changes",
+    "placed",
     "prediction_error_energy",
     "published_correlative_information",
     "published_error_term",

@@ -34,3 +34,11 @@ def blank(x: Tensor, shape: Sequence[int]) -> Tensor:
 def rows(r: Tensor) -> Tensor:
     """Returns activities (n × C × …) as rows (n P × C): each position of an image counts as a sample."""
     return r if r.ndim == 2 else r.movedim(1, -1).flatten(0, -2)
+
+
+def placed(drawn: Tensor, like: Tensor) -> Tensor:
+    """Returns what was drawn on the CPU, the same for every device, in another tensor's type and place.
+
+    It goes there through pinned memory: copied from other memory, it would make a GPU wait.
+    """
+    return (drawn.pin_memory() if like.is_cuda else drawn).to(like, non_blocking=True)

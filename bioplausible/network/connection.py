@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bioplausible.errors.checks import LARGEST, require
+from bioplausible.functional import placed
 from bioplausible.lightning_internals import times_changed
 from bioplausible.network.initialization import Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
@@ -179,10 +180,7 @@ class Connection(nn.Module, ABC):
         if self._redraws and self._feedback_weight is not None:
             drawn = torch.rand(self._feedback_weight.shape, generator=generator)
             bound = 3**0.5 * self._standard_deviation()
-            drawn = 2 * bound * drawn - bound
-            if self._feedback_weight.is_cuda:
-                drawn = drawn.pin_memory()  # copied from other memory, it would make a GPU wait
-            self._feedback_weight.copy_(drawn, non_blocking=True)
+            self._feedback_weight.copy_(placed(2 * bound * drawn - bound, self._feedback_weight))
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bioplausible.errors.checks import require
+from bioplausible.functional import placed
 from bioplausible.network import Connection, Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.options import require_choice
@@ -112,12 +113,12 @@ class KolenPollack(FeedforwardRule):
 
     def draw_noise(self, n: int) -> list[Tensor]:
         """Returns n draws of ξ (n × pre_shape) for each connection with a V, functions of the seed and the step."""
-        return [
-            NOISE_WIDTH
-            * (torch.rand(n, *c.pre_shape, generator=generator(mix(self.seed, 2 + i), self.step)) - 0.5).to(
-                c.feedback_weight
-            )
+        draws = (
+            torch.rand(n, *c.pre_shape, generator=generator(mix(self.seed, 2 + i), self.step))
             for i, c in enumerate(self._with_feedback)
+        )
+        return [
+            NOISE_WIDTH * placed(u - 0.5, c.feedback_weight) for u, c in zip(draws, self._with_feedback, strict=True)
         ]
 
     def reflect(self, c: Connection, ξ: Tensor) -> None:

@@ -75,7 +75,12 @@ def network(name):
 
 @pytest.mark.parametrize(
     ("layers", "precision", "tolerance"),
-    [("recipe", "64-true", 1e-9), ("recipe", "32-true", 1e-5), ("convolution", "64-true", 1e-9)],
+    [
+        ("recipe", "64-true", 1e-9),
+        # in single precision it is what the recipes train in, and less sharp
+        pytest.param("recipe", "32-true", 1e-5, marks=pytest.mark.slow),
+        ("convolution", "64-true", 1e-9),
+    ],
 )
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_two_processes_learn_what_one_learns(recipe, layers, precision, tolerance, tmp_path):
