@@ -270,6 +270,7 @@ class ImageDataModule(LightningDataModule, ABC):
             std=self.std,
             crop_padding=self.crop_padding,
             horizontal_flip=self.horizontal_flip,
+            border=self.border,
         )
 
     @property

@@ -148,12 +148,14 @@ class Guard(Callback):
         for name, module in rule.named_modules():
             if not isinstance(module, InverseCorrelation) or not bool(module.weight.isfinite().all()):
                 continue
-            if not _positive_definite(module.weight):
-                smallest = float(torch.linalg.eigvalsh(module.weight)[0])
+            symmetric = (module.weight + module.weight.t()) / 2  # what zᵀ B z is of, where a rule leaves B asymmetric
+            if not _positive_definite(symmetric):
+                smallest = float(torch.linalg.eigvalsh(symmetric)[0])
                 self._fail(
                     "B",
                     f"B{_of_layer(name) or f' ({name})'} is no longer positive definite at step {step} (smallest"
-                    f" eigenvalue {smallest:.3g}): raise forgetting_factor or set regularize_lateral: true.",
+                    f" eigenvalue {smallest:.3g}): raise forgetting_factor, set regularize_lateral: true, or lower"
+                    " what else moves B (lateral_decorrelation).",
                 )
 
     def _fail_collapsed(self, step: int, batches: int) -> None:

@@ -205,6 +205,7 @@ def whole_checkpoint(path: Path) -> dict[str, Any] | None:
 def newest_checkpoint(*folders: str | Path) -> Path:
     """Returns the checkpoint below some folders that was written last, one of the best only where there is no other.
 
+    Nor does the one before the last count where the last is there: copied files have times in any order.
     An epoch's best checkpoint is written before its last one: after a kill in between, training that went on from the
     best one might have nothing left to train, and would leave the last one as it was.
 
@@ -216,6 +217,8 @@ def newest_checkpoint(*folders: str | Path) -> Path:
         where = " or ".join(map(str, folders))
         raise UserError(f"There is no checkpoint below {where}: train first, or name one with --ckpt_path.")
     found = [path for path in found if not path.name.startswith("best")] or found
+    last = {path.parent for path in found if path.name == "last.ckpt"}
+    found = [path for path in found if path.name != "previous.ckpt" or path.parent not in last]
     return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
 
 

@@ -69,6 +69,12 @@ class ConfiguredRates(Callback):
         }
         if not self._before:
             return
+        then, groups_now = len(self._before["groups"]), len(self._now["groups"])
+        if then != groups_now:
+            raise UserError(
+                f"The checkpoint's optimizer has {then} group{'s' * (then > 1)} of parameters and this one"
+                f" {groups_now}: give each layer a rate of its own, or all one, as in the checkpoint, or train anew."
+            )
         if self._schedule_is_kept:
             self._keep_what_was_configured(pl_module)
         for part in ("optimizer", "lr_scheduler"):

@@ -11,9 +11,12 @@ from bioplausible.errors import UserError
 
 TRAINING_DATA = "training_data"
 """Key in a checkpoint of what the network was trained on."""
-SPOKEN = ("images", "subset_size", "validation_split", "batch_size", "mean", "std", "crop_padding", "horizontal_flip")
+SPOKEN = (
+    *("images", "subset_size", "validation_split", "batch_size", "mean", "std", "crop_padding", "horizontal_flip"),
+    "border",
+)
 """What is said of training that goes on with other values; ``images`` is the number of training images."""
-OF_EVALUATION = ("mean", "std")
+OF_EVALUATION = ("mean", "std", "border")
 """What changes the images on which a network is evaluated."""
 
 
@@ -39,6 +42,8 @@ class TrainingData:
     std: list[float] | None
     crop_padding: int
     horizontal_flip: bool
+    border: int = 0
+    """Checkpoints of earlier versions don't name it: there was none."""
 
     def trained_among_held_out(self, now: "TrainingData") -> int:
         """Returns how many images were trained on of those that other options of the same images hold out."""

@@ -14,6 +14,8 @@ IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused"})
 LENGTH = ("max_epochs", "max_steps")
 STOPPERS = ("EarlyStopping", "Timer")
 """Callbacks by which training ends before its time."""
+AVERAGERS = ("StochasticWeightAveraging", "WeightAveraging", "EMAWeightAveraging")
+"""Callbacks whose averages of weights are the result."""
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 

@@ -4,7 +4,9 @@ from typing import Any, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
+from pytorch_lightning.utilities import rank_zero_warn
 
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
@@ -42,6 +44,7 @@ class Preconditions(Callback):
         """
         require_monitored(trainer, pl_module)
         require_average(trainer)
+        tell_of_averages(trainer, pl_module)
         for name in ("val_check_interval", "check_val_every_n_epoch"):
             require(getattr(trainer, name) != 0, f"{name} is 0: give another interval, or leave it out.")
         given, rule = run_seed(), cast(Any, pl_module)
@@ -49,6 +52,16 @@ class Preconditions(Callback):
             rule.seed = given
         elif trainer.ckpt_path is None:
             rule.seed = trainer.strategy.broadcast(torch.initial_seed())
+
+
+def tell_of_averages(trainer: Trainer, rule: LightningModule) -> None:
+    """Warns where averages leave lateral matrices out: Lightning averages what an optimizer moves."""
+    averages = any(isinstance(c, StochasticWeightAveraging) for c in cast(Any, trainer).callbacks)
+    if averages and any(isinstance(module, Lateral) for module in rule.modules()):
+        rank_zero_warn(
+            "StochasticWeightAveraging averages the weights alone: lateral matrices stay those of the last step, beside"
+            " which the averaged weights never settled. EMAWeightAveraging averages both."
+        )
 
 
 def require_shared_batch(trainer: Trainer) -> None:

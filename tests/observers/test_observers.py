@@ -359,6 +359,18 @@ def test_guard_names_the_layer_whose_B_is_indefinite(network):
         looked(rule, network)
 
 
+def test_guard_asks_for_the_symmetric_part_of_B():
+    """Where a rule leaves B asymmetric, one of its triangles says nothing of zᵀ B z."""
+    rule = build(CorInfoMax)
+    B = rule.network.laterals[2].weight
+    B.copy_(torch.eye(len(B)))
+    B[0, 1], B[1, 0] = 3.0, -3.0
+    looked(rule, "dense")
+    B[1, 0] = 3.0
+    with pytest.raises(UserError, match=r"B of layer 2 is no longer positive definite"):
+        looked(rule, "dense")
+
+
 def test_guard_stops_a_phase_that_does_not_settle_and_keeps_the_last_good_checkpoint(capsys):
     """The failure on record: a step size with which CorInfoMax's activities oscillate."""
     first = ["fit", "--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "1"]

@@ -21,7 +21,8 @@ from bioplausible import (
     UserError,
     WarmupCosine,
 )
-from tests.helpers import differences
+from bioplausible.__main__ import main
+from tests.helpers import FEW, differences
 
 OPTIMIZERS = {
     "SGD": partial(SGD, lr=0.2, momentum=0.5, nesterov=True),
@@ -152,3 +153,13 @@ def test_decays_of_layers_that_nobody_names_stay(schedule, tmp_path):
     assert list(differences(state(whole), state(end))) == []
     other = fit(EquilibriumPropagation([64, 20, 10], weight_decays=0.125), 2, tmp_path / "end.ckpt", half)
     assert [g["weight_decay"] for g in other["optimizer_states"][0]["param_groups"]] == [0.125, 0.125]
+
+
+def test_rates_by_layer_are_not_given_or_taken_away_on_the_way(capsys):
+    args = ["fit", "--config", "digits/direct_feedback_alignment", *FEW, "--trainer.max_epochs"]
+    assert main([*args, "1"]) == 0
+    resumed = [*args, "2", "--ckpt_path", "last", "--model.init_args.learning_rates", "[0.1, 0.1]"]
+    assert main(resumed) == 2
+    error = capsys.readouterr().err
+    assert "The checkpoint's optimizer has 1 group of parameters and this one 2" in error
+    assert "Traceback" not in error

@@ -5,13 +5,17 @@ import io
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 
+from bioplausible import Backpropagation, ContrastiveSimilarityMatching, DigitsDataModule
 from bioplausible.__main__ import main
 from tests.helpers import CONFIGS, scalars
 
@@ -101,3 +105,14 @@ def test_training_goes_on_from_the_weights_that_were_trained_not_from_their_aver
             assert not torch.equal(trained[weight], checkpoint["state_dict"][weight])
     if average == "moving":  # the other's schedule knows of max_epochs
         assert all(torch.equal(value, states["parts"][name]) for name, value in states["whole"].items())
+
+
+@pytest.mark.parametrize("cls", [ContrastiveSimilarityMatching, Backpropagation])
+def test_what_an_average_leaves_out_is_said(cls):
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(max_epochs=2, callbacks=[StochasticWeightAveraging(0.01, 1)], limit_train_batches=2, **options)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        trainer.fit(cls([64, 10, 10]), DigitsDataModule(subset_size=100))
+    said = [w for w in heard if "lateral matrices stay those of the last step" in str(w.message)]
+    assert len(said) == (cls is ContrastiveSimilarityMatching)

@@ -267,6 +267,16 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume_from_python(c
         assert logged == ["5", "11", "17", "23"]  # each once
 
 
+def test_of_copied_checkpoints_the_one_before_the_last_is_not_the_newest(tmp_path):
+    """A copy has times in the order in which it was copied."""
+    for number, name in enumerate(("last.ckpt", "best.ckpt", "previous.ckpt")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (number, number))
+    assert newest_checkpoint(tmp_path).name == "last.ckpt"
+    (tmp_path / "last.ckpt").unlink()
+    assert newest_checkpoint(tmp_path).name == "previous.ckpt"
+
+
 # ------------------------------------------------------------------------------------------------ from the command line
 
 

@@ -1,6 +1,7 @@
 """Data options that are changed against what a checkpoint was trained on: nothing wrong is said, or done, of them."""
 
 import contextlib
+import inspect
 import warnings
 
 import pytest
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, ImageDataModule, UserError
 from bioplausible.__main__ import main
-from bioplausible.resume.training_data import require_untrained
+from bioplausible.resume.training_data import SPOKEN, require_untrained
 from tests.helpers import ARGS, RUN
 
 N = 60
@@ -197,6 +198,14 @@ CHANGED = {
 }
 """Each option that training and its statements depend on, with another value than :data:`BEFORE`'s."""
 BEFORE = {"subset_size": 50, "validation_split": 0.2, "batch_size": 5}
+
+
+def test_every_option_of_the_data_that_changes_training_is_known_to_be_one():
+    changes_nothing = {"evaluation_batch_size", "num_workers"}
+    assert set(inspect.signature(ImageDataModule).parameters) == {*SPOKEN, *changes_nothing} - {"images"}
+    assert Numbered(border=2).training_data().changes(Numbered(border=1).training_data(), SPOKEN) == (
+        "border 1 instead of 2"
+    )
 
 
 @pytest.mark.parametrize("option", CHANGED)

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from bioplausible.commands.report.nets import gains, net_name
 from bioplausible.data import ImageDataModule, TorchvisionDataModule
 from bioplausible.resume.run_folders import HPARAMS, RESUMED, read_yaml
-from bioplausible.training.hyperparameters import IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
+from bioplausible.training.hyperparameters import AVERAGERS, IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
 
 NO_RESULT = {
     *(f"data.{name}" for name in ("num_workers", "data_dir", "mirror", "evaluation_batch_size")),
@@ -67,7 +67,8 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns each option of model, data and Trainer that bears on results, by its name on the command line.
 
     What is None, or Trainer's default, is left out. The network stands under ``model.network`` by its name, however it
-    is written, its gains under ``model.gains``, and a callback by which training may end early under its own.
+    is written, its gains under ``model.gains``, and a callback by which training may end early, or that averages
+    weights, under its own.
     """
     found: dict[str, Any] = {}
     for part in ("model", "data"):
@@ -81,7 +82,7 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
     callbacks = trainer.get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
         name = _short(callback["class_path"])
-        if name in STOPPERS:
+        if name in (*STOPPERS, *AVERAGERS):
             found[f"trainer.{name}"] = plain(callback.get("init_args") or "on")
     for name, value in trainer.items():
         whole = value == WHOLE.get(name) and not isinstance(value, int)  # 1 is one batch

@@ -72,6 +72,8 @@ def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section]
 
 def _write_figures(folder: Path, parts: Sequence[Section]) -> None:
     folder.mkdir(exist_ok=True)
+    for old in [*folder.glob("[0-9][0-9].png"), *folder.glob("[0-9][0-9].pdf")]:  # of an earlier report
+        old.unlink()
     for picture in (picture for part in parts for picture in part.pictures):
         (folder / f"{picture.name}.png").write_bytes(base64.b64decode(picture.png))
         if picture.pdf is not None:
@@ -80,6 +82,8 @@ def _write_figures(folder: Path, parts: Sequence[Section]) -> None:
 
 def _write_latex(folder: Path, parts: Sequence[Section], runs: list[dict[str, Any]]) -> None:
     folder.mkdir(exist_ok=True)
+    for old in folder.glob("[0-9][0-9]-*.tex"):  # of an earlier report
+        old.unlink()
     for number, part in enumerate(parts, start=1):
         if part.rows:
             (folder / f"{number:02}-accuracy.tex").write_text(latex(part.rows, part.title))
