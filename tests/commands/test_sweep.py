@@ -15,6 +15,7 @@ from bioplausible.__main__ import main
 from bioplausible.commands.sweep import on_ray
 from bioplausible.commands.sweep.running import is_finished, run_trial
 from bioplausible.commands.sweep.trials import trials
+from bioplausible.errors import UserError
 from tests.helpers import CONFIGS, ROOT, command_line
 
 RECIPE = CONFIGS / "digits/backpropagation.yaml"
@@ -247,3 +248,19 @@ def test_a_folder_of_another_sweep_is_refused(capsys):
     (folder / "trial.yaml").write_text(yaml.safe_dump({"seed": 0, "options": {}, "recipe": "another"}))
     assert main(["sweep", "--config", str(RECIPE), "--out", "out"]) == 2
     assert "another recipe" in capsys.readouterr().err
+
+
+def test_environment_variables_are_part_of_what_a_trial_is_known_by(tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_FIT__TRAINER__LIMIT_TRAIN_BATCHES", "1")
+    (before,) = trials(RECIPE, [0], {}, tmp_path, threads=1)
+    folder = Path(before.folder)
+    folder.mkdir(parents=True)
+    (folder / "trial.yaml").write_text(yaml.safe_dump(before.what))
+    assert not is_finished(before)  # known again, and without a run
+    monkeypatch.setenv("PL_FIT__TRAINER__LIMIT_TRAIN_BATCHES", "3")
+    (now,) = trials(RECIPE, [0], {}, tmp_path, threads=1)
+    with pytest.raises(UserError, match="other options or environment variables"):
+        is_finished(now)
+    monkeypatch.delenv("PL_FIT__TRAINER__LIMIT_TRAIN_BATCHES")
+    (without,) = trials(RECIPE, [0], {}, tmp_path, threads=1)
+    assert "environment" not in without.what  # those of earlier versions are known again

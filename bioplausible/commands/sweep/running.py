@@ -59,8 +59,8 @@ def is_finished(trial: Trial) -> bool:
         return False
     if yaml.safe_load(note.read_text()) != trial.what:
         raise UserError(
-            f"{folder} holds a trial of another recipe or with other options: name another folder with --out, or delete"
-            " this one."
+            f"{folder} holds a trial of another recipe, or with other options or environment variables: name another"
+            " folder with --out, or delete this one."
         )
     # a trial that never sees the test split is finished where its process said so
     return read_run(folder).finished if trial.scored_by == TEST else (folder / OUTCOME).is_file()

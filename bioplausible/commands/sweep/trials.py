@@ -1,6 +1,7 @@
 """What a sweep trains: one recipe, seed and set of options a trial, in a folder of its own."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -103,6 +104,9 @@ def trial(
     arguments += ["--trainer.logger.init_args.save_dir", str(out), "--trainer.logger.init_args.name", kind]
     arguments += ["--trainer.logger.init_args.version", folder.name, "--trainer.enable_progress_bar", "false"]
     what: dict[str, Any] = {"seed": seed, "options": dict(options), "recipe": recipe.read_text()}
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PL_FIT__")}
+    if environment:  # they reach fit as options do
+        what["environment"] = environment
     if observers:
         what["observers"] = list(observers)
     if drawn is not None:
