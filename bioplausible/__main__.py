@@ -31,8 +31,8 @@ OWN = {name: name for name in ("verify", "report", "sweep", "benchmark")} | {"re
 
 NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
-OF_TRAINER = {"fit", "validate", "test", "predict"}
-"""Commands that Trainer runs."""
+PUT_IN_ORDER = {"fit", "validate", "test", "predict", "sweep"}
+"""Commands that have something to put in order where SIGTERM ends them."""
 
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""
@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if args is None else args)
     # SIGTERM ends the other commands as it ends any program
-    numbers = (signal.SIGINT, signal.SIGTERM) if OF_TRAINER & set(arguments[:1]) else (signal.SIGINT,)
+    numbers = (signal.SIGINT, signal.SIGTERM) if PUT_IN_ORDER & set(arguments[:1]) else (signal.SIGINT,)
     with EndingSignals(numbers) as ending:
         try:
             return _run(arguments, ending)

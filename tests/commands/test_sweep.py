@@ -146,7 +146,11 @@ def running(folder):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 @pytest.mark.parametrize(
     ("number", "status"),
-    [pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow), (signal.SIGINT, 130)],
+    [
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 143),
+    ],
 )
 def test_a_sweep_that_is_stopped_says_so_and_leaves_nothing_running(number, status):
     forever = ["--seeds", "0", "--grid", "trainer.max_epochs=100000"]

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from bioplausible.errors import UserError
 def run(args: Sequence[str]) -> int:
     """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed.
 
-    Ctrl-C ends it with 130.
+    Ctrl-C and SIGTERM end it with 130 and 143, and the trials with it.
 
     Raises:
         UserError: an option or the study is wrong, or Ray is not installed.
@@ -88,8 +87,8 @@ def run(args: Sequence[str]) -> int:
         failures = _train(every, cpus, options.address, out)
         return _report(every, failures, out, command, study_section(study, variants(study, out, options.threads)))
     except KeyboardInterrupt:
-        print("stopped by SIGINT: the same command goes on where the trials are", file=sys.stderr)
-        return 128 + signal.SIGINT
+        print("the same command goes on where the trials are", file=sys.stderr)
+        raise
 
 
 def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], out: Path, threads: int) -> list[Trial]:

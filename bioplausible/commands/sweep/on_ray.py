@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -40,12 +41,15 @@ def on_ray(cpus: int, address: str | None, out: Path) -> Iterator[None]:
     here = None if address else cpus
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, num_cpus=here, **quiet)
     except ConnectionError as error:
         raise UserError(
             f"No Ray cluster answers at {address}: start one with `ray start --head` and the same RAY_AUTH_MODE."
         ) from error
+    for number, handler in handlers.items():  # Ray's own would end with status 1 and say nothing
+        signal.signal(number, handler)
     try:
         yield
     finally:
