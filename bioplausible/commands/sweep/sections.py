@@ -7,9 +7,10 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 
-from bioplausible.commands.report.curves import pdf, png
+from bioplausible.commands.report.curves import STYLES, pdf, png
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.sections import Picture, Section
@@ -178,14 +179,17 @@ def _positions(x: str, variants: Sequence[Variant]) -> Callable[[Variant], float
 
 
 def _draw_curves(axis: Axes, x: str, name: str, variants: Sequence[Variant], runs: Sequence[Sequence[Run]]) -> None:
-    """Draws a curve a variant, with a band, against the epochs."""
-    for variant, of_variant in zip(variants, runs, strict=True):
+    """Draws a curve a variant, with a band, against the epochs; where a colour comes again, with another style."""
+    colours = len(rcParams["axes.prop_cycle"])
+    for i, (variant, of_variant) in enumerate(zip(variants, runs, strict=True)):
         curves = [_by_epoch(run, name) for run in of_variant if name in run.curves]
         if not curves:
             continue
         at = sorted(set.intersection(*(set(curve) for curve in curves)))
         values = _scale(name) * np.array([[curve[epoch] for epoch in at] for curve in curves])
-        (line,) = axis.plot(at, values.mean(0), label=f"{variant.name} (n = {len(curves)})")
+        style = STYLES[i // colours % len(STYLES)]
+        label = f"{variant.name} (n = {len(curves)})"
+        (line,) = axis.plot(at, values.mean(0), color=f"C{i % colours}", linestyle=style, label=label)
         if len(curves) > 1:
             mean, spread = values.mean(0), values.std(0, ddof=1)
             axis.fill_between(at, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
