@@ -20,6 +20,7 @@ from bioplausible.functional.correlation import (
     update_correlation_,
     update_inverse_correlation_,
 )
+from bioplausible.functional.derivatives import vector_jacobian
 from bioplausible.functional.energies import hopfield_energy, prediction_error_energy
 from bioplausible.functional.layout import blank, placed, rows, silence
 from bioplausible.functional.settling import mean_square_changes, residual
@@ -52,4 +53,5 @@ __all__ = [
     "step_sizes",
     "update_correlation_",
     "update_inverse_correlation_",
+    "vector_jacobian",
 ]

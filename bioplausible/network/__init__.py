@@ -1,6 +1,6 @@
 """How layers are wired: what goes forward, what comes back, what a Hebbian product of the two sides is."""
 
-from bioplausible.network.connection import Connection, Feedback, Wires
+from bioplausible.network.connection import Connection, Feedback
 from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
 from bioplausible.network.initialization import Initialization
@@ -10,6 +10,7 @@ from bioplausible.network.pooling import Pooling
 from bioplausible.network.running_correlation import RunningCorrelation, broadcast, mean_product
 from bioplausible.network.skip import Identity
 from bioplausible.network.specification import Entry, Specification
+from bioplausible.network.wires import Wires
 
 __all__ = [
     "Clamped",

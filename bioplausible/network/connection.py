@@ -1,19 +1,20 @@
 """One layer wired to another: what every wiring can do, from the one thing that a wiring must say of itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bioplausible.errors.checks import LARGEST, require
-from bioplausible.functional import placed
+from bioplausible.functional import placed, vector_jacobian
 from bioplausible.lightning_internals import times_changed
 from bioplausible.network.initialization import Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
+from bioplausible.network.wires import Wires
 
 Direction = Literal["feedforward", "feedback"]
 Feedback = Literal["tied", "learned", "fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"]
@@ -124,13 +125,13 @@ class Connection(nn.Module, ABC):
     def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
         """Returns Wᵀ ⊛ z (n × pre_shape) of z (n × unpooled_shape)."""
         pre = post.new_zeros(len(post), *self.pre_shape)
-        return _vjp(lambda pre, weight: self.transform(weight, pre), pre, weight, post)
+        return vector_jacobian(lambda pre, weight: self.transform(weight, pre), pre, weight, post)
 
     def correlation(self, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z ⋆ r⟩, of W's shape: mean over samples, sum over positions, of z before pooling."""
         assert self.weight is not None
         like = torch.zeros_like(self.weight, dtype=pre.dtype)
-        return _vjp(self.transform, like, pre, post) / len(pre)
+        return vector_jacobian(self.transform, like, pre, post) / len(pre)
 
     def fans(self, weight_shape: Sequence[int]) -> tuple[int, int]:
         """Returns how many inputs a postsynaptic and how many outputs a presynaptic neuron has, for the initialization.
@@ -144,7 +145,7 @@ class Connection(nn.Module, ABC):
         """Returns W's shape for another number of postsynaptic channels; None: the wiring has no such form."""
         return None
 
-    def wires(self) -> "Wires":
+    def wires(self) -> Wires:
         """Returns the connection for the iterations of a relaxation, during which its weights do not change."""
         return Wires(self)
 
@@ -345,63 +346,3 @@ class Connection(nn.Module, ABC):
 
     def _describe_pool(self) -> str:
         return "" if self.pool is None else f", {self.pool.kind} pool {self.pool.size}"
-
-
-class Wires:
-    """A connection for the iterations of a relaxation: weights at hand, additions in place, winners found once.
-
-    :meth:`add_feedforward_` notes the winners of max pooling, and :meth:`add_feedback_` passes through them. Weights
-    are plain attributes: a module looks each up for about as long as a small product takes.
-
-    Args:
-        connection: the connection.
-    """
-
-    __slots__ = ("_V", "_W", "_connection", "_winners", "post", "pre")
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._W: Tensor | None = connection.weight
-        self._V: Tensor | None = None if connection.weight is None else connection.feedback_weight
-        self._winners: Tensor | None = None
-        self.pre, self.post = connection.pre, connection.post
-
-    def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
-        """Adds scale · Q(W * r) to the voltage (n × post_shape), in place; the bias is left out."""
-        drive, self._winners = self._connection.pooled(self._connection.transform(self._W, pre))
-        voltage.add_(drive, alpha=scale)
-
-    def set_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor) -> None:
-        """Sets the voltage (n × pre_shape) to Vᵀ ⊛ Qᵀ z, in place."""
-        voltage.copy_(self._feedback(post, at))
-
-    def add_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor, scale: float = 1.0) -> None:
-        """Adds scale · Vᵀ ⊛ Qᵀ z to the voltage (n × pre_shape), in place, ``at`` the presynaptic activity now."""
-        voltage.add_(self._feedback(post, at), alpha=scale)
-
-    def find_winners(self, at: Tensor) -> None:
-        """Notes the winners at a presynaptic activity (n × pre_shape), where a relaxation starts."""
-        self._winners = self._connection.winners(at)
-
-    def _feedback(self, post: Tensor, at: Tensor) -> Tensor:
-        connection = self._connection
-        if connection.winners_of == "feedback":
-            self._winners = connection.winners(at, "feedback")
-        return connection._back(self._V, post, self._winners)
-
-
-def _vjp(function: Callable[[Any, Any], Tensor], at: Tensor, held: Tensor | None, cotangent: Tensor) -> Tensor:
-    """Returns a function's vector–Jacobian product by its first argument, also within ``torch.inference_mode``.
-
-    Args:
-        function: of two arguments.
-        at: the first.
-        held: the second.
-        cotangent: the vector, of the shape of what the function returns.
-    """
-    if not torch.is_inference_mode_enabled():
-        pullback: Any = torch.func.vjp(lambda at: function(at, held), at)[1]
-        return cast(Tensor, pullback(cotangent)[0])
-    with torch.inference_mode(False), torch.enable_grad():
-        at, held = at.clone().requires_grad_(), None if held is None else held.clone()
-        return torch.autograd.grad(function(at, held), at, cotangent.clone())[0]

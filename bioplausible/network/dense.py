@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bioplausible.functional import mean_outer_product
-from bioplausible.network.connection import Connection, Wires
+from bioplausible.network.connection import Connection
+from bioplausible.network.wires import Wires
 
 
 class Dense(Connection):

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.checks import require
 from bioplausible.functional import silence
-from bioplausible.network.connection import Connection, Wires
+from bioplausible.network.connection import Connection
 from bioplausible.network.convolution import Convolution
 from bioplausible.network.lateral import Lateral, LateralWires
 from bioplausible.network.skip import Identity
 from bioplausible.network.specification import MOST_NEURONS, Layer, Specification
+from bioplausible.network.wires import Wires
 
 
 class Network(nn.Module):
