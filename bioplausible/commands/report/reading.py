@@ -27,6 +27,7 @@ ERRORS = (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, Unico
 
 TRAINING_IMAGES = {
     "DigitsDataModule": 1438,
+    "MNIST5000DataModule": 4000,
     "MNISTDataModule": 60_000,
     "FashionMNISTDataModule": 60_000,
     "CIFAR10DataModule": 50_000,
