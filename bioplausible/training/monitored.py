@@ -20,6 +20,9 @@ NAMES = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in ("accu
 TESTED_EACH_EPOCH = "test_each_epoch"
 """How the scalars begin that an observer logs of the test split while training goes on."""
 
+COST = "cost"
+"""How the scalars begin that an observer logs of what training costs."""
+
 KNOWN = ("bioplausible.", "pytorch_lightning.")
 """Packages whose rules and callbacks log nothing else for callbacks."""
 

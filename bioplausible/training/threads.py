@@ -1,17 +1,13 @@
 """How many threads a rule is fastest with."""
 
 import os
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from bioplausible.training.optimization import build_optimizer
+from bioplausible.training.copied_step import copied_step
 
 SECONDS = 0.4
 """That each number of threads is tried for."""
@@ -37,28 +33,12 @@ def fastest_threads(rule: Any, batch_size: int) -> int:
     most = torch.get_num_threads()
     if most == 1:
         return 1
-    with torch.random.fork_rng(devices=[]), _same_numbers():
-        torch.manual_seed(0)
-        copy = deepcopy(rule)
-        x = torch.rand(batch_size, *copy.network.shapes[0], dtype=next(copy.parameters()).dtype)
-        target = copy.one_hot(torch.randint(copy.network.sizes[-1], (batch_size,)), x.dtype)
-        optimizer = build_optimizer(copy.optimizer, copy.parameter_groups())
+    with copied_step(rule, batch_size) as step:
         try:
-            seconds = {n: _seconds(n, lambda: copy.learn(x, target, optimizer)) for n in (1, most)}
+            seconds = {n: _seconds(n, step) for n in (1, most)}
         finally:
             torch.set_num_threads(most)
     return most if seconds[most] < GAIN * seconds[1] else 1
-
-
-@contextmanager
-def _same_numbers() -> Iterator[None]:
-    """Lets Python's and NumPy's generators go on as if nothing had been drawn: a rule of one's own may use them."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
 
 
 def _seconds(threads: int, step: Callable[[], Any]) -> float:

@@ -11,11 +11,11 @@ from bioplausible.__main__ import main
 from bioplausible.commands import benchmark
 from bioplausible.commands.benchmark import growth, recipe_files, table
 from bioplausible.commands.benchmark.cost import Cost, cost, peak_memory
-from bioplausible.commands.benchmark.products import Products
 from bioplausible.commands.benchmark.recipe_files import recipe_rule
 from bioplausible.commands.benchmark.whole_training import Clock
 from bioplausible.commands.recipes import snake_case
 from bioplausible.lightning_internals import TorchDispatchMode
+from bioplausible.training.products import Products
 from tests.helpers import CONFIGS, ROOT, all_rules, batch, build
 
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bioplausible.commands.benchmark.products import Product, Products
 from bioplausible.lightning_internals import memory_changes
 from bioplausible.rules import LearningRule
+from bioplausible.training.products import Product, Products
 
 
 @dataclass(frozen=True)

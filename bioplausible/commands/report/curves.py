@@ -47,7 +47,7 @@ def colour(rule: str) -> str:
 
 
 def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], title: str) -> Figure | None:
-    """Returns a figure with a panel for each scalar: mean over the seeds and a band of one standard deviation.
+    """Returns a figure with a panel for each scalar against the training step (:func:`curves_along`).
 
     Args:
         groups: the settings, one curve each.
@@ -58,30 +58,46 @@ def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], tit
         None where none of the scalars was logged.
     """
     shown = [entry for entry in names if any(entry[0] in run.curves for group in groups for run in group.runs)]
-    if not shown:
-        return None
-    columns = min(2, len(shown))
+    return curves_along(groups, [(*entry, None, "training step") for entry in shown], title) if shown else None
+
+
+def curves_along(
+    groups: Sequence[Group], panels: Sequence[tuple[str, str, float, str | None, str]], title: str
+) -> Figure:
+    """Returns a figure with a panel for each scalar: mean over the seeds and a band of one standard deviation.
+
+    Args:
+        groups: the settings, one curve each.
+        panels: of each the scalar, its label and a factor; then what it is drawn against: another scalar's mean over
+            the seeds, on a logarithmic axis (None: the training step), and its label.
+        title: the figure's title.
+    """
+    columns = min(2, len(panels))
     legend = 0.17 * math.ceil(len(groups) / columns)  # inches
-    height = 4.2 + legend / math.ceil(len(shown) / columns)
-    figure, axes = new_figure(len(shown), columns, width=9 if len(shown) == 1 else 6, height=height)
+    height = 4.2 + legend / math.ceil(len(panels) / columns)
+    figure, axes = new_figure(len(panels), columns, width=9 if len(panels) == 1 else 6, height=height)
     figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
     lines: dict[str, Artist] = {}
-    for axis, (name, label, scale) in zip(axes, shown, strict=True):
+    for axis, (name, label, scale, along, along_label) in zip(axes, panels, strict=True):
         styles: defaultdict[str, Iterator[str]] = defaultdict(lambda: cycle(STYLES))
         for group in groups:
             style = next(styles[group.first.rule])
-            logged = [run.curves[name] for run in group.runs if name in run.curves]
+            needed = [name, *([] if along is None else [along])]
+            logged = [[run.curves[each] for each in needed] for run in group.runs if run.curves.keys() >= set(needed)]
             if not logged:
                 continue
-            steps = sorted(set.intersection(*(set(curve) for curve in logged)))
+            steps = sorted(set.intersection(*(set(curve) for run in logged for curve in run)))
             steps = steps[:: max(1, len(steps) // 200)]
-            values = scale * np.array([[curve[step] for step in steps] for curve in logged])
+            values = scale * np.array([[run[0][step] for step in steps] for run in logged])
+            places = steps if along is None else np.mean([[run[1][step] for step in steps] for run in logged], axis=0)
             mean, line = values.mean(0), colour(group.first.rule)
-            (lines[f"{group.title} (n = {len(logged)})"],) = axis.plot(steps, mean, color=line, linestyle=style)
+            (lines[f"{group.title} (n = {len(logged)})"],) = axis.plot(places, mean, color=line, linestyle=style)
             if len(logged) > 1:
                 spread = values.std(0, ddof=1)
-                axis.fill_between(steps, mean - spread, mean + spread, color=line, alpha=0.2, linewidth=0)
-        axis.set(xlabel="training step", ylabel=label)
+                axis.fill_between(places, mean - spread, mean + spread, color=line, alpha=0.2, linewidth=0)
+        axis.set(xlabel=along_label, ylabel=label)
+        if along is not None:
+            axis.set_xscale("log")
     # below the panels, where it hides no curve
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, fontsize="small")
     return figure

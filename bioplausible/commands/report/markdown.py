@@ -13,6 +13,9 @@ NOTES = {
     "tests": "Row minus column: mean difference of the test accuracy in points over the seeds that both have, p of the"
     " two-sided paired t-test corrected after Holm for all tests of the table, number of these seeds; * for p < 0.05."
     " There is no test with fewer than three seeds, or where all differences are equal.",
+    "costs": "Cost of the whole training, the mean over seeds, and the accuracy at the cost of the cheapest run of the"
+    " table, on the line between two epochs: seconds are processor time in training batches, as the observer Cost"
+    " measures them on the machine that trained; operations those of matrix products and convolutions.",
     "speed": "Seconds per epoch are the median from one epoch's end to the next one's, validation included, without"
     " epochs in which a run was interrupted.",
 }
@@ -37,6 +40,8 @@ def as_markdown(
         lines += [f"## {part.title}", "", *_table(part.rows), ""]
         if part.tests:
             lines += [NOTES["tests"], "", *_table(part.tests), ""]
+        if part.costs:
+            lines += [NOTES["costs"], "", *_table(part.costs), ""]
         for picture in part.pictures:
             lines += [f"![{picture.caption}](figures/{picture.name}.png)", ""]
     lines += ["## Runs", "", *_table(shown), "", "## Configurations", ""]

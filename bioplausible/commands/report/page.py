@@ -89,6 +89,8 @@ def _write_latex(folder: Path, parts: Sequence[Section], runs: list[dict[str, An
             (folder / f"{number:02}-accuracy.tex").write_text(latex(part.rows, part.title))
         if part.tests:
             (folder / f"{number:02}-comparisons.tex").write_text(latex(part.tests, f"{part.title}: {NOTES['tests']}"))
+        if part.costs:
+            (folder / f"{number:02}-costs.tex").write_text(latex(part.costs, f"{part.title}: {NOTES['costs']}"))
     if runs:
         (folder / "runs.tex").write_text(latex(runs, "runs"))
 

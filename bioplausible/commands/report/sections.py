@@ -3,12 +3,13 @@
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import fmean
 from typing import Any
 
 from bioplausible.commands.report.comparisons import Pair, matrix, pairs
+from bioplausible.commands.report.costs import cost_figure, cost_table
 from bioplausible.commands.report.curves import curves, pdf, png
 from bioplausible.commands.report.significance import no_welch
 from bioplausible.commands.report.tables import Group
@@ -44,6 +45,7 @@ class Section:
         rows: the table of the settings, in words.
         tests: the tests between them, as a table; empty where there is none.
         pictures: its figures.
+        costs: what its settings cost, and what they reach at equal cost, as a table; empty where no cost was logged.
     """
 
     groups: list[Group]
@@ -51,6 +53,7 @@ class Section:
     rows: list[Row]
     tests: list[dict[str, str]]
     pictures: list[Picture]
+    costs: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[Pair]:
@@ -101,13 +104,17 @@ def _section(groups: list[Group]) -> Section:
         if figure is not None:
             caption = f"{title}: {what}, mean and one standard deviation over the seeds"
             pictures.append(Picture(caption, png(figure), pdf(figure)))
+    figure = cost_figure(groups, f"{title}: accuracy against cost")
+    if figure is not None:
+        caption = f"{title}: accuracy against cost, mean and one standard deviation over the seeds"
+        pictures.append(Picture(caption, png(figure), pdf(figure)))
     for one in groups:
         for kind in ("settling", "receptive_fields"):
             files = [folder / "figures" / f"{kind}.png" for r in one.runs for folder in r.folders]
             for file in [f for f in files if f.is_file()][:1]:
                 caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
                 pictures.append(Picture(caption, base64.b64encode(file.read_bytes()).decode(), None))
-    return Section(groups, title, [_row(g) for g in groups], matrix(groups), pictures)
+    return Section(groups, title, [_row(g) for g in groups], matrix(groups), pictures, cost_table(groups))
 
 
 def _of_layers(groups: list[Group], what: str, label: str) -> list[tuple[str, str, float]]:

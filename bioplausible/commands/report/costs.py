@@ -1,0 +1,92 @@
+"""Accuracy against cost, and after equal cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bioplausible.commands.report.curves import curves_along
+from bioplausible.commands.report.runs import Run
+from bioplausible.commands.report.significance import Estimate
+from bioplausible.commands.report.tables import Group
+from bioplausible.training.monitored import COST, TESTED_EACH_EPOCH
+
+SCORES = {f"{TESTED_EACH_EPOCH}/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
+"""What is compared at equal cost: the first of these that all settings logged."""
+
+COSTS = {f"{COST}/core_seconds": "seconds of one core", f"{COST}/teraoperations": "10¹² operations"}
+
+
+@dataclass(frozen=True)
+class EqualCost:
+    """What settings reach at the cost of the cheapest one's whole training.
+
+    Attributes:
+        quantity: which cost, a key of :data:`COSTS`.
+        budget: its amount.
+        score: which accuracy, a key of :data:`SCORES`.
+        reached: of each setting, in their order, the accuracy in percent over the seeds.
+        whole: of each setting the mean cost of its whole training.
+    """
+
+    quantity: str
+    budget: float
+    score: str
+    reached: list[Estimate]
+    whole: list[float]
+
+
+def scored(groups: Sequence[Group]) -> str | None:
+    """Returns which accuracy all runs of these settings logged along their way; None where there is none."""
+    runs = [run for group in groups for run in group.runs]
+    return next((name for name in SCORES if all(len(run.curves.get(name, {})) > 1 for run in runs)), None)
+
+
+def at_cost(run: Run, score: str, quantity: str, budget: float) -> float:
+    """Returns a run's accuracy in percent when it had cost so much, on the line between the epochs before and after.
+
+    Before its first epoch's end it counts as what it was there.
+    """
+    along, spent = run.curves[score], run.curves[quantity]
+    steps = sorted(along.keys() & spent.keys())
+    return 100 * float(np.interp(budget, [spent[step] for step in steps], [along[step] for step in steps]))
+
+
+def after_equal_cost(groups: Sequence[Group]) -> list[EqualCost]:
+    """Returns the comparisons at equal cost, by seconds and by operations; none where a run logged no cost."""
+    score, found = scored(groups), []
+    for quantity in COSTS if score else ():
+        if all(run.curves.get(quantity) for group in groups for run in group.runs):
+            whole = [fmean(max(run.curves[quantity].values()) for run in group.runs) for group in groups]
+            budget = min(max(run.curves[quantity].values()) for group in groups for run in group.runs)
+            reached = [
+                Estimate.of([at_cost(run, str(score), quantity, budget) for run in group.runs]) for group in groups
+            ]
+            found.append(EqualCost(quantity, budget, str(score), reached, whole))
+    return found
+
+
+def cost_table(groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Returns a row a setting: what its training cost, and what it reached at the cost of the cheapest training."""
+    compared = after_equal_cost(groups)
+    if not compared:
+        return []
+    rows = []
+    for i, group in enumerate(groups):
+        row = {"rule": group.title}
+        for one in compared:
+            row[COSTS[one.quantity]] = f"{one.whole[i]:.4g}"
+            row[f"{SCORES[one.score]} after {one.budget:.4g} {COSTS[one.quantity]} (%)"] = str(one.reached[i])
+        rows.append(row)
+    return rows
+
+
+def cost_figure(groups: Sequence[Group], title: str) -> Figure | None:
+    """Returns a figure of accuracy against cost; None where no run logged both."""
+    score = scored(groups)
+    panels = [(name, label) for name, label in COSTS.items() if any(name in r.curves for g in groups for r in g.runs)]
+    if score is None or not panels:
+        return None
+    return curves_along(groups, [(score, f"{SCORES[score]} (%)", 100.0, name, label) for name, label in panels], title)

@@ -1,0 +1,99 @@
+"""Accuracy against cost, and after equal cost, from runs made here."""
+
+from pathlib import Path
+
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from bioplausible.__main__ import main
+from bioplausible.commands.report.costs import after_equal_cost
+from bioplausible.commands.report.reading import find_runs, read_run
+from bioplausible.commands.report.tables import group
+from tests.helpers import make_run
+
+BP = "fashion_mnist/backpropagation"
+
+
+def add_costs(folder, each, accuracies):
+    """Logs an accuracy after each epoch, and what the epochs cost."""
+    board = SummaryWriter(str(folder))
+    for epoch, accuracy in enumerate(accuracies):
+        step = (epoch + 1) * 10 - 1
+        board.add_scalar("test_each_epoch/accuracy", accuracy, step, walltime=100 + 7 * epoch)
+        board.add_scalar("cost/core_seconds", each * (epoch + 1), step, walltime=100 + 7 * epoch)
+        board.add_scalar("cost/teraoperations", each * (epoch + 1) / 2, step, walltime=100 + 7 * epoch)
+    board.close()
+
+
+def make_two_settings():
+    """Backpropagation costs 10 s an epoch, equilibrium propagation 30 s; of two epochs, seeds 0 and 1."""
+    for seed in (0, 1):
+        make_run(Path(f"logs/ep/{seed}"), 0.9, seed, epochs=2, planned=2)
+        add_costs(Path(f"logs/ep/{seed}"), 30.0, [0.80 + seed / 100, 0.90])
+        make_run(Path(f"logs/bp/{seed}"), 0.8, seed, recipe=BP, epochs=3, planned=3)
+        add_costs(Path(f"logs/bp/{seed}"), 15.0, [0.5, 0.6, 0.7 + seed / 100])
+
+
+def test_at_equal_cost_accuracies_lie_between_those_of_the_epochs():
+    make_two_settings()
+    groups = group([read_run(path) for path in sorted(Path("logs").glob("*/*"))])
+    assert [one.first.rule for one in groups] == ["Backpropagation", "EquilibriumPropagation"]
+    seconds, operations = after_equal_cost(groups)
+    assert (seconds.quantity, seconds.budget) == ("cost/core_seconds", 45)  # backpropagation's whole training
+    assert (operations.quantity, operations.budget) == ("cost/teraoperations", 22.5)
+    for one in (seconds, operations):  # at 1.5 epochs of the slow one
+        assert [reached.mean for reached in one.reached] == pytest.approx([70.5, 85.25])
+        assert one.reached[1].std == pytest.approx(0.5 / 2**0.5)
+    assert seconds.whole == [45, 60]
+
+
+def test_the_report_says_it_in_a_table_and_a_figure():
+    make_two_settings()
+    assert main(["report", "logs", "--out", "out"]) == 0
+    text = Path("out/report.md").read_text()
+    assert "test accuracy after 45 seconds of one core (%)" in text
+    (line,) = [line for line in text.splitlines() if line.endswith("| 60 | 85.25 ± 0.35 | 30 | 85.25 ± 0.35 |")]
+    assert line.startswith("| EquilibriumPropagation")
+    assert "accuracy against cost" in text
+    assert "after 45 seconds of one core" in Path("out/index.html").read_text()
+    assert len(list(Path("out/tables").glob("*-costs.tex"))) == 1
+
+
+def test_without_cost_nothing_is_said_of_it_and_with_some_only_nothing_is_compared():
+    make_two_settings()
+    make_run(Path("logs/bp/2"), 0.8, 2, recipe=BP, epochs=3, planned=3)  # logged no cost
+    groups = group([read_run(path) for path in sorted(Path("logs").glob("*/*"))])
+    assert after_equal_cost(groups) == []
+    assert main(["report", "logs", "--out", "out"]) == 0
+    assert "at the cost of the cheapest" not in Path("out/report.md").read_text()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_training_logs_what_it_cost_so_far(resumed):
+    args = ["fit", "--config", "digits/equilibrium_propagation", "--trainer.callbacks", "[Cost]", "--threads", "1"]
+    args += ["--trainer.limit_test_batches", "0"]
+    if resumed:
+        assert main([*args, "--trainer.max_epochs", "1"]) == 0
+        assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0
+    else:
+        assert main([*args, "--trainer.max_epochs", "2"]) == 0
+    (run,) = find_runs([Path("lightning_logs")])
+    curves = run.curves
+    seconds, operations = (list(curves[f"cost/{name}"].values()) for name in ("core_seconds", "teraoperations"))
+    assert len(seconds) == len(operations) == 2
+    assert 0 < seconds[0] < seconds[1]
+    assert operations[1] == pytest.approx(2 * operations[0])
+    # 64-200-10: the free phase's products W₁x, then W₂r₁ and W₂ᵀr₂ an iteration, and at least as much nudged
+    recipe = run.config["model"]["init_args"]
+    iterations = recipe["free_steps"] + recipe["nudged_steps"]
+    least = 2 * (64 * 200 + 2 * 200 * 10 * iterations) * 1294 / 1e12
+    assert least < operations[0] < 4 * least
+
+
+def test_counting_changes_nothing_that_is_learned():
+    args = ["fit", "--config", "digits/equilibrium_propagation", "--trainer.max_epochs", "1", "--threads", "1"]
+    assert main(args) == 0
+    assert main([*args, "--trainer.callbacks", "[Cost]"]) == 0
+    one, other = find_runs([Path("lightning_logs")])
+    for name in ("train/accuracy", "train/loss", "val/loss", "test/loss"):
+        assert one.curves[name] == other.curves[name]
