@@ -19,9 +19,6 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.completion import Completed, complete
-from bioplausible.commands.configuration import (
-    plain_values,
-)
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
@@ -30,7 +27,7 @@ from bioplausible.commands.run_loggers import (
     resumed_loggers,
     where_it_lies,
 )
-from bioplausible.commands.saved_configuration import SaveRunConfig, as_list
+from bioplausible.commands.saved_configuration import SaveRunConfig, as_list, plain_values
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule

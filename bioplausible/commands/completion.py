@@ -17,11 +17,9 @@ from bioplausible.commands.configuration import (
     implied_recipe,
     last_of,
     options_of,
-    placed_loggers,
-    run_places,
-    trainer_defaults,
     words,
 )
+from bioplausible.commands.logger_places import placed_loggers, run_places, trainer_defaults
 from bioplausible.commands.sources import Source, sources
 from bioplausible.commands.trainer import TRAINER_DEFAULTS
 from bioplausible.errors import UserError

@@ -13,7 +13,8 @@ from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
-from bioplausible.commands.configuration import consistent, implied_recipe, run_places
+from bioplausible.commands.configuration import consistent, implied_recipe
+from bioplausible.commands.logger_places import run_places
 from bioplausible.commands.recipes import all_recipes, recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
 from tests.helpers import FEW, RUN, all_rules
