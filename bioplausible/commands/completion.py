@@ -83,7 +83,7 @@ def complete(args: list[str]) -> Completed:
             below["trainer"] = {**below["trainer"], **ONE_PROCESS}
         if ahead.from_python:
             below = _with_paths(below, given)
-            _require_what_python_leaves_out(command, path, [Source(below), *given])
+            _require_what_python_leaves_out(command, ahead, [Source(below), *given])
         further = ["--ckpt_path", str(path)]
     elif command == "fit":
         below = implied_recipe(given)
@@ -113,7 +113,7 @@ def _with_paths(config: dict[str, Any], given: list[Source]) -> dict[str, Any]:
     return found
 
 
-def _require_what_python_leaves_out(command: str, checkpoint: Path, given: list[Source]) -> None:
+def _require_what_python_leaves_out(command: str, ahead: ReadAhead, given: list[Source]) -> None:
     """Checks that all is given which the checkpoint of a run from Python does not say.
 
     Raises:
@@ -126,8 +126,11 @@ def _require_what_python_leaves_out(command: str, checkpoint: Path, given: list[
     ]
     if command == "fit" and all(last_of(given, "trainer", length) is None for length in LENGTHS):
         missing.append("--trainer.max_epochs N")
+    if command == "fit":
+        untold = {name: cls for name, cls in ahead.untold.items() if class_of(given, f"model.{name}") is None}
+        missing += [f"--model.{name} {cls} with the options that it had" for name, cls in untold.items()]
     if missing:
         raise UserError(
-            f"{checkpoint} is of a run that was made from Python and doesn't say all that {command} needs: add"
+            f"{ahead.path} is of a run that was made from Python and doesn't say all that {command} needs: add"
             f" {' and '.join(missing)}."
         )
