@@ -171,6 +171,12 @@ def epochs_begun(checkpoint: Mapping[str, Any]) -> int:
     return int(loops["fit_loop"]["epoch_progress"]["current"]["ready"]) if "fit_loop" in loops else 0
 
 
+def epochs_finished(checkpoint: Mapping[str, Any]) -> int:
+    """Returns how many epochs of training had ended when a checkpoint was written; 0 where it holds weights alone."""
+    loops = checkpoint.get("loops", {})
+    return int(loops["fit_loop"]["epoch_progress"]["current"]["processed"]) if "fit_loop" in loops else 0
+
+
 def _file_state(path: str | Path) -> tuple[int, ...] | None:
     """Returns what tells a file from another one, and from itself after a change; None where there is none."""
     try:
