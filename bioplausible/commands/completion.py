@@ -23,7 +23,7 @@ from bioplausible.commands.configuration import (
 )
 from bioplausible.commands.logger_places import placed_loggers, run_places, trainer_defaults
 from bioplausible.commands.settings import class_at, set_places, setting_at
-from bioplausible.commands.sources import Source, sources
+from bioplausible.commands.sources import Source, sources, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import (
@@ -108,6 +108,10 @@ def complete(args: list[str]) -> Completed:
             " newest."
         )
     lowest, *given = placed_loggers(consistent([Source(below, is_file=True, is_implied=True), *given], say))
+    for part in ("model", "data"):  # environment variables come before the file that names their class
+        named_class = class_of(given, part)
+        if named_class is not None and class_at(lowest.content, part) is None:
+            lowest = with_content(lowest, {**lowest.content, part: {"class_path": named_class}})
     defaults = trainer_defaults([lowest, *given])
     as_trained = ahead is None or not any(_departs(source.content, ahead.config) for source in given)
     args = [command, *words(given), *further]

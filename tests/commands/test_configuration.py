@@ -488,6 +488,20 @@ def test_an_environment_variable_sets_what_its_option_sets(variables, option, va
 
 
 @pytest.mark.parametrize(
+    ("place", "value"), [("data.subset_size", 77), ("data.init_args.subset_size", 77), ("model.init_args.beta", 0.4)]
+)
+def test_an_environment_variable_beside_a_recipe_lies_below_it(place, value, monkeypatch):
+    """Where the recipe says nothing of it, it acts as the option does."""
+    recipe = ["--config", "{model: {class_path: EquilibriumPropagation, init_args: {layer_sizes: [64, 10]}}, "]
+    recipe[1] += "data: {class_path: DigitsDataModule}}"
+    in_words = parsed(["fit", *recipe, f"--{place}", str(value)], monkeypatch)
+    monkeypatch.setenv(f"PL_FIT__{place.upper().replace('.', '__')}", str(value))
+    assert parsed(["fit", *recipe], monkeypatch) == in_words
+    monkeypatch.setenv(f"PL_FIT__{place.upper().replace('.', '__')}", "1")
+    assert parsed(["fit", *recipe, f"--{place}", str(value)], monkeypatch) == in_words
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("PL_FIT__TRAINER__MAX_EPOCH", "There is no option --trainer.max_epoch: did you mean --trainer.max_epochs?"),
