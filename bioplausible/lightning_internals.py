@@ -222,6 +222,15 @@ def count_as_ended(trainer: Trainer) -> None:
     epochs.processed = epochs.completed = epochs.ready
 
 
+def stand_at(trainer: Trainer, step: int, epoch: int) -> tuple[int, int]:
+    """Lets what an evaluation logs stand at a step and after so many epochs, and returns those before."""
+    loop = trainer.fit_loop.epoch_loop
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    before = loop._batches_that_stepped, epochs.processed
+    loop._batches_that_stepped, epochs.processed = step, epoch
+    return before
+
+
 def restore_metrics(trainer: Trainer, metrics: dict[str, Any]) -> None:
     """Gives the metrics back that callbacks and schedulers monitor."""
     trainer._logger_connector._callback_metrics.update(metrics)

@@ -19,9 +19,6 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.completion import Completed, complete
-from bioplausible.commands.configuration import (
-    plain_values,
-)
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
@@ -30,7 +27,7 @@ from bioplausible.commands.run_loggers import (
     resumed_loggers,
     where_it_lies,
 )
-from bioplausible.commands.saved_configuration import SaveRunConfig, as_list
+from bioplausible.commands.saved_configuration import SaveRunConfig, as_list, plain_values
 from bioplausible.commands.suggestions import suggestion
 from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
@@ -67,7 +64,7 @@ class CommandLine(LightningCLI):
 
     def __init__(self, completed: "Completed", callbacks: Sequence[Callback] = ()) -> None:
         self.further_callbacks = callbacks
-        self.ahead, self.named = completed.ahead, completed.named
+        self.ahead, self.named, self.as_trained = completed.ahead, completed.named, completed.as_trained
         self.stop_on_signal = StopOnSignal()
         self.known_options: dict[str, LightningArgumentParser] = {}
         # of the command that is given alone: to know all options of one takes a tenth of a second
@@ -226,7 +223,8 @@ class CommandLine(LightningCLI):
         if self.subcommand == "fit" and self.ahead is not None:
             require_end_ahead(built, self.ahead.global_step or 0, self.ahead.epochs_begun)
         made = built.loggers
-        if self.ahead is not None and not trainer_option(built, "fast_dev_run"):
+        of_run = self.subcommand == "fit" or self.as_trained  # what is measured in another way is not the run's
+        if self.ahead is not None and of_run and not trainer_option(built, "fast_dev_run"):
             built.loggers = resumed_loggers(made, as_list(config.trainer.logger), self.ahead)
         going_on = [logger for logger in built.loggers if logger not in made]
         self.model.run_folders.expect(config.ckpt_path, going_on)

@@ -1,6 +1,7 @@
 """What a command's options imply: the checkpoint that they name, and the configuration that they override."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,18 +12,18 @@ from pytorch_lightning.utilities import rank_zero_only
 
 import bioplausible.data
 import bioplausible.rules
+from bioplausible.commands.class_names import same_class
 from bioplausible.commands.configuration import (
     class_of,
     consistent,
     implied_recipe,
     last_of,
     options_of,
-    placed_loggers,
-    run_places,
-    trainer_defaults,
     words,
 )
-from bioplausible.commands.sources import Source, sources
+from bioplausible.commands.logger_places import placed_loggers, run_places, trainer_defaults
+from bioplausible.commands.settings import class_at, set_places, setting_at
+from bioplausible.commands.sources import Source, sources, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import (
@@ -37,6 +38,14 @@ ONE_PROCESS = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
 """What evaluating a checkpoint takes in the place of what training it did: one process is enough."""
 
 
+SPLIT_OF = {"test": "limit_test_batches", "validate": "limit_val_batches", "predict": "limit_predict_batches"}
+"""The Trainer's option that says how much of a command's split is looked at."""
+
+
+NO_RESULT = ("num_workers", "data_dir", "mirror", "evaluation_batch_size")
+"""Options of data modules that bear on no accuracy."""
+
+
 @dataclass(frozen=True)
 class Completed:
     """What a command's options come to.
@@ -47,6 +56,7 @@ class Completed:
         trainer_defaults: what lies below that, of the Trainer.
         ahead: the checkpoint that is named, which was read for this.
         named: the rule's options that the user gave, by option or file.
+        as_trained: whether rule and data are as the checkpoint was trained, and the whole split is looked at.
     """
 
     args: list[str]
@@ -54,6 +64,7 @@ class Completed:
     trainer_defaults: dict[str, Any] = field(default_factory=lambda: TRAINER_DEFAULTS)
     ahead: ReadAhead | None = None
     named: frozenset[str] = frozenset()
+    as_trained: bool = True
 
 
 def complete(args: list[str]) -> Completed:
@@ -83,9 +94,11 @@ def complete(args: list[str]) -> Completed:
         below = {n: v for n, v in ahead.config.items() if n != "ckpt_path" and (command == "fit" or n in known)}
         if command != "fit" and "trainer" in below:
             below["trainer"] = {**below["trainer"], **ONE_PROCESS}
+            if below["trainer"].get(SPLIT_OF.get(command)) == 0:  # training left the split out, and now it is asked for
+                del below["trainer"][SPLIT_OF[command]]
         if ahead.from_python:
             below = _with_paths(below, given)
-            _require_what_python_leaves_out(command, path, [Source(below), *given])
+            _require_what_python_leaves_out(command, ahead, [Source(below), *given])
         further = ["--ckpt_path", str(path)]
     elif command == "fit":
         below = implied_recipe(given)
@@ -95,8 +108,29 @@ def complete(args: list[str]) -> Completed:
             " newest."
         )
     lowest, *given = placed_loggers(consistent([Source(below, is_file=True, is_implied=True), *given], say))
+    for part in ("model", "data"):  # environment variables come before the file that names their class
+        named_class = class_of(given, part)
+        if named_class is not None and class_at(lowest.content, part) is None:
+            lowest = with_content(lowest, {**lowest.content, part: {"class_path": named_class}})
     defaults = trainer_defaults([lowest, *given])
-    return Completed([command, *words(given), *further], lowest.content, defaults, ahead, options_of("model", given))
+    as_trained = ahead is None or not any(_departs(source.content, ahead.config) for source in given)
+    args = [command, *words(given), *further]
+    return Completed(args, lowest.content, defaults, ahead, options_of("model", given), as_trained)
+
+
+def _departs(content: dict[str, Any], trained: Mapping[str, Any]) -> bool:
+    """Returns whether an evaluation's settings give another result than those of training would."""
+    for place in set_places(content):
+        part, _, name = place.partition(".")
+        value, before = setting_at(content, place), setting_at(trained, place)
+        limits = part == "trainer" and name in ("precision", *SPLIT_OF.values())
+        if isinstance(value, dict) or not (limits or part in ("model", "data")) or name in NO_RESULT:
+            continue
+        whole = name in SPLIT_OF.values() and isinstance(value, float) and value == 1
+        same_name = isinstance(value, str) and same_class(value, class_at(trained, place) or "")
+        if not whole and not same_name and value != before:
+            return True
+    return False
 
 
 def _with_paths(config: dict[str, Any], given: list[Source]) -> dict[str, Any]:
@@ -115,7 +149,7 @@ def _with_paths(config: dict[str, Any], given: list[Source]) -> dict[str, Any]:
     return found
 
 
-def _require_what_python_leaves_out(command: str, checkpoint: Path, given: list[Source]) -> None:
+def _require_what_python_leaves_out(command: str, ahead: ReadAhead, given: list[Source]) -> None:
     """Checks that all is given which the checkpoint of a run from Python does not say.
 
     Raises:
@@ -128,8 +162,11 @@ def _require_what_python_leaves_out(command: str, checkpoint: Path, given: list[
     ]
     if command == "fit" and all(last_of(given, "trainer", length) is None for length in LENGTHS):
         missing.append("--trainer.max_epochs N")
+    if command == "fit":
+        untold = {name: cls for name, cls in ahead.untold.items() if class_of(given, f"model.{name}") is None}
+        missing += [f"--model.{name} {cls} with the options that it had" for name, cls in untold.items()]
     if missing:
         raise UserError(
-            f"{checkpoint} is of a run that was made from Python and doesn't say all that {command} needs: add"
+            f"{ahead.path} is of a run that was made from Python and doesn't say all that {command} needs: add"
             f" {' and '.join(missing)}."
         )

@@ -1,8 +1,10 @@
 """A run's configuration, saved in its folder and in each checkpoint."""
 
 import re
+from enum import Enum
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
@@ -56,3 +58,16 @@ class SaveRunConfig(SaveConfigCallback):
 def as_list(value: Any) -> list[Any]:
     """Returns a Trainer option that may be given as nothing, one or several as a list."""
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
+def plain_values(config: Namespace) -> None:
+    """Turns defaults that are objects into what one would write for them, so that a saved configuration reads back."""
+    for key, value in list(config.items(branches=False)):
+        if isinstance(value, Enum):
+            config[key] = value.value
+        elif isinstance(value, torch.device):
+            config[key] = str(value)
+        elif isinstance(value, list):
+            for entry in value:
+                if isinstance(entry, Namespace):
+                    plain_values(entry)

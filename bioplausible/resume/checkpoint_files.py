@@ -12,7 +12,7 @@ import yaml
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from bioplausible.errors import UserError
-from bioplausible.resume.from_python import configuration_from_python
+from bioplausible.resume.from_python import configuration_from_python, untold_callables
 
 CHECKSUM = "checksum"
 """Key in a checkpoint that says that its file ends in :data:`MARK` and the SHA-256 digest of all before."""
@@ -132,6 +132,7 @@ class ReadAhead:
         path: the file.
         config: the configuration of the run that wrote it.
         from_python: whether that run was made from Python: the configuration is what its hyperparameters say.
+        untold: optimizer and schedule of such a run, by their classes, whose options the checkpoint does not say.
         versions: its loggers' versions, in their order; empty where it holds none.
         global_step: training steps taken.
         epochs_begun: training epochs begun.
@@ -148,6 +149,7 @@ class ReadAhead:
         self.config: Mapping[str, Any] = (
             configuration_from_python(content) if self.from_python else yaml.safe_load(content[RUN_CONFIG])
         )
+        self.untold = untold_callables(content) if self.from_python else {}
         self.versions: list[str] = content.get(LOGGER_VERSIONS, [])
         self.global_step: int | None = content.get("global_step")
         self.epochs_begun = epochs_begun(content)
@@ -167,6 +169,12 @@ def epochs_begun(checkpoint: Mapping[str, Any]) -> int:
     """Returns how many epochs of training had begun when a checkpoint was written; 0 where it holds weights alone."""
     loops = checkpoint.get("loops", {})
     return int(loops["fit_loop"]["epoch_progress"]["current"]["ready"]) if "fit_loop" in loops else 0
+
+
+def epochs_finished(checkpoint: Mapping[str, Any]) -> int:
+    """Returns how many epochs of training had ended when a checkpoint was written; 0 where it holds weights alone."""
+    loops = checkpoint.get("loops", {})
+    return int(loops["fit_loop"]["epoch_progress"]["current"]["processed"]) if "fit_loop" in loops else 0
 
 
 def _file_state(path: str | Path) -> tuple[int, ...] | None:

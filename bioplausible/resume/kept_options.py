@@ -5,27 +5,20 @@ callables are not among the hyperparameters. Whether an argument was named, a ru
 """
 
 import inspect
-import pkgutil
 from functools import partial
 from typing import Any, cast
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
+from bioplausible.errors import UserError
 from bioplausible.lightning_internals import SCHEDULERS_WITHIN
-
-TRUSTED = ("torch.optim.", "bioplausible.", "pytorch_lightning.")
-"""Where the classes lie that a checkpoint may name: nothing else is imported at its word."""
+from bioplausible.resume.told_callables import told_optimizer, trusted
 
 RATES = ("learning_rates", "weight_decays")
 """How the names of arguments end that are rates and decays, one or one a layer."""
-
-
-def class_path(thing: Any) -> str:
-    """Returns where an object's class lies; of an optimizer that Lightning wraps, the one within."""
-    kind = type(getattr(thing, "optimizer", thing)) if isinstance(thing, Optimizer) else type(thing)
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def is_named(rule: LightningModule, argument: str) -> bool:
@@ -40,6 +33,35 @@ def is_named(rule: LightningModule, argument: str) -> bool:
     return True
 
 
+def require_same_options(rule: LightningModule, checkpoint: dict[str, Any], trains: bool) -> None:
+    """Checks that no option which nobody named has its class's default where the checkpoint was trained with another.
+
+    Rates are left to :func:`keep_rates`, the network's shapes to the weights, the optimizer and the schedule to theirs.
+
+    Args:
+        rule: the rule.
+        checkpoint: what it takes up.
+        trains: whether it trains on; an evaluation, which many options do not bear on, warns alone.
+
+    Raises:
+        UserError: one has, and training would go on with it.
+    """
+    left = {"layer_sizes", "network"} | (set() if is_named(rule, "lr_scheduler") else {"lr_scheduler_interval"})
+    saved, now = checkpoint.get("hyper_parameters", {}), rule.hparams
+    names = [n for n in saved.keys() & now.keys() - left if not n.startswith("_") and not n.endswith(RATES)]
+    other = [n for n in sorted(names) if not is_named(rule, n) and _alike(saved[n]) != _alike(now[n])]
+    if other:
+        said = ", ".join(f"{name} {now[name]} instead of {saved[name]}" for name in other)
+        name = type(rule).__name__
+        sentence = (
+            f"This {name} has its defaults where the checkpoint's had other options ({said}): name them, or build it by"
+            f" {name}.load_from_checkpoint, which takes them all from the checkpoint."
+        )
+        if trains:
+            raise UserError(sentence)
+        rank_zero_warn(sentence)
+
+
 def keep_rates(rule: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Gives a rule the rates and decays of the checkpoint's, where it was given none."""
     for name, value in checkpoint.get("hyper_parameters", {}).items():
@@ -50,12 +72,21 @@ def keep_rates(rule: LightningModule, checkpoint: dict[str, Any]) -> None:
 
 
 def keep_optimizer(rule: LightningModule, saved: dict[str, Any]) -> None:
-    """Gives a rule the checkpoint's optimizer, where it was given none; one of a user's own must be named."""
-    kind = _trusted(saved.get("optimizer_class", ""))
-    if kind is not None and not is_named(rule, "optimizer"):
-        known = inspect.signature(kind).parameters
-        options = {name: value for name, value in saved["optimizer_defaults"].items() if name in known}
-        cast(Any, rule).optimizer = partial(kind, **options)
+    """Gives a rule the checkpoint's optimizer, where it was given none; one of a user's own must be named.
+
+    Raises:
+        UserError: it was given none, and the checkpoint's can't be built by its class and options.
+    """
+    if is_named(rule, "optimizer"):
+        return
+    if by_group := saved.get("options_by_group"):
+        raise UserError(
+            f"The checkpoint's optimizer was built by a function that sets {', '.join(by_group)} group by group, and"
+            " nothing else says how: give the rule that function as its optimizer again."
+        )
+    told = told_optimizer(saved)
+    if told is not None:
+        cast(Any, rule).optimizer = partial(trusted(told["class_path"]), **told["init_args"])
 
 
 def keep_schedule(rule: LightningModule, saved: dict[str, Any], checkpoint: dict[str, Any]) -> bool:
@@ -69,7 +100,7 @@ def keep_schedule(rule: LightningModule, saved: dict[str, Any], checkpoint: dict
     if not states:
         cast(Any, rule).lr_scheduler = None
         return True
-    kind = _trusted(saved.get("lr_scheduler_class", ""))
+    kind = trusted(saved.get("lr_scheduler_class", ""))
     if kind is None or len(states) > 1 or {SCHEDULERS_WITHIN, "lr_lambdas"} & states[0].keys():
         return False
     cast(Any, rule).lr_scheduler = partial(_restored, kind, states[0])
@@ -88,10 +119,8 @@ def _restored(kind: type[LRScheduler], state: dict[str, Any], optimizer: Optimiz
     return scheduler
 
 
-def _trusted(path: str) -> Any:
-    if not path.startswith(TRUSTED):
-        return None
-    try:
-        return pkgutil.resolve_name(path)
-    except (AttributeError, ImportError, ValueError):  # of another version
-        return None
+def _alike(value: Any) -> Any:
+    """Returns a value in the form in which a configuration file holds it too."""
+    if isinstance(value, dict):
+        return {str(name): _alike(entry) for name, entry in value.items()}
+    return [_alike(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -22,8 +22,10 @@ from bioplausible.lightning_internals import (
     keep_silent,
     set_version,
     speak,
+    stand_at,
     trainer_option,
 )
+from bioplausible.resume.checkpoint_files import epochs_finished
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
 from bioplausible.training.loggers import folder_of_run
@@ -70,6 +72,7 @@ class RunFolders(Callback):
         self._taken: list[tuple[FileLogger, bool]] = []
         self._run: str | None = None
         self._step: int | None = None
+        self._stood: tuple[int, int] | None = None
 
     def expect(self, checkpoint: str | Path | None, going_on: Sequence[Logger] = ()) -> None:
         """Says which checkpoint the run will read (None: none), and which loggers go on with its run."""
@@ -150,8 +153,19 @@ class RunFolders(Callback):
         _keep_rows(logger)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Notes the step at which training resumes."""
-        self._step = checkpoint["global_step"]
+        """Notes the step at which training resumes; what an evaluation logs stands where the checkpoint does."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._step = checkpoint["global_step"]
+        else:
+            # a validation where training logs its own; a test after all that was trained
+            step = checkpoint["global_step"] - (trainer.state.fn == TrainerFn.VALIDATING)
+            self._stood = stand_at(trainer, step, epochs_finished(checkpoint))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lets a Trainer that trained count on from where it was."""
+        if self._stood is not None:
+            stand_at(trainer, *self._stood)
+            self._stood = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that the run may write where it will, and hands the loggers its hyperparameters.

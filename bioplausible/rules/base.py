@@ -164,6 +164,7 @@ class LearningRule(RuleContract):
             UserError: they refuse their options, or do not suit a rule that writes its updates into ``p.grad``.
         """
         optimizer = build_optimizer(self.optimizer, self.parameter_groups())
+        self._configured_rates.note_built(optimizer, self.parameter_groups(), self.lr_scheduler)
         if self.lr_scheduler is None:
             return optimizer
         scheduler = build_scheduler(self.lr_scheduler, optimizer)

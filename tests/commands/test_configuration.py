@@ -13,7 +13,8 @@ from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
-from bioplausible.commands.configuration import consistent, implied_recipe, run_places
+from bioplausible.commands.configuration import consistent, implied_recipe
+from bioplausible.commands.logger_places import run_places
 from bioplausible.commands.recipes import all_recipes, recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
 from tests.helpers import FEW, RUN, all_rules
@@ -484,6 +485,20 @@ def test_an_environment_variable_sets_what_its_option_sets(variables, option, va
     for key in option.split("."):
         found = found[key]
     assert found == value
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("data.subset_size", 77), ("data.init_args.subset_size", 77), ("model.init_args.beta", 0.4)]
+)
+def test_an_environment_variable_beside_a_recipe_lies_below_it(place, value, monkeypatch):
+    """Where the recipe says nothing of it, it acts as the option does."""
+    recipe = ["--config", "{model: {class_path: EquilibriumPropagation, init_args: {layer_sizes: [64, 10]}}, "]
+    recipe[1] += "data: {class_path: DigitsDataModule}}"
+    in_words = parsed(["fit", *recipe, f"--{place}", str(value)], monkeypatch)
+    monkeypatch.setenv(f"PL_FIT__{place.upper().replace('.', '__')}", str(value))
+    assert parsed(["fit", *recipe], monkeypatch) == in_words
+    monkeypatch.setenv(f"PL_FIT__{place.upper().replace('.', '__')}", "1")
+    assert parsed(["fit", *recipe, f"--{place}", str(value)], monkeypatch) == in_words
 
 
 @pytest.mark.parametrize(

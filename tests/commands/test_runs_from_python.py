@@ -9,12 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
-from torch.optim import SGD
-from torch.optim.lr_scheduler import StepLR
+import yaml
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.cli import ReduceLROnPlateau
+from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from bioplausible import Backpropagation, CorInfoMax, DigitsDataModule
+from bioplausible import (
+    Backpropagation,
+    CorInfoMax,
+    DigitsDataModule,
+    EquilibriumPropagation,
+    PiecewisePower,
+    WarmupCosine,
+)
 from bioplausible.__main__ import main
 from bioplausible.rules import LearningRule
 from tests.helpers import all_rules, differences
@@ -109,6 +118,114 @@ def test_what_is_named_at_the_command_line_acts(how):
     assert [group["lr"] for group in groups][:2] == pytest.approx([0.3 * 0.25**3] * 2)
     assert [group["momentum"] for group in groups] == [0.5] * 3
     assert found["hyper_parameters"]["beta"] == 0.5
+
+
+CALLABLES = {
+    "partial": (partial(SGD, lr=0.2, momentum=0.5, nesterov=True), partial(StepLR, step_size=1, gamma=0.25)),
+    "lambda": (
+        lambda groups: Adam(groups, lr=0.01, betas=(0.8, 0.9), amsgrad=True),
+        lambda optimizer: CosineAnnealingLR(optimizer, 5, eta_min=1e-4),
+    ),
+    "a function that changes all groups": (
+        lambda groups: SGD([{**group, "momentum": 0.5} for group in groups], lr=0.2),
+        lambda optimizer: WarmupCosine(optimizer, 3, floor=[1e-3], warmup_steps=1, peak=1.5),
+    ),
+    "class": (AdamW, partial(PiecewisePower, bases={0: 0.9, 2: 0.5})),
+    "a schedule that sets momentum": (
+        partial(SGD, lr=0.2, momentum=0.5),
+        partial(OneCycleLR, max_lr=0.1, total_steps=9),
+    ),
+    "plateau": (
+        partial(RMSprop, lr=0.02, alpha=0.7, centered=True),
+        lambda optimizer: ReduceLROnPlateau(optimizer, "train/loss", patience=0, threshold=9.0),
+    ),
+    "milestones": (partial(SGD, lr=0.2), lambda optimizer: MultiStepLR(optimizer, [1, 1, 3], gamma=0.5)),
+    "no schedule": (lambda groups: SGD(groups, 0.2, momentum=0.9, weight_decay=0.01), None),
+}
+"""Optimizers and schedules as they are given from Python."""
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_the_configuration_names_what_trains_and_a_further_resume_goes_on_to_the_same_bits(name):
+    optimizer, schedule = CALLABLES[name]
+
+    def rule():
+        seed_everything(3, verbose=False)
+        return Backpropagation([64, 10], optimizer=optimizer, lr_scheduler=schedule)
+
+    whole = trained(rule(), digits(), max_epochs=4)
+    half = trained(rule(), digits(), max_epochs=1)
+    fit = ["fit", *SILENT, "--trainer.max_epochs"]
+    assert main([*fit, "2", "--ckpt_path", FILE]) == 0
+    (saved,) = Path("lightning_logs").rglob("config.yaml")
+    named = yaml.safe_load(saved.read_text())["model"]["init_args"]
+    built = optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+    assert named["optimizer"]["class_path"] == f"torch.optim.{type(built).__name__}"
+    for option, value in built.param_groups[0].items():
+        if option in named["optimizer"]["init_args"]:
+            same = list(value) if isinstance(value, tuple) else value
+            assert named["optimizer"]["init_args"][option] == same, option
+    assert (named["lr_scheduler"] is None) == (schedule is None)
+    for epochs in ("3", "4"):
+        assert main([*fit, epochs, "--ckpt_path", "last"]) == 0
+    end = torch.load(saved.parent / "checkpoints/last.ckpt", weights_only=True)
+    assert list(differences(state(whole), state(end))) == []
+    # and a run that starts with the saved configuration builds the same
+    assert main(["fit", *SILENT, "--config", str(saved), "--trainer.max_epochs", "1"]) == 0
+    again = torch.load(next(Path("lightning_logs").rglob("version_1/checkpoints/last.ckpt")), weights_only=True)
+    for what in ("optimizer_defaults", "groups", "schedules"):
+        there, here = (c["callbacks"]["ConfiguredRates"][what] for c in (half, again))
+        assert list(differences(there, here)) == [], what
+
+
+class OwnSGD(SGD):
+    """One of a user's."""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"optimizer": partial(OwnSGD, lr=0.2)}, rf"add --model.optimizer {__name__}.OwnSGD with the options that it"),
+        ({"lr_scheduler": lambda o: OneCycleLR(o, 0.1, 9)}, "add --model.lr_scheduler torch.*OneCycleLR with the opt"),
+        ({"optimizer": lambda groups: SGD([{**g, "lr": 0.1 * k} for k, g in enumerate(groups)])}, "--model.optimizer"),
+    ],
+    ids=["own class", "a function", "rates of groups"],
+)
+def test_what_can_not_be_told_of_optimizer_and_schedule_is_asked_for(given, said, capsys):
+    rule = EquilibriumPropagation([64, 12, 10], free_steps=2, nudged_steps=1, learning_rates=[0.1, 0.2])
+    rule.optimizer, rule.lr_scheduler = given.get("optimizer", SGD), given.get("lr_scheduler")
+    trained(rule, digits(), max_epochs=1)
+    capsys.readouterr()
+    assert main(["fit", "--ckpt_path", FILE, *SILENT, "--trainer.max_epochs", "2"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(said, error)
+    assert main(["test", "--ckpt_path", FILE, *SILENT]) == 0
+
+
+def test_an_optimizer_s_rate_that_does_nothing_beside_rates_of_layers_stays_out():
+    rates = {"feedforward_learning_rates": [1.0, 0.5], "feedback_learning_rates": 0.25}
+    trained(CorInfoMax([64, 12, 10], optimizer=partial(SGD, lr=1.0, momentum=0.5), **rates), digits(), max_epochs=1)
+    for checkpoint, epochs in ((FILE, "2"), ("last", "3")):
+        assert main(["fit", "--ckpt_path", checkpoint, *SILENT, "--trainer.max_epochs", epochs]) == 0
+    (last,) = Path("lightning_logs").rglob("last.ckpt")
+    groups = torch.load(last, weights_only=True)["optimizer_states"][0]["param_groups"]
+    assert [(group["lr"], group["momentum"]) for group in groups] == [(1.0, 0.5), (0.5, 0.5), (0.25, 0.5)]
+
+
+def test_the_same_optimizer_named_alone_keeps_its_options_and_other_options_are_said(capsys):
+    trained(Backpropagation([64, 10], optimizer=partial(SGD, lr=0.2, momentum=0.5)), digits(), max_epochs=1)
+    fit = ["fit", "--ckpt_path", FILE, *SILENT, "--trainer.max_epochs", "2"]
+    for options, rate, momentum in (
+        (["--model.optimizer", "SGD"], 0.2, 0.5),
+        (["--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.1"], 0.1, 0.5),
+    ):
+        assert main([*fit, *options]) == 0
+        last = max(Path("lightning_logs").rglob("last.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+        (group,) = torch.load(last, weights_only=True)["optimizer_states"][0]["param_groups"]
+        assert (group["lr"], group["momentum"]) == (rate, momentum)
+    assert main([*fit, "--model.optimizer", "Adam"]) == 2
+    assert "resume with SGD and its options lr=0.2, momentum=0.5, or train anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

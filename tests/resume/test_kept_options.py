@@ -3,6 +3,7 @@
 Oracle: a run that nobody interrupted, or one whose options were all named again.
 """
 
+import warnings
 from functools import partial
 
 import pytest
@@ -17,7 +18,9 @@ from bioplausible import (
     CorInfoMax,
     DigitsDataModule,
     EquilibriumPropagation,
+    NudgedPredictiveCoding,
     PiecewisePower,
+    PredictiveCoding,
     UserError,
     WarmupCosine,
 )
@@ -58,7 +61,7 @@ def _same_first_weights(monkeypatch):
         torch.manual_seed(0)
         return first(self, **options)
 
-    for rule in (Backpropagation, CorInfoMax, EquilibriumPropagation):
+    for rule in (Backpropagation, CorInfoMax, EquilibriumPropagation, PredictiveCoding, NudgedPredictiveCoding):
         monkeypatch.setattr(rule, "build_network", build_network)
 
 
@@ -127,6 +130,76 @@ def test_what_a_checkpoint_can_not_build_again_must_be_named(named, tmp_path):
     with pytest.raises(UserError, match=r"was trained with .*(OwnSGD|LambdaLR)"):
         fit(Backpropagation.load_from_checkpoint(half), 2, tmp_path / "end.ckpt", half)
     fit(Backpropagation.load_from_checkpoint(half, **named), 2, tmp_path / "end.ckpt", half)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_optimizer_that_treats_groups_apart_must_be_named(index, tmp_path):
+    """A class and its options don't say what a function did, and the class's default would train in its place."""
+
+    def apart(groups):
+        return SGD([{**g, "lr": 0.1 + k, "momentum": 0.5 * k} for k, g in enumerate(groups)], lr=0.3)
+
+    rule, rates = [(Backpropagation, {}), (EquilibriumPropagation, {"learning_rates": [0.1, 0.2]})][index]
+    half, end = tmp_path / "half.ckpt", tmp_path / "end.ckpt"
+    if not rates:
+
+        def apart(groups):  # splits the only group
+            first, *others = groups[0]["params"]
+            return SGD([{"params": [first], "lr": 0.5}, {"params": others}], lr=0.3)
+
+    whole = fit(rule([64, 12, 10], optimizer=apart, **rates), 2, tmp_path / "whole.ckpt")
+    fit(rule([64, 12, 10], optimizer=apart, **rates), 1, half)
+    with pytest.raises(UserError, match="give the rule that function as its optimizer again"):
+        fit(rule.load_from_checkpoint(half), 2, end, half)
+    assert list(differences(state(whole), state(fit(rule([64, 12, 10], optimizer=apart, **rates), 2, end, half)))) == []
+
+
+OPTIONS = {
+    PredictiveCoding: {"beta": 0.5, "target_range": (0.1, 0.9), "activation_function": "tanh"},
+    NudgedPredictiveCoding: {"beta": 0.5, "random_beta_sign": True},
+    EquilibriumPropagation: {"beta": 0.3, "free_steps": 3, "gradient_norm_limit": 0.1, "evaluation_steps": 9},
+    CorInfoMax: {"beta": 0.5, "leak": 0.2, "lr_scheduler": SCHEDULES["StepLR"], "lr_scheduler_interval": "step"},
+}
+
+
+@pytest.mark.parametrize("rule", OPTIONS, ids=lambda rule: rule.__name__)
+def test_an_option_that_nobody_names_is_not_the_class_s_default(rule, tmp_path):
+    """It is the checkpoint's where the rule is loaded from it, and asked for where the rule is built anew."""
+    options = OPTIONS[rule]
+    whole = fit(rule([64, 12, 10], **options), 2, tmp_path / "whole.ckpt")
+    half = tmp_path / "half.ckpt"
+    fit(rule([64, 12, 10], **options), 1, half)
+    end = tmp_path / "end.ckpt"
+    for again in (rule.load_from_checkpoint(half), rule([64, 12, 10], **options)):
+        assert list(differences(state(whole), state(fit(again, 2, end, half)))) == []
+    schedule = {name: value for name, value in options.items() if name == "lr_scheduler"}
+    for left_out in options.keys() - schedule:
+        others = {name: value for name, value in options.items() if name != left_out}
+        said = f"defaults where the checkpoint's had other options \\({left_out} .* instead of .*load_from_checkpoint"
+        with pytest.raises(UserError, match=said):
+            fit(rule([64, 12, 10], **others), 2, end, half)
+        trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu")
+        with pytest.warns(UserWarning, match=said):
+            trainer.test(rule([64, 12, 10], **others), DigitsDataModule(subset_size=60), half, verbose=False)
+
+
+def test_a_growth_that_nobody_names_is_asked_for(tmp_path):
+    half = tmp_path / "half.ckpt"
+    fit(PredictiveCoding([64, 12, 10], beta=0.5, beta_growth=0.1), 1, half)
+    with pytest.raises(UserError, match=r"\(beta_growth 0.0 instead of 0.1\)"):
+        fit(PredictiveCoding([64, 12, 10], beta=0.5), 2, half, half)
+    with pytest.raises(UserError, match=r"\(beta 1.0 instead of 0.5, beta_growth 0.0 instead of 0.1\)"):
+        fit(PredictiveCoding([64, 12, 10]), 2, half, half)
+
+
+def test_options_that_change_are_said(tmp_path):
+    half, end = tmp_path / "half.ckpt", tmp_path / "end.ckpt"
+    fit(Backpropagation([64, 10], optimizer=partial(SGD, lr=0.2, momentum=0.5)), 1, half)
+    with pytest.warns(UserWarning, match=r"goes on with other options .*: lr 0.4 instead of 0.2, momentum 0 instead"):
+        fit(Backpropagation([64, 10], optimizer=partial(SGD, lr=0.4)), 2, end, half)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "(?s).*goes on with other options")
+        fit(Backpropagation([64, 10], optimizer=partial(SGD, lr=0.2, momentum=0.5)), 2, end, half)
 
 
 def test_rates_of_layers_that_nobody_names_stay(tmp_path):

@@ -16,7 +16,7 @@ from bioplausible.commands.report.configurations import (
 from bioplausible.commands.report.logs import Log, read_log
 from bioplausible.commands.report.runs import Run
 from bioplausible.errors import UserError
-from bioplausible.resume.run_folders import ENVIRONMENT, HPARAMS, METRICS
+from bioplausible.resume.run_folders import ENVIRONMENT, HPARAMS, METRICS, read_yaml
 from bioplausible.training.loggers import is_file_logger
 
 CONFIG = "config.yaml"
@@ -50,6 +50,8 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         for mark in (CONFIG, METRICS, ENVIRONMENT, "events.out.tfevents.*", "version_*/"):
             for path in folder.rglob(mark):
                 run = path if path.is_dir() else path.parent
+                if _is_evaluation(run):
+                    continue
                 found.setdefault(run.resolve(), run)
     if not found:
         raise UserError(f"There are no runs in {', '.join(map(str, folders))}: train first.")
@@ -90,6 +92,17 @@ def read_run(path: Path) -> Run:
 
 
 # ------------------------------------------------------------------------------------------------------------ internals
+
+
+def _is_evaluation(folder: Path) -> bool:
+    """Returns whether a folder holds what an evaluation logged, and nothing of a run."""
+    if any((folder / name).is_file() for name in (CONFIG, ENVIRONMENT)):
+        return False
+    try:
+        log = read_log(folder)
+    except Exception:  # damaged: it is listed so
+        return False
+    return bool(log.curves) and not log.trained and not read_yaml(folder / HPARAMS, {})
 
 
 def _each_once(found: Iterable[Run]) -> list[Run]:

@@ -72,7 +72,8 @@ def tidy(runs: Sequence[Run], groups: Sequence[Group]) -> Iterator[dict[str, Any
         trained = max(run.log.trained, default=-1) + 1
         for name in sorted(run.curves):
             for step, value in sorted(run.curves[name].items()):
-                epochs = min(step + 1, trained) / run.steps_per_epoch if run.steps_per_epoch else None
+                done = step if name.startswith("test/") else step + 1  # a test stands after the steps that it knows
+                epochs = min(done, trained) / run.steps_per_epoch if run.steps_per_epoch else None
                 place = {"epoch": "" if epochs is None else f"{epochs:.6g}", "step": step, "quantity": name}
                 yield {**row, **place, "value": f"{value:.9g}"}
 

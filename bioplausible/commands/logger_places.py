@@ -1,0 +1,99 @@
+"""Where a configuration's loggers log, and below which folders its runs lie."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning.cli import LightningArgumentParser
+
+from bioplausible.commands.class_names import bare_name, resolved
+from bioplausible.commands.configuration import class_of, consistent, last_of
+from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs
+from bioplausible.commands.settings import class_at, lists
+from bioplausible.commands.sources import Source, with_content
+from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
+from bioplausible.training.loggers import is_file_logger
+
+LOGGERS = "trainer.logger"
+
+
+def trainer_defaults(given: Sequence[Source]) -> dict[str, Any]:
+    """Returns the defaults of the Trainer's options: where another logger is named, nothing of RunLogger's."""
+    named = class_of(given, LOGGERS) or "RunLogger"
+    listed = any(LOGGERS in lists(source.content) for source in given if not source.option.endswith("+"))
+    if bare_name(named) == "RunLogger" and not listed:
+        return TRAINER_DEFAULTS
+    others = {name: value for name, value in TRAINER_DEFAULTS.items() if name != "logger"}
+    place = {} if listed else _place(named, given)
+    return {**others, "logger": {"class_path": named, "init_args": place}} if place else others
+
+
+def placed_loggers(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources with the place where the runs lie, in lists of loggers, for each logger that has none."""
+
+    def placed(entry: Any) -> Any:
+        named = class_at({"logger": entry}, "logger")
+        place = {} if named is None else _place(named, given)
+        if not place:
+            return entry
+        further = entry if isinstance(entry, dict) else {}
+        return {**further, "class_path": named, "init_args": {**place, **(further.get("init_args") or {})}}
+
+    found = list(given)
+    for i, source in enumerate(given):
+        if LOGGERS in lists(source.content):
+            entries = [placed(entry) for entry in source.content["trainer"]["logger"]]
+            if entries != source.content["trainer"]["logger"]:
+                trainer = {**source.content["trainer"], "logger": entries}
+                found[i] = with_content(source, {**source.content, "trainer": trainer})
+    return found
+
+
+def _place(named: str, given: Sequence[Source]) -> dict[str, Any]:
+    """Returns what says where a logger of files logs, where nobody says it; nothing for other loggers.
+
+    Its folder is that of all runs, and its name None, which becomes that of data set and rule.
+    """
+    cls = resolved(named)
+    if cls is None or not is_file_logger(cls):
+        return {}
+    parameters = inspect.signature(cls).parameters
+    save_dir, name = (parameters.get(option) for option in ("save_dir", "name"))
+    place: dict[str, Any] = {}
+    if save_dir is not None and save_dir.default is inspect.Parameter.empty:
+        place["save_dir"] = folder_of_runs(last_of(given, "trainer", "default_root_dir"))
+    if name is not None and name.default == LIGHTNINGS_NAME:
+        place["name"] = None
+    return place
+
+
+def run_places(given: Sequence[Source]) -> list[Path]:
+    """Returns the folders below which the runs of a configuration lie, for ``last``.
+
+    Where no folder is named that is the loggers', and the one for checkpoints of runs without any.
+
+    Args:
+        given: what the configuration is made of; of all this only the Trainer's part is parsed.
+    """
+    given = placed_loggers(consistent(given, lambda _: None))
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_lightning_class_args(RunTrainer, "trainer")
+    parser.set_defaults({f"trainer.{name}": value for name, value in trainer_defaults(given).items()})
+    parts: list[str] = []
+    for source in given:
+        if source.is_file and "trainer" in source.content:
+            parts += ["--config", yaml.safe_dump({"trainer": source.content["trainer"]}, sort_keys=False)]
+        elif "trainer" in source.content:
+            parts += source.words
+    trainer = parser.parse_args(parts).trainer
+    first = trainer.logger[0] if isinstance(trainer.logger, list) and trainer.logger else trainer.logger
+    options = first.get("init_args") if isinstance(first, Namespace) else None
+    named = options.get("save_dir") if options else None
+    if named:
+        return [Path(named).expanduser()]
+    root = Path(trainer.default_root_dir or ".").expanduser()
+    return [Path(folder_of_runs(trainer.default_root_dir)).expanduser(), root / "checkpoints"] if options else [root]
