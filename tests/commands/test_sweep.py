@@ -241,7 +241,7 @@ def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
 def test_lists_within_lists_are_values(monkeypatch):
     seen = []
     monkeypatch.setattr(on_ray, "train", lambda waiting, *_: seen.extend(waiting) or {})
-    nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [0,{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
+    nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
     grid = ["--grid", f"model.init_args.network={','.join(nets)}", "--grid", "data.batch_size=1,2"]
     assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
     assert [(t.what["options"]["model.init_args.network"], t.what["options"]["data.batch_size"]) for t in seen] == [
