@@ -217,9 +217,12 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         return None
 
     def alignment_angles(self) -> dict[int, Tensor]:
-        """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights."""
+        """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights.
+
+        Of weights that reach beyond an image only those count that meet a pixel: the others learn nothing.
+        """
         own = [c for c in self.network.chain if c.weight is not None and not c.is_tied]
-        return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in own}
+        return {c.post: alignment_angle(c.met(cast(Tensor, c.weight)), c.met(c.feedback_weight)) for c in own}
 
     def iterate(
         self, state: list[Tensor], step_sizes: Sequence[float], before_last: list[Tensor] | None = None
