@@ -47,11 +47,9 @@ from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger, is_file_logger
+from bioplausible.training.randomness import LARGEST_SEED
 from bioplausible.training.stop_on_signal import StopOnSignal
 from bioplausible.training.threads import fastest_threads, threads_given
-
-LARGEST_SEED = 2**32 - 1
-"""That NumPy takes."""
 
 
 class CommandLine(LightningCLI):
@@ -125,7 +123,8 @@ class CommandLine(LightningCLI):
         """Parses the arguments; unlike the base class it doesn't warn that they are not ``sys.argv``.
 
         Raises:
-            UserError: NumPy takes no such seed, or the checkpoint's configuration is an earlier version's.
+            UserError: NumPy takes no such seed, a precision or number of threads is none, or the checkpoint's
+                configuration is an earlier version's.
         """
         try:
             self.config = parser.parse_args(args, env=False)  # :func:`sources` has read the environment
@@ -141,9 +140,14 @@ class CommandLine(LightningCLI):
                 raise UserError(known) from error
             raise
         plain_values(self.config)
-        seed = self.config[self.config.subcommand].seed_everything
+        config = self.config[self.config.subcommand]
+        seed, precision, threads = config.seed_everything, config.trainer.precision, config.threads
         if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
             raise UserError(f"seed_everything is {seed}: it must lie between 0 and {LARGEST_SEED}.")
+        if str(precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
+            raise UserError(f"precision is {precision}: choose 32-true, 64-true or bf16-mixed.")
+        if threads is not None and threads < 1:
+            raise UserError(f"threads is {threads}: it must be at least 1.")
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.
@@ -156,12 +160,8 @@ class CommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Names the run's folder after data set and rule where it has no name."""
         config = self.config[self.subcommand]
-        if str(config.trainer.precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
-            raise UserError(f"precision is {config.trainer.precision}: choose 32-true, 64-true or bf16-mixed.")
         _require_accelerator(config.trainer.accelerator)
         if config.threads is not None:
-            if config.threads < 1:
-                raise UserError(f"threads is {config.threads}: it must be at least 1.")
             torch.set_num_threads(config.threads)
         for logger in as_list(config.trainer.logger):
             if isinstance(logger, Namespace) and is_file_logger(logger.class_path):
@@ -184,7 +184,7 @@ class CommandLine(LightningCLI):
             # the command line gives every argument: those that nobody named stay as the checkpoint has them
             self.model.named_arguments &= self.named
         if self.subcommand == "fit":
-            self._refuse_rate_without_effect()
+            self.refuse_rate_without_effect()
             if config.threads is None:
                 config.threads = self._threads()  # saved with the configuration: the order of sums depends on it
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
@@ -230,7 +230,7 @@ class CommandLine(LightningCLI):
         self.model.run_folders.expect(config.ckpt_path, going_on)
         return built
 
-    def _refuse_rate_without_effect(self) -> None:
+    def refuse_rate_without_effect(self) -> None:
         """Refuses a rate of the optimizer's where every layer has its own.
 
         Raises:

@@ -115,6 +115,13 @@ def with_content(source: Source, content: dict[str, Any]) -> Source:
     return replace(source, content=content, words=() if value is None else (f"--{source.option}={text}",))
 
 
+def meaning(text: str) -> Any:
+    """Returns what an option's text means, a YAML file's content where it names one."""
+    if text.endswith(FILE_TYPES) and (path := Path(text).expanduser()).is_file():
+        return _read(path)
+    return _from_text(text)
+
+
 def load(path: Path) -> Any:
     """Returns what a YAML file holds.
 
@@ -183,7 +190,7 @@ def _evaluating(source: Source) -> Source:
 
 def _option(name: str, value: str, words: tuple[str, ...]) -> Source:
     """Returns what an option sets; one that ends in + appends to a list."""
-    content = _value(value)
+    content = meaning(value)
     appended = [content] if name.endswith("+") else content
     return Source(_nested(name.removesuffix("+").split("."), appended), words, option=name)
 
@@ -225,13 +232,6 @@ def _read(path: Path, within: tuple[Path, ...] = ()) -> Any:
         return node if other is None or other in within or not other.is_file() else _read(other, (*within, other))
 
     return filled(load(path))
-
-
-def _value(text: str) -> Any:
-    """Returns what an option's text means, a YAML file's content where it names one."""
-    if text.endswith(FILE_TYPES) and (path := Path(text).expanduser()).is_file():
-        return _read(path)
-    return _from_text(text)
 
 
 def _from_text(text: str) -> Any:

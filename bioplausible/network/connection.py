@@ -133,6 +133,10 @@ class Connection(nn.Module, ABC):
         like = torch.zeros_like(self.weight, dtype=pre.dtype)
         return vector_jacobian(self.transform, like, pre, post) / len(pre)
 
+    def met(self, of_weights: Tensor) -> Tensor:
+        """Returns the entries of W, or V, that meet a neuron; the others lie in the padding and do nothing."""
+        return of_weights
+
     def fans(self, weight_shape: Sequence[int]) -> tuple[int, int]:
         """Returns how many inputs a postsynaptic and how many outputs a presynaptic neuron has, for the initialization.
 

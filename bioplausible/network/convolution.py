@@ -30,6 +30,11 @@ class _Kernel(Connection):
         self.channels, self.kernel, self.stride, self.padding = channels, kernel, stride, padding
         super().__init__(pre_shape, weight_shape, **options)
 
+    def met(self, of_weights: Tensor) -> Tensor:
+        """Returns the entries of W, or V, that meet a pixel at some position (how many there are)."""
+        image = self.weight.new_ones(1, *self.pre_shape)
+        return of_weights[self.correlation(torch.ones_like(self.transform(self.weight, image)), image) > 0]
+
     def describe(self) -> str:
         """Returns what kind of wiring it is."""
         parts = [f"{self.kind} {self.channels}, {self.kernel} × {self.kernel}"]

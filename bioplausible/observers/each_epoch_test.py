@@ -22,7 +22,7 @@ class EachEpochTest(Callback):
     without it; the result of a run is ``test/accuracy``, of its last weights.
 
     Raises:
-        UserError: there is no data module with a test split, or the run leaves the test split out.
+        UserError: there is no data module with a test split, or the run has no logger, or leaves the test split out.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -39,6 +39,11 @@ class EachEpochTest(Callback):
             raise UserError(
                 "EachEpochTest looks at the test split, and limit_test_batches is 0, as in a search: leave one of them"
                 " out."
+            )
+        if not trainer.loggers:
+            raise UserError(
+                "EachEpochTest writes to the loggers alone, and logger is false: give the run a logger, or leave"
+                " EachEpochTest out."
             )
         data.setup("test")
 

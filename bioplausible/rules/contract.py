@@ -19,6 +19,7 @@ from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.run_folders import RunFolders
 from bioplausible.resume.training_data import TrainedOn
 from bioplausible.rules.named_arguments import NotesArguments
+from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.data_parallel import batch_size, join, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
@@ -85,6 +86,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         callables = ["optimizer", "lr_scheduler", *(["network"] if any(map(callable, network or [])) else [])]
         self.save_hyperparameters(ignore=callables, logger=False)  # RunFolders hands out more of them
         require_arguments(type(self), self.hparams)
+        if lr_scheduler is None:
+            refuse_without_effect(self, ["lr_scheduler_interval"], "without lr_scheduler")
         self.automatic_optimization = False
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -214,9 +217,12 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         return None
 
     def alignment_angles(self) -> dict[int, Tensor]:
-        """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights."""
+        """Returns the angle between W_k and V_k in degrees by layer k, where there are feedback weights.
+
+        Of weights that reach beyond an image only those count that meet a pixel: the others learn nothing.
+        """
         own = [c for c in self.network.chain if c.weight is not None and not c.is_tied]
-        return {c.post: alignment_angle(cast(Tensor, c.weight), c.feedback_weight) for c in own}
+        return {c.post: alignment_angle(c.met(cast(Tensor, c.weight)), c.met(c.feedback_weight)) for c in own}
 
     def iterate(
         self, state: list[Tensor], step_sizes: Sequence[float], before_last: list[Tensor] | None = None

@@ -6,7 +6,7 @@ import torch
 
 from bioplausible.network import Inhibition
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
-from bioplausible.rules.options import per_layer
+from bioplausible.rules.options import per_layer, refuse_without_effect
 from bioplausible.training.phase import Phases
 
 
@@ -51,6 +51,8 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
         L = self.network.L
         rates = per_layer("lateral_learning_rates", lateral_learning_rates, L - 1, 1)
         self.lateral_learning_rates = cast(list[float], rates)
+        if self.beta > 0 and not self.random_beta_sign:
+            refuse_without_effect(self, ["signed_hebbian_term"], "where beta is always positive")
         self.scheduled_decay = scheduled_decay
         self.signed_hebbian_term = signed_hebbian_term
         self.network.add_laterals({k: Inhibition(self.network.shapes[k][0]) for k in range(1, L)})

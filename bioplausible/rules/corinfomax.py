@@ -12,7 +12,14 @@ from bioplausible.functional import StepSizeRule, step_sizes
 from bioplausible.network import Entry, InverseCorrelation
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.correlative_information import CorrelativeInformation
-from bioplausible.rules.options import group, per_layer, require_beta, require_choice, require_steps
+from bioplausible.rules.options import (
+    group,
+    per_layer,
+    refuse_without_effect,
+    require_beta,
+    require_choice,
+    require_steps,
+)
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
@@ -141,6 +148,10 @@ class CorInfoMax(CorInfoMaxNetwork):
         require_choice("third_phase_start", third_phase_start, ("nudged", "free"))
         n = track_correlations_every_n_steps
         require(n > 0, f"track_correlations_every_n_steps is {n}: it must be at least 1.")
+        if not track_correlations:
+            refuse_without_effect(self, ["track_correlations_every_n_steps"], "without track_correlations")
+        if not three_phase:
+            refuse_without_effect(self, ["third_phase_start"], "without three_phase")
         self.track_correlations_every_n_steps = n
 
         self.beta = beta

@@ -11,7 +11,7 @@ from bioplausible.functional import mean_outer_product, rows
 from bioplausible.network import InverseCorrelation, RunningCorrelation, broadcast, mean_product
 from bioplausible.rules.batch_means import BatchMeans, Means
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
-from bioplausible.rules.options import by_layer, group, per_layer
+from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect
 from bioplausible.training.phase import Phase, Phases
 
 
@@ -84,6 +84,8 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
         self.lateral_decorrelation = by_layer("lateral_decorrelation", lateral_decorrelation, layers)
         self.prediction = by_layer("prediction", prediction, layers)
         self.power, self.target_power = by_layer("power", power, layers), by_layer("target_power", target_power, layers)
+        if not any(self.power.values()):
+            refuse_without_effect(self, ["target_power"], "where power is 0")
         self.feedback_decorrelation = by_layer("feedback_decorrelation", feedback_decorrelation, layers[1:])
         self.feedback_prediction = by_layer("feedback_prediction", feedback_prediction, layers[1:])
         self.feedforward_learning_rates = per_layer("feedforward_learning_rates", feedforward_learning_rates, L, 1)

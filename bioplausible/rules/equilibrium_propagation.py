@@ -12,7 +12,14 @@ from bioplausible.errors.checks import require
 from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
 from bioplausible.network import Clamped, Entry, Initialization
 from bioplausible.rules.base import LearningRule
-from bioplausible.rules.options import group, per_layer, require_beta, require_choice, require_steps
+from bioplausible.rules.options import (
+    group,
+    per_layer,
+    refuse_without_effect,
+    require_beta,
+    require_choice,
+    require_steps,
+)
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
@@ -162,6 +169,12 @@ class EquilibriumPropagation(LearningRule):
             not readout or (self.top >= 1 and all(c.pre == L - 1 for c in self.network.into(L))),
             "readout reads the last hidden layer alone: give the network one, and the output no skip.",
         )
+        if feedback == "tied":
+            refuse_without_effect(self, ["feedback_learning_rates", "feedback_update"], "where feedback is tied")
+        if three_phase:
+            refuse_without_effect(self, ["relax_free_again"], "with three_phase")
+        if readout and output_activation != "linear":  # what a readout before its softmax is
+            refuse_without_effect(self, ["output_activation"], "with readout, whose softmax is the output")
         require(
             not hold_output or loss == "squared_error",
             "hold_output holds the output where the squared error pulls it: leave out loss: cross_entropy.",

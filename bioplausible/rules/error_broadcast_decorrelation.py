@@ -12,7 +12,7 @@ from bioplausible.functional import mean_outer_product, regularized_solve, rows
 from bioplausible.network import Connection, Initialization, RunningCorrelation, broadcast, mean_product
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss
 from bioplausible.rules.batch_means import BatchMeans, Means
-from bioplausible.rules.options import by_layer, group, per_layer, require_choice
+from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect, require_choice
 from bioplausible.training.phase import Phase, Phases
 
 
@@ -109,6 +109,14 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
         of_weights = {k for k in entropies if entropy_of == "weights" and len(shapes[k]) == 3}
         self.entropy = {k: μ for k, μ in entropies.items() if k not in of_weights}
         self.weight_entropy = {k: μ for k, μ in entropies.items() if k in of_weights}
+        if not any(self.power.values()):
+            refuse_without_effect(self, ["target_power"], "where power is 0")
+        if not any(entropies.values()):
+            refuse_without_effect(self, ["entropy_of", "forgetting_factor", "epsilon"], "without entropy")
+        if not any(len(shapes[k]) == 3 for k in hidden):
+            refuse_without_effect(self, ["entropy_of"], "where no hidden layer is of images")
+        if not any(self.entropy.values()):
+            refuse_without_effect(self, ["forgetting_factor"], "where the entropy is that of the weights")
         of_error = {str(k): RunningCorrelation.with_error(shapes[k], shapes[L][0]) for k in hidden}
         of_activity = {str(k): RunningCorrelation(torch.eye(shapes[k][0])) for k in self.entropy}
         self.error_correlations = cast(dict[str, RunningCorrelation], nn.ModuleDict(of_error))

@@ -1,8 +1,11 @@
 """Options that several rules take."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal, cast
+
+from pytorch_lightning import LightningModule
 
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection
@@ -26,6 +29,24 @@ def require_beta(beta: float) -> None:
 def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raises a :class:`bioplausible.UserError` unless the value is one of the words."""
     require(value in choices, f"{name} is {value!r}: choose {' or '.join(choices)}.")
+
+
+def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: str) -> None:
+    """Refuses options that another one switches off, where they are not left at their defaults.
+
+    Args:
+        rule: whose arguments Lightning has noted.
+        names: of the options.
+        reason: why they have no effect, for the sentence: ``where …``.
+
+    Raises:
+        UserError: one has another value than its default.
+    """
+    for name in names:
+        declared = (inspect.signature(cls).parameters.get(name) for cls in inspect.getmro(type(rule))[:-1])
+        default = next(parameter.default for parameter in declared if parameter is not None)
+        value = rule.hparams.get(name, default)
+        require(value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:

@@ -4,6 +4,9 @@ import os
 
 import torch
 
+LARGEST_SEED = 2**32 - 1
+"""That NumPy takes."""
+
 _MASK = (1 << 64) - 1
 
 

@@ -106,23 +106,30 @@ def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path)
 
 
 def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
-    few = ["--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.loss=cross_entropy,hinge"]
+    few = [
+        "--seeds",
+        "0,1",
+        "--grid",
+        "trainer.max_epochs=1",
+        "--grid",
+        "model.init_args.optimizer.init_args.lr=0.01,-1",
+    ]
     status, said = sweep(*few)
     assert status == 1
     assert "4 trials, 0 of them finished before" in said
-    assert "failed  digits/backpropagation/seed=1,max_epochs=1,loss=hinge: model.loss: Expected" in said
+    assert "failed  digits/backpropagation/seed=1,max_epochs=1,lr=-1: " in said
     assert "2 of 4 trials finished" in said
     ends = [line for line in said.splitlines() if " of 4" in line and line.startswith("digits/")]
     assert [line.split("(")[1].split()[0] for line in ends] == ["1", "2", "3", "4"]  # told as they end
-    assert sum("loss=hinge: failed (" in line for line in ends) == 2
-    assert sum("loss=cross_entropy: " in line and "%" in line for line in ends) == 2
+    assert sum("lr=-1: failed (" in line for line in ends) == 2
+    assert sum("lr=0.01: " in line and "%" in line for line in ends) == 2
     assert "Traceback" not in said
     finished = {name for name, row in runs().items() if row["status"] == "finished"}
-    assert finished == {f"seed={s},max_epochs=1,loss=cross_entropy" for s in (0, 1)}
-    log = Path("out/digits/backpropagation/seed=0,max_epochs=1,loss=cross_entropy/log.txt")
+    assert finished == {f"seed={s},max_epochs=1,lr=0.01" for s in (0, 1)}
+    log = Path("out/digits/backpropagation/seed=0,max_epochs=1,lr=0.01/log.txt")
     before = log.stat().st_mtime_ns
     status, said = sweep(
-        "--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.loss=cross_entropy"
+        "--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.optimizer.init_args.lr=0.01"
     )
     assert status == 0
     assert "2 trials, 2 of them finished before" in said
@@ -217,20 +224,27 @@ def test_bad_input_gets_one_sentence(args, capsys):
 def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
     seen = []
     monkeypatch.setattr(on_ray, "train", lambda waiting, *_: seen.extend(waiting) or {})
-    grid = ["--grid", "model.init_args.layer_sizes=[64,100,10],[64,200,10]", "--grid", "x=1", "--grid", "x=2"]
+    grid = [
+        "--grid",
+        "model.init_args.layer_sizes=[64,100,10],[64,200,10]",
+        "--grid",
+        "data.batch_size=1",
+        "--grid",
+        "data.batch_size=2",
+    ]
     assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
     assert len(seen) == 4
     assert {t.what["options"]["model.init_args.layer_sizes"] for t in seen} == {"[64,100,10]", "[64,200,10]"}
-    assert {t.what["options"]["x"] for t in seen} == {"1", "2"}
+    assert {t.what["options"]["data.batch_size"] for t in seen} == {"1", "2"}
 
 
 def test_lists_within_lists_are_values(monkeypatch):
     seen = []
     monkeypatch.setattr(on_ray, "train", lambda waiting, *_: seen.extend(waiting) or {})
-    nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [0,{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
-    grid = ["--grid", f"model.init_args.network={','.join(nets)}", "--grid", "x=1,2"]
+    nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
+    grid = ["--grid", f"model.init_args.network={','.join(nets)}", "--grid", "data.batch_size=1,2"]
     assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
-    assert [(t.what["options"]["model.init_args.network"], t.what["options"]["x"]) for t in seen] == [
+    assert [(t.what["options"]["model.init_args.network"], t.what["options"]["data.batch_size"]) for t in seen] == [
         (net, x) for net in nets for x in "12"
     ]
 

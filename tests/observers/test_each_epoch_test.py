@@ -97,3 +97,17 @@ def test_it_needs_the_test_split_of_a_data_module():
     trainer = Trainer(max_epochs=1, logger=False, callbacks=[EachEpochTest()], limit_test_batches=0)
     with pytest.raises(UserError, match="limit_test_batches is 0"):
         trainer.fit(Backpropagation([64, 10]), datamodule=DigitsDataModule())
+
+
+def test_it_is_refused_where_nothing_would_show_it(capsys):
+    """Before training: by the command line, and from Python."""
+    args = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *FEW, *OBSERVED]
+    assert main([*args, "--trainer.logger", "false"]) == 2
+    error = capsys.readouterr().err
+    assert "EachEpochTest writes to the loggers alone, and logger is false" in error
+    assert error.count("\n") == 1
+    assert not list(Path().rglob("*.ckpt"))
+    trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, callbacks=[EachEpochTest()])
+    with pytest.raises(UserError, match="logger is false"):
+        trainer.fit(Backpropagation([64, 10]), datamodule=DigitsDataModule())
+    assert main([*args, "--trainer.fast_dev_run", "true"]) == 0  # whose own logger writes nothing, and on purpose

@@ -208,3 +208,15 @@ def test_bad_options_are_refused_by_name(options, name):
 def test_the_ends_of_the_ranges_belong_to_them():
     KolenPollack([6, 5, 3], decay=1.0, mirror="zero_mean", mirror_rate=1.0)
     KolenPollack([6, 5, 3], decay=1e-3, mirror="published", mirror_rate=3.0)
+
+
+def test_the_angle_of_a_padded_local_layer_is_that_of_the_weights_that_meet_a_pixel():
+    """One pixel, kernel 3, padding 1: of nine weights the fifth alone meets it."""
+    rule = KolenPollack(network=[[1, 2, 2], {"local": 1, "kernel": 2}, {"local": 1, "kernel": 3, "padding": 1}, 2])
+    c = rule.network.chain[1]
+    c.weight.data = torch.ones(1, 1, 9)
+    c.feedback_weight.data = -torch.ones(1, 1, 9)
+    c.feedback_weight.data[0, 0, 4] = 2.0
+    assert float(rule.alignment_angles()[2]) == pytest.approx(0, abs=0.1)
+    c.feedback_weight.data[0, 0, 4] = -2.0
+    assert float(rule.alignment_angles()[2]) == pytest.approx(180, abs=0.1)

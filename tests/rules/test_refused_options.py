@@ -109,18 +109,19 @@ def test_what_is_out_of_its_range_is_refused_by_name(cls, options, name):
     ],
 )
 def test_rates_of_another_number_of_layers_are_refused_with_the_layers_that_have_one(cls, name, first, last):
-    count = last - first + 1
+    count, own = last - first + 1, cls is EquilibriumPropagation and name.startswith("feedback")
     for length in (count - 1, count + 1):
         said = rf"^{name} has {length} entries: give one number, or one per layer {first} … {last} \({count} in all\)"
         with pytest.raises(UserError, match=said):
-            cls(SIZES, **{name: [0.1] * length})
+            cls(SIZES, **{name: [0.1] * length}, **({"feedback": "learned"} if own else {}))
 
 
 @pytest.mark.parametrize(
     ("cls", "options"),
     [
         (PredictiveCoding, {"loss": "cross_entropy", "target_range": (0, 1)}),
-        (CorInfoMax, {"forgetting_factor": 1.0, "leak": 0.0, "nudged_steps": 1, "track_correlations_every_n_steps": 1}),
+        (CorInfoMax, {"forgetting_factor": 1.0, "leak": 0.0, "nudged_steps": 1}),
+        (CorInfoMax, {"track_correlations": True, "track_correlations_every_n_steps": 1}),
         (CorInfoMax, {"feedforward_learning_rates": [0.1, 0.0, None], "feedback_learning_rates": [0.0, None]}),
         (EquilibriumPropagation, {"beta": -1e-3, "nudged_steps": 1, "evaluation_steps": 1}),
     ],

@@ -11,11 +11,14 @@ from bioplausible.commands.program import this_program
 from bioplausible.commands.report import page
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.sections import Section
+from bioplausible.commands.sources import meaning
 from bioplausible.commands.sweep import on_ray, tuning
+from bioplausible.commands.sweep.checks import require_trainable
 from bioplausible.commands.sweep.grid import grid_entry, integers
 from bioplausible.commands.sweep.running import is_finished
-from bioplausible.commands.sweep.search import candidates, write_results
+from bioplausible.commands.sweep.search import candidates, to_check, write_results
 from bioplausible.commands.sweep.sections import search_section, study_section
+from bioplausible.commands.sweep.settings import refuse_own
 from bioplausible.commands.sweep.study import SearchStudy, Study
 from bioplausible.commands.sweep.study_file import read_study
 from bioplausible.commands.sweep.trials import Trial, refuse_same_folders, trials
@@ -69,8 +72,10 @@ def run(args: Sequence[str]) -> int:
     if options.study:
         study = read_study(options.study)
         every = _trials(study, out, options.threads, options.list)
+        require_trainable(to_check(study, out, options.threads) if isinstance(study, SearchStudy) else every)
     else:
         every = _combinations(options.config, options.seeds or "0", options.grid, out, options.threads)
+        require_trainable(every)
     if options.list:
         for trial in every:
             print(f"{this_program()} fit {shlex.join(trial.arguments)}")
@@ -96,6 +101,8 @@ def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], o
     grid: dict[str, list[str]] = {}
     for entry in entries:
         key, values = grid_entry(entry)
+        for value in values:
+            refuse_own({key: meaning(value)}, "--grid")
         grid[key] = grid.get(key, []) + values
     for recipe in recipes:
         if not recipe.is_file():

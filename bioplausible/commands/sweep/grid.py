@@ -1,20 +1,21 @@
 """Seeds and values of a grid, as the command line has them."""
 
 from bioplausible.errors import UserError
+from bioplausible.training.randomness import LARGEST_SEED
 
 
 def integers(text: str) -> list[int]:
     """Returns seeds.
 
     Raises:
-        UserError: they are no whole numbers, or one is there twice or negative.
+        UserError: they are no whole numbers, or one is there twice, negative or too large.
     """
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise UserError(f"seeds is {text!r}: give whole numbers separated by commas, such as 0,10,20.") from error
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UserError(f"seeds is {text!r}: each must be there once, and none negative.")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
+        raise UserError(f"seeds is {text!r}: each must be there once, and lie between 0 and {LARGEST_SEED}.")
     return seeds
 
 

@@ -150,6 +150,24 @@ def random_candidate(study: SearchStudy, recipe: StudyRecipe, number: int, out: 
     return candidate(study, recipe, number, drawn, out, threads)
 
 
+def to_check(study: SearchStudy, out: Path, threads: int) -> list[Trial]:
+    """Returns trials that stand for all of a search: at random all, else each end of what is drawn.
+
+    Args:
+        study: the study.
+        out: folder of the whole sweep.
+        threads: threads a trial.
+    """
+    if study.search.is_drawn_beforehand:
+        return random_trials(study, out, threads)
+    return [
+        one
+        for recipe in study.recipes
+        for drawn in recipe.space.ends(random_candidate(study, recipe, 0, out, threads).drawn)
+        for one in candidate(study, recipe, 0, drawn, out, threads).trials
+    ]
+
+
 def epochs_of(one: Candidate) -> int:
     """Returns how many epochs a candidate trains.
 

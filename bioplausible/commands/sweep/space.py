@@ -49,6 +49,11 @@ class Distribution:
             return drawn
         return float(min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high))
 
+    @property
+    def ends(self) -> list[float]:
+        """The numbers that stand for all that is drawn: of a choice each place, else the smallest and the largest."""
+        return list(range(len(self.values))) if self.kind == "choice" else [self.low, self.high]
+
     def value(self, drawn: float) -> Value:
         """Returns the value that a drawn number stands for: of a choice it is the place among the values."""
         return self.values[int(drawn)] if self.kind == "choice" else drawn
@@ -74,6 +79,19 @@ class Space:
         """
         values = {name: self.distributions[name].value(number) for name, number in drawn.items()}
         return {key: _filled(key, entry, values) for key, entry in self.entries.items()}
+
+    def values(self) -> dict[str, list[Value]]:
+        """Returns by option the values that stand for all that it may get, each of them with the others' first ones."""
+        found: dict[str, list[Value]] = {key: [] for key in self.entries}
+        for drawn in self.ends({name: one.low for name, one in self.distributions.items()}):
+            for key, value in self.options(drawn).items():
+                if value not in found[key]:
+                    found[key].append(value)
+        return found
+
+    def ends(self, drawn: Mapping[str, float]) -> list[dict[str, float]]:
+        """Returns sets of numbers in which each distribution has its ends once, and else those that are given."""
+        return [{**drawn, name: end} for name, one in self.distributions.items() for end in one.ends]
 
     def holds(self, drawn: Any) -> bool:
         """Returns whether something is a set of numbers of this space."""

@@ -1,23 +1,18 @@
 """A study's file: YAML, read and checked."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bioplausible.commands.recipes import named_recipe
 from bioplausible.commands.sources import load
+from bioplausible.commands.sweep.settings import OF_A_STUDY, OWN, flat, refuse_of_the_score, refuse_own, require_single
 from bioplausible.commands.sweep.space import Space, read_space, read_values
 from bioplausible.commands.sweep.study import EarlyStopping, Search, SearchStudy, Study, StudyFigure, StudyRecipe
 from bioplausible.commands.sweep.trials import VALIDATION
 from bioplausible.errors import UserError
+from bioplausible.training.randomness import LARGEST_SEED
 
 SAMPLERS = ("random", "bayesian")
-
-OWN = ("seed_everything", "ckpt_path", "config", "trainer.logger", "trainer.limit_test_batches", "trainer.callbacks+")
-"""Options that the sweep sets itself."""
-
-OF_THE_SCORE = ("validation_split", "subset_size", "limit_val_batches")
-"""Options that say which images score a trial: the same for all trials of a search."""
 
 AXES = ("epoch", "recipe")
 """What a figure may have on its axis, beside an option of which a study gives several values."""
@@ -99,17 +94,22 @@ def _recipe(study: Path, name: str, entry: Any, searches: bool) -> StudyRecipe:
     grid = entry.get("grid", {})
     if not isinstance(grid, dict):
         raise UserError(f"{where}: grid is {grid!r}: give lists of values by option, such as model.beta: [0.5, 1.0].")
-    _refuse_own({**space.entries, **grid}, where)
-    for key in space.entries:
-        if key.rpartition(".")[2] in OF_THE_SCORE:
-            raise UserError(
-                f"{where}: {key} is drawn, and trials would be scored by different images: set it under options."
-            )
+    options, own = _options(entry.get("options"), f"{where}: options"), {**OWN, **OF_A_STUDY}
+    values = {str(key): read_values(given, f"{where}: grid: {key}") for key, given in grid.items()}
+    require_single([*options, *space.entries, *values], where)
+    for key, possible in {
+        **space.values(),
+        **{key: [one for one, _ in given] for key, given in values.items()},
+    }.items():
+        for value in possible:
+            refuse_own({key: value}, where, own)
+    for key, possible in space.values().items():
+        refuse_of_the_score(key, possible, where)
     return StudyRecipe(
         path,
-        _options(entry.get("options"), f"{where}: options"),
+        options,
         space,
-        {str(key): read_values(values, f"{where}: grid: {key}") for key, values in grid.items()},
+        values,
         str(entry.get("name", f"{path.resolve().parent.name}/{path.stem}")),
     )
 
@@ -118,18 +118,9 @@ def _options(content: Any, where: str) -> dict[str, Any]:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise UserError(f"{where} is {content!r}: give values by option, such as trainer.max_epochs: 5.")
-    found = {str(key): value for key, value in content.items()}
-    _refuse_own(found, where)
+    found = flat(content, where)
+    refuse_own(found, where, {**OWN, **OF_A_STUDY})
     return found
-
-
-def _refuse_own(options: Mapping[str, Any], where: str) -> None:
-    for key in options:
-        if any(key == own or key.startswith(f"{own}.") for own in OWN):
-            raise UserError(
-                f"{where} names {key}, which the sweep itself sets: leave it out (seeds has the seeds, observers the"
-                " callbacks)."
-            )
 
 
 def _observers(content: dict[str, Any], path: Path) -> tuple[Any, ...]:
@@ -157,10 +148,11 @@ def _figure(content: Any, where: str, recipes: tuple[StudyRecipe, ...]) -> Study
 
 
 def _seeds(content: Any, path: Path) -> tuple[int, ...]:
-    fits = isinstance(content, list) and content and all(type(seed) is int and seed >= 0 for seed in content)
+    whole = isinstance(content, list) and content and all(type(seed) is int for seed in content)
+    fits = whole and min(content) >= 0 and max(content) <= LARGEST_SEED
     if not fits or len(set(content)) < len(content):
         raise UserError(
-            f"{path}: seeds is {content!r}: give whole numbers, each once and none negative, such as [0, 10]."
+            f"{path}: seeds is {content!r}: give whole numbers from 0 to {LARGEST_SEED}, each once, such as [0, 10]."
         )
     return tuple(content)
 

@@ -1,0 +1,155 @@
+"""An option that another one switches off is refused: of all that is accepted, nothing trains to the same bits."""
+
+import inspect
+
+import pytest
+import torch
+
+from bioplausible import EquilibriumPropagation, ErrorBroadcastDecorrelation, UserError
+from bioplausible.rules import LearningRule
+from tests.helpers import SIZES, all_rules, batch, build
+
+OTHERS = {
+    "beta": [0.5],
+    "loss": ["cross_entropy", "mean_squared_error", "squared_error", "binary_cross_entropy"],
+    "third_phase_start": ["free"],
+    "free_steps": [7],
+    "nudged_steps": [3],
+    "evaluation_steps": [5],
+    "evaluation_step_size": [0.3],
+    "track_correlations_every_n_steps": [2],
+    "activation_function": ["tanh", "relu", "sigmoid", "clip"],
+    "output_activation": ["tanh", "sigmoid", "linear"],
+    "lr_scheduler_interval": ["step", "epoch"],
+    "gradient_norm_limit": [0.001],
+    "forgetting_factor": [0.9],
+    "epsilon": [0.11],
+    "leak": [0.11],
+    "feedforward_learning_rates": [0.2],
+    "feedback_learning_rates": [0.2],
+    "learning_rates": [0.2],
+    "lateral_learning_rates": [0.1],
+    "update_order": ["asynchronous"],
+    "feedback": ["learned", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"],
+    "feedback_update": ["same"],
+    "weight_decays": [0.1],
+    "error_forgetting_factor": [0.8],
+    "decorrelation": [0.5],
+    "feedback_decorrelation": [0.3],
+    "lateral_decorrelation": [0.3],
+    "prediction": [0.4],
+    "feedback_prediction": [0.4],
+    "power": [0.2],
+    "target_power": [0.4],
+    "correlated": ["square"],
+    "forward_broadcast": [0.3],
+    "entropy": [0.05, 0.0],
+    "entropy_of": ["weights"],
+    "sparsity": [0.1],
+    "signal": ["error_sign", "target"],
+    "projection": ["input", "output"],
+    "decay": [0.9],
+    "mirror": ["zero_mean", "published"],
+    "mirror_rate": [0.2],
+    "inference_steps": [4],
+    "inference_momentum": [0.4],
+    "target_range": [(0, 1)],
+}
+"""Values other than the default, of every option but booleans and those below."""
+
+LEFT_OUT = {
+    "self",
+    "layer_sizes",
+    "network",
+    "optimizer",
+    "lr_scheduler",
+    "initialization",  # drawn anew by each
+    "step_size",  # other values only move what others do
+    "step_size_rule",
+    "step_size_floor",  # recordings and recipes state the whole formula of the step sizes, whichever rule is taken
+    "step_size_decay",
+    "beta_growth",  # acts from the second epoch on
+    "scheduled_decay",  # acts where a rate is changed, by a schedule or a callback
+    "dual_step_sizes",  # the helper gives them
+}
+
+
+def options_of(cls):
+    """Returns the defaults of a rule's options by name."""
+    found = {}
+    for base in inspect.getmro(cls):
+        if base.__module__.startswith("bioplausible."):
+            for name, parameter in inspect.signature(base.__init__).parameters.items():
+                if parameter.kind is not parameter.VAR_KEYWORD and name not in LEFT_OUT:
+                    found.setdefault(name, parameter.default)
+    return found
+
+
+def others(name, default):
+    return [not default] if isinstance(default, bool) else [value for value in OTHERS[name] if value != default]
+
+
+def trained(cls, options, monkeypatch):
+    """Returns all that four steps come to: activities, what is logged, losses and the state."""
+    torch.manual_seed(0)
+    rule, found = build(cls, SIZES, **options), []
+    rule.seed = 3
+    optimizer = torch.optim.SGD(rule.parameter_groups(), lr=0.05)
+    for step in range(4):
+        monkeypatch.setattr(LearningRule, "step", property(lambda self, step=step: step))
+        x, _, y = batch(seed=step)
+        rule.phases = rule.learn(x, y, optimizer)
+        found += [a.clone() for phase in rule.phases.values() for a in phase.activity]
+        found += [value.clone() for value in rule.dynamics().values()]
+    with torch.no_grad():
+        found += [rule(x), rule.sample_losses(rule(x), y), *(value.clone() for value in rule.state_dict().values())]
+    return found
+
+
+def same(a, b):
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+CONTEXTS = [
+    (cls, {name: value} if name else {})
+    for cls in all_rules()
+    for name, value in [("", None), *((n, v) for n, d in options_of(cls).items() for v in others(n, d))]
+]
+CONTEXTS += [(EquilibriumPropagation, {"loss": "cross_entropy", "readout": True})]
+
+
+@pytest.mark.parametrize(("cls", "context"), CONTEXTS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_an_option_changes_what_is_computed_or_is_refused(cls, context, monkeypatch):
+    try:
+        before = trained(cls, context, monkeypatch)
+    except UserError:  # refused as it is
+        return
+    for name, default in options_of(cls).items():
+        for value in [] if name in context else others(name, default):
+            if context.get("readout") and (name, value) == ("output_activation", "linear"):
+                continue  # what a readout is before its softmax
+            if (name, value) == ("signal", "target") and cls.__name__ == "DirectRandomTargetProjection":
+                continue  # its only one
+            try:
+                after = trained(cls, {**context, name: value}, monkeypatch)
+            except UserError:
+                continue
+            assert not same(before, after), f"{name}={value} does nothing"
+
+
+REFUSED = [
+    ({"target_power": 0.3}, "target_power is 0.3, which has no effect where power is 0"),
+    ({"target_power": 0.3, "power": [0.0, 0.0]}, "target_power is 0.3"),
+    ({"epsilon": 0.1}, "epsilon is 0.1, which has no effect without entropy"),
+    ({"epsilon": 0.1, "entropy": 0.0}, "epsilon is 0.1"),
+    ({"forgetting_factor": 0.5}, "forgetting_factor is 0.5, which has no effect without entropy"),
+    ({"entropy_of": "weights"}, "entropy_of is weights, which has no effect without entropy"),
+    ({"entropy_of": "weights", "entropy": 0.1}, "entropy_of is weights, which has no effect where no hidden layer"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), REFUSED, ids=str)
+def test_terms_that_are_off_have_no_options(options, said):
+    with pytest.raises(UserError, match=said):
+        ErrorBroadcastDecorrelation(SIZES, **options)
+    ErrorBroadcastDecorrelation(SIZES, power=[0.0, 0.1], target_power=0.3, entropy=[0.1, 0.0], epsilon=0.1)
