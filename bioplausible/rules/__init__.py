@@ -11,6 +11,7 @@ from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from bioplausible.rules.direct_random_target_projection import DirectRandomTargetProjection
+from bioplausible.rules.dual_propagation import DualPropagation
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
@@ -28,6 +29,7 @@ __all__ = [
     "CorrelativeInformation",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
+    "DualPropagation",
     "EquilibriumPropagation",
     "ErrorBroadcastDecorrelation",
     "FeedbackAlignment",

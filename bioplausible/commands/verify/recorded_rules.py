@@ -3,6 +3,7 @@
 from bioplausible.commands.verify.meta import Meta
 from bioplausible.commands.verify.recorded_corinfomax import RecordedCorInfoMax
 from bioplausible.commands.verify.recorded_direct_projection import RecordedDirectProjection
+from bioplausible.commands.verify.recorded_dual_propagation import RecordedDualPropagation
 from bioplausible.commands.verify.recorded_equilibrium_propagation import (
     RecordedEquilibriumPropagation,
     RecordedPublishedUnits,
@@ -21,6 +22,7 @@ RECORDED: dict[str, type[RecordedRule]] = {
     ),
     **dict.fromkeys(("kolen_pollack", "weight_mirror"), RecordedKolenPollack),
     **dict.fromkeys(RecordedDirectProjection.known, RecordedDirectProjection),
+    "dual_propagation": RecordedDualPropagation,
     **dict.fromkeys(("ep", "csm", "ep_conv_leaky", "csm_conv"), RecordedEquilibriumPropagation),
     **dict.fromkeys(("ep_conv", "ep_conv_vector_field", "coupled_learning_conv"), RecordedPublishedUnits),
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),
