@@ -4,6 +4,7 @@ import inspect
 
 from bioplausible.rules.backpropagation import Backpropagation
 from bioplausible.rules.base import LearningRule
+from bioplausible.rules.burstprop import Burstprop
 from bioplausible.rules.contrastive_similarity_matching import ContrastiveSimilarityMatching
 from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_ebd import CorInfoMaxEBD
@@ -17,11 +18,14 @@ from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecor
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
+from bioplausible.rules.pepita import PEPITA
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
 __all__ = [
+    "PEPITA",
     "Backpropagation",
+    "Burstprop",
     "ContrastiveSimilarityMatching",
     "CorInfoMax",
     "CorInfoMaxEBD",
