@@ -77,3 +77,12 @@ class RecordedBurstprop(RecordedRule):
             **{f"{name}{i}": s for name, layers in states.items() for i, s in enumerate(layers)},
             **{key: g * self.batch_size for key, g in self.gradients().items()},
         }
+
+    def terms(self) -> dict[str, float]:
+        """Returns the size of the products of burst rates whose differences the gradients are."""
+        found: dict[str, float] = {}
+        phase = self.rule.phases["feedforward"]
+        for i, (burst, pre) in enumerate(zip(phase.internal["burst"], phase.activity, strict=False)):
+            found[f"grad_b{i}"] = self.batch_size * float(burst.max())
+            found[f"grad_W{i}"] = found[f"grad_b{i}"] * float(pre.abs().max())
+        return found

@@ -70,3 +70,12 @@ class RecordedDualPropagation(RecordedRule):
             **{f"{name}{i}": s for name, layers in states.items() for i, s in enumerate(layers)},
             **{key: g * self.factor for key, g in self.gradients().items()},
         }
+
+    def terms(self) -> dict[str, float]:
+        """Returns the size of the products of states whose differences, divided by β, the gradients are."""
+        found: dict[str, float] = {}
+        phase = self.rule.phases["nudged"]
+        for i, (plus, pre) in enumerate(zip(phase.internal["plus"], phase.activity, strict=False)):
+            found[f"grad_b{i}"] = self.factor * float(plus.abs().max()) / phase.beta
+            found[f"grad_W{i}"] = found[f"grad_b{i}"] * float(pre.abs().max())
+        return found

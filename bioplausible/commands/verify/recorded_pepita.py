@@ -97,3 +97,9 @@ class RecordedPEPITA(RecordedRule):
             assert c.weight.grad is not None
             found[f"delta_W{i}"] = -c.weight.grad * (self.batch_size * (1.0 if i == self.last else self.again))
         return found
+
+    def terms(self) -> dict[str, float]:
+        """Returns the size of the products of activities whose differences are what is added to hidden layers."""
+        second = self.rule.phases["second"]
+        pairs = zip(second.internal["neurons"], second.activity, strict=False)
+        return {f"delta_W{i}": float(h.abs().max() * pre.abs().max()) for i, (h, pre) in enumerate(pairs)}
