@@ -426,6 +426,7 @@ def test_a_broken_config_file_is_named_by_its_line(capsys):
         ("bioplausible.FashionMNISTDataModule", "fashion_mnist"),
         ("bioplausible.CIFAR10DataModule", "cifar10"),
         ("CorInfoMaxSparse", "corinfomax_sparse"),
+        ("PEPITA", "pepita"),
         ("my_module.MyRule", "my_rule"),
     ],
 )
