@@ -177,7 +177,10 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
         {"form": "raovr", "order": "forward", "alpha": 0.3, "beta": 0.5, "loss": "mean_squared_error"},
     ),
     "dual propagation, both ways": (DualPropagation, {"order": "forward_backward", "sweeps": 3, "alpha": 1.0}),
-    "PEPITA, dropout": (PEPITA, {"dropout": 0.3, "projection_scale": 0.5}),
+    "PEPITA, squared error": (
+        PEPITA,
+        {"loss": "mean_squared_error", "output_activation": "sigmoid", "activation_function": "tanh"},
+    ),
     "burstprop, recurrent, fixed feedback": (Burstprop, {"feedback": "fixed", "recurrent_rate": 0.1, "decay": 0.99}),
 }
 """Every rule with its defaults, and those of their options that change what is computed."""

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import mean_outer_product, rows
-from bioplausible.network import Entry, Initialization, Recurrent
+from bioplausible.network import Initialization, Recurrent
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.learned_feedback import decay_, taught_alike
 from bioplausible.rules.options import by_layer, group, per_layer, require_choice
@@ -49,11 +48,8 @@ class Burstprop(FeedforwardRule):
         recurrent_rate: lr_r, one number or one per hidden layer; None: no recurrent weights.
         learning_rates: rate of W_k, b_k and V_k, one number or one per layer 1 … L; None: the optimizer's own.
         initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
-        optimizer: any torch optimizer.
-        lr_scheduler: any torch scheduler.
-        lr_scheduler_interval: whether the scheduler counts epochs or steps.
-        network: in place of the sizes, the input's shape and one entry a layer.
-        gradient_norm_limit: largest norm of all updates together before rates; None: no limit.
+        options: the other arguments of :class:`bioplausible.rules.backpropagation.FeedforwardRule`, but for its loss and
+            activation functions, which are the rule's own.
 
     Raises:
         UserError: an argument is outside its range, a list has the wrong length, or an option has no effect.
@@ -68,17 +64,20 @@ class Burstprop(FeedforwardRule):
         recurrent_rate: float | list[float] | None = None,
         learning_rates: float | list[float] | None = None,
         initialization: Initialization = "xavier",
-        optimizer: OptimizerCallable = torch.optim.SGD,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_scheduler_interval: Literal["epoch", "step"] = "epoch",
-        network: list[Entry] | None = None,
-        gradient_norm_limit: float | None = None,
+        **options: Any,
     ) -> None:
-        rates_of_time = (lr_scheduler, lr_scheduler_interval)
+        loss = options.pop("loss", "mean_squared_error")
+        require(loss == "mean_squared_error", f"loss is {loss}: bursts tell the squared error's gradient, so leave it.")
+        f, output_f = options.pop("activation_function", "sigmoid"), options.pop("output_activation", "sigmoid")
+        for name, value in (("activation_function", f), ("output_activation", output_f)):
+            require(value == "sigmoid", f"{name} is {value}: event rates are sigmoid in all layers, so leave it.")
         super().__init__(
-            layer_sizes, "mean_squared_error", "sigmoid", "sigmoid", optimizer, *rates_of_time, network,
-            gradient_norm_limit,
-        )  # fmt: skip
+            layer_sizes,
+            loss="mean_squared_error",
+            activation_function="sigmoid",
+            output_activation="sigmoid",
+            **options,
+        )
         require_choice("feedback", feedback, ("learned", "fixed"))
         require(
             0 < baseline <= 0.5, f"baseline is {baseline}: it is half of a probability, so it must lie in (0, 0.5]."
@@ -105,21 +104,23 @@ class Burstprop(FeedforwardRule):
         (r, _), network, L = self.feedforward(x), self.network, self.network.L
         u: list[Tensor] = []
         h: list[Tensor] = []
-        b, b_t = [*r], [*r]
+        b, change = [*r], [*r]  # of layer k: b_k and bᵗ_k − b_k, which would lose its digits as a difference
         b[L] = self.baseline * r[L]
-        b_t[L] = self.baseline * ((target - r[L]) * (1 - r[L]) + 1) * r[L]
+        change[L] = self.baseline * (target - r[L]) * (1 - r[L]) * r[L]
         for k in range(L - 1, 0, -1):
-            m, m_t = (network.feedback(k, bursts, at=r) for bursts in (b, b_t))
-            drive, drive_t = m * (1 - r[k]), m_t * (1 - r[k])
+            m, Δm = (network.feedback(k, bursts, at=r) for bursts in (b, change))
+            drive = m * (1 - r[k])
             if k in network.laterals:
                 h.insert(0, m.sigmoid() * r[k])
-                predicted = network.laterals[k](h[0])
-                drive, drive_t = drive - predicted, drive_t - predicted
+                drive = drive - network.laterals[k](h[0])
                 u.insert(0, drive)
-            b[k], b_t[k] = drive.sigmoid() * r[k], drive_t.sigmoid() * r[k]
-        δ = [without - with_target for without, with_target in zip(b[1:], b_t[1:], strict=True)]
-        internal = {"delta": δ, "burst": b[1:], "burst_target": b_t[1:], "u": u, "h": h}
-        return {"feedforward": Phase(r, internal=internal)}
+            b[k] = drive.sigmoid() * r[k]
+            Δu = Δm * (1 - r[k])
+            # σ(uᵗ) − σ(u) = σ(uᵗ) σ(−u) (1 − exp(u − uᵗ))
+            change[k] = -(drive + Δu).sigmoid() * (-drive).sigmoid() * torch.expm1(-Δu) * r[k]
+        target_bursts = [without + more for without, more in zip(b[1:], change[1:], strict=True)]
+        internal = {"delta": [-more for more in change[1:]], "burst": b[1:], "burst_target": target_bursts}
+        return {"feedforward": Phase(r, internal={**internal, "u": u, "h": h})}
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Returns W_k with ⟨(bᵗ_k − b_k) r_{k−1}⟩, V_k with the same where it learns, and b_k with mean(bᵗ_k − b_k)."""

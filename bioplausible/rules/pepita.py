@@ -88,13 +88,13 @@ class PEPITA(FeedforwardRule):
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases ``first`` and ``second``.
 
-        Each with the hidden neurons before pooling as ``internal["neurons"]``, and with e and what the output learns
-        from, f′(a_L) ⊙ e, as ``internal["error"]`` and ``["delta"]``.
+        Each with the hidden neurons before pooling as ``internal["neurons"]``, and with what the output learns from,
+        f′(a_L) ⊙ e, as ``internal["output_error"]``.
         """
         masks = [placed(mask, x) for mask in self.draw_masks()]
-        first = self.one_pass(x, target, masks)
-        (e,) = first.internal["error"]
-        return {"first": first, "second": self.one_pass(x + (e @ self.F.t()).view_as(x), target, masks)}
+        first, e = self.one_pass(x, target, masks)
+        second, _ = self.one_pass(x + (e @ self.F.t()).view_as(x), target, masks)
+        return {"first": first, "second": second}
 
     def draw_masks(self) -> list[Tensor]:
         """Returns what multiplies the hidden layers in this batch (1 × shape_k), 0 or 1/keep; none without dropout."""
@@ -102,8 +102,8 @@ class PEPITA(FeedforwardRule):
         draws = (torch.rand(1, *s, generator=generator(mix(self.seed, 2 + i), self.step)) for i, s in enumerate(hidden))
         return [(u < keep).double() / keep for u in draws]
 
-    def one_pass(self, x: Tensor, target: Tensor, masks: list[Tensor]) -> Phase:
-        """Returns where a forward pass of the input x (n × shape_0) ends, hidden layers multiplied by the masks."""
+    def one_pass(self, x: Tensor, target: Tensor, masks: list[Tensor]) -> tuple[Phase, Tensor]:
+        """Returns where a forward pass of x (n × shape_0) ends, hidden layers multiplied by the masks, and e."""
         network, L, r, neurons = self.network, self.network.L, [x], []
         for k in range(1, L):
             main, a = network.into(k)[0], network.unpooled_drive(k, r)
@@ -118,7 +118,7 @@ class PEPITA(FeedforwardRule):
         r.append(self.output_f.function(a))
         e = self.loss_gradient(r[L], target)
         δ = self.output_f.slope(self.output_f.kept(a, r[L])) * e
-        return Phase(r, internal={"neurons": neurons, "error": [e], "delta": [δ]})
+        return Phase(r, internal={"neurons": neurons, "output_error": [δ]}), e
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with −⟨(r_k − r'_k) r'_{k−1}⟩, and W_L with −⟨(f′(a'_L) ⊙ e') r'_{L−1}⟩."""
@@ -128,7 +128,7 @@ class PEPITA(FeedforwardRule):
             weight, pre = c.weight, second.activity[c.pre]
             assert weight is not None
             if c.post == self.network.L:
-                yield weight, c.correlate(-of_output.internal["delta"][0], pre)
+                yield weight, c.correlate(-of_output.internal["output_error"][0], pre)
                 continue
             before, after = (phase.internal["neurons"][c.post - 1] for phase in (first, second))
             product = self.network.correlate_unpooled(c, after - before, pre)

@@ -308,7 +308,14 @@ BAD_FOR_RULE = {
         "loss=hinge",
     ],
     "pepita": ["projection_scale=0", "dropout=1", "published_convolution=true", "learning_rates=[1]", "loss=hinge"],
-    "burstprop": ["feedback=tied", "baseline=0.7", "decay=0", "recurrent_rate=-1", "learning_rates=[1]"],
+    "burstprop": [
+        "feedback=tied",
+        "baseline=0.7",
+        "decay=0",
+        "recurrent_rate=-1",
+        "learning_rates=[1]",
+        "loss=cross_entropy",
+    ],
     "backpropagation": ["loss=hinge", "activation_function=1", "layer_sizes=[10]", "lr_scheduler_interval=week"],
 }
 

@@ -210,6 +210,9 @@ def test_layers_have_rates_of_their_own_and_V_those_of_its_layer():
         ({"recurrent_rate": [0.1, 0.1]}, "recurrent_rate"),
         ({"layer_sizes": [6, 3], "recurrent_rate": 0.1}, "no hidden layer"),
         ({"learning_rates": [0.1]}, "learning_rates"),
+        ({"loss": "cross_entropy"}, "loss"),
+        ({"activation_function": "relu"}, "activation_function"),
+        ({"output_activation": "linear"}, "output_activation"),
     ],
     ids=str,
 )

@@ -526,7 +526,7 @@ DEFAULTS = {
     KolenPollack: "loss=cross_entropy decay=0.9999 initialization=xavier",
     DualPropagation: "loss=cross_entropy alpha=0.5 beta=0.1 form=lagrangian order=backward initialization=xavier",
     PEPITA: "loss=cross_entropy projection_scale=0.05 dropout=0.0 published_convolution=False initialization=kaiming",
-    Burstprop: "feedback=learned baseline=0.2 decay=0.999999 initialization=xavier lr_scheduler_interval=epoch",
+    Burstprop: "feedback=learned baseline=0.2 decay=0.999999 initialization=xavier",
     ErrorBroadcastDecorrelation: "loss=mean_squared_error error_forgetting_factor=0.99999 correlated=identity"
     " decorrelation=1.0 forward_broadcast=0.0 entropy_of=activity power=0.0 target_power=0.25 sparsity=0.0"
     " forgetting_factor=0.99999 epsilon=0.01 initialization=xavier",
