@@ -48,8 +48,8 @@ class Burstprop(FeedforwardRule):
         recurrent_rate: lr_r, one number or one per hidden layer; None: no recurrent weights.
         learning_rates: rate of W_k, b_k and V_k, one number or one per layer 1 … L; None: the optimizer's own.
         initialization: of W, V and b (:func:`bioplausible.network.initialization.draw`).
-        options: the other arguments of :class:`bioplausible.rules.backpropagation.FeedforwardRule`, but for its loss and
-            activation functions, which are the rule's own.
+        options: the other arguments of :class:`bioplausible.rules.backpropagation.FeedforwardRule`; its loss and its
+            activation functions are the rule's own.
 
     Raises:
         UserError: an argument is outside its range, a list has the wrong length, or an option has no effect.

@@ -37,8 +37,11 @@ class RecordedDualPropagation(RecordedRule):
         )
         if meta.read("order", None) is not None:
             names = "|".join(("f", "activation", "activationfunction", str(f)))
-            arrow = r"(,|->|→|then)"
-            meta.confirm("order", rf"conv(olution)?{arrow}(max|average|avg)?-?pool(ing)?{arrow}({names})")
+            arrow, winners = (
+                r"(,|->|→|then)",
+                r"([;,(](switches|winners)(of|at|from)(s\+|plus)(beforethe(visit|update))?\)?)?",
+            )
+            meta.confirm("order", rf"conv(olution)?{arrow}(max|average|avg)?-?pool(ing)?{arrow}({names}){winners}")
         order = meta.word("inference_sequence", self.orders)
         passes, numbers = meta.number("passes"), meta.arguments({"alpha": "alpha", "beta": "beta"})
         for name, value in {"lr": meta.number("lr"), "passes": passes, **numbers}.items():
