@@ -23,11 +23,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible import (
+    PEPITA,
     Backpropagation,
+    Burstprop,
     CIFAR10DataModule,
     CorInfoMax,
     CorInfoMaxEBD,
     DirectFeedbackAlignment,
+    DualPropagation,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
@@ -169,6 +172,16 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     "sign-DFA": (DirectFeedbackAlignment, {"projection": "output", "signal": "error_sign"}),
     "Kolen–Pollack, mirror of zero mean": (KolenPollack, {"mirror": "zero_mean"}),
     "Kolen–Pollack, published mirror": (KolenPollack, {"mirror": "published"}),
+    "dual propagation, RAOVR, forward": (
+        DualPropagation,
+        {"form": "raovr", "order": "forward", "alpha": 0.3, "beta": 0.5, "loss": "mean_squared_error"},
+    ),
+    "dual propagation, both ways": (DualPropagation, {"order": "forward_backward", "sweeps": 3, "alpha": 1.0}),
+    "PEPITA, squared error": (
+        PEPITA,
+        {"loss": "mean_squared_error", "output_activation": "sigmoid", "activation_function": "tanh"},
+    ),
+    "burstprop, recurrent, fixed feedback": (Burstprop, {"feedback": "fixed", "recurrent_rate": 0.1, "decay": 0.99}),
 }
 """Every rule with its defaults, and those of their options that change what is computed."""
 

@@ -41,6 +41,6 @@ def named_recipe(name: str) -> Path | None:
 def snake_case(class_path: str) -> str:
     """Returns ``fashion_mnist`` for ``bioplausible.FashionMNISTDataModule``."""
     name = class_path.rpartition(".")[2].removesuffix("DataModule")
-    for word in ("CorInfoMax", "MNIST", "CIFAR", "EBD"):
+    for word in ("CorInfoMax", "MNIST", "CIFAR", "EBD", "PEPITA"):
         name = name.replace(word, word.capitalize())
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -4,7 +4,7 @@ from bioplausible.network.connection import Connection, Feedback
 from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
 from bioplausible.network.initialization import Initialization
-from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral
+from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral, Recurrent
 from bioplausible.network.network import Clamped, Network
 from bioplausible.network.pooling import Pooling
 from bioplausible.network.running_correlation import RunningCorrelation, broadcast, mean_product
@@ -27,6 +27,7 @@ __all__ = [
     "Local",
     "Network",
     "Pooling",
+    "Recurrent",
     "RunningCorrelation",
     "Specification",
     "Wires",

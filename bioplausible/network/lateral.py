@@ -97,3 +97,15 @@ class Inhibition(Lateral):
     def matrix(self) -> Tensor:
         """Returns (M + Mᵀ)/2, whose product with r is the energy's gradient."""
         return (self.weight + self.weight.t()) / 2
+
+
+class Recurrent(Lateral):
+    """Recurrent weights R from every channel to every other, 0 at the start; their rule moves them, no optimizer.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(channels, channels))

@@ -118,6 +118,34 @@ class Network(nn.Module):
             received = received + c.feedforward(r[c.pre])
         return received
 
+    def unpooled_drive(self, k: int, r: Sequence[Tensor]) -> Tensor:
+        """Returns what the neurons before layer k's pooling receive from below (n × unpooled shape), biases included.
+
+        :meth:`drive` is Q of it: what skips bring to a window reaches each of its positions.
+        """
+        main, *skips = self._into[k]
+        if main.pool is None:
+            return self.drive(k, r)
+        received = main.transform(main.weight, r[main.pre])
+        if main.bias is not None:
+            received = received + main.bias_of_positions()
+        for c in skips:
+            received = received + main.pool.spread(c.feedforward(r[c.pre]), *received.shape[2:])
+        return received
+
+    def correlate_unpooled(self, c: Connection, post: Tensor, pre: Tensor) -> Tensor:
+        """Returns ⟨z r⟩, of W's shape, of a connection, where z is of the neurons before its layer's pooling.
+
+        Args:
+            c: the connection.
+            post: z (n × unpooled shape of layer c.post).
+            pre: r (n × shape of layer c.pre).
+        """
+        main = self._into[c.post][0]
+        if main.pool is None:
+            return c.correlate(post, pre)
+        return c.correlate_unpooled(post, pre) if c is main else c.correlate(main.pool.sums(post), pre)
+
     def feedback(self, k: int, s: Sequence[Tensor], at: Sequence[Tensor]) -> Tensor:
         """Returns what layer k receives from above (n × shape_k) through V, where layers 0 … L hold s; 0 at the output.
 

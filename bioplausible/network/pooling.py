@@ -71,6 +71,10 @@ class Pooling:
         rest = [0, width - spread.shape[3], 0, height - spread.shape[2]]
         return F.pad(spread, rest) if any(rest) else spread
 
+    def spread_rest(self, s: Tensor, height: int, width: int) -> Tensor:
+        """Returns what :meth:`spread` does, but 1 at the positions that are in no window."""
+        return self.spread(s - 1, height, width) + 1
+
     def sums(self, z: Tensor) -> Tensor:
         """Returns each window's sum (n × C × ⌊H/size⌋ × ⌊W/size⌋) of images (n × C × H × W)."""
         return F.avg_pool2d(z, self.size, divisor_override=1)

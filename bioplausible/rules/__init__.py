@@ -4,6 +4,7 @@ import inspect
 
 from bioplausible.rules.backpropagation import Backpropagation
 from bioplausible.rules.base import LearningRule
+from bioplausible.rules.burstprop import Burstprop
 from bioplausible.rules.contrastive_similarity_matching import ContrastiveSimilarityMatching
 from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_ebd import CorInfoMaxEBD
@@ -11,16 +12,20 @@ from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from bioplausible.rules.direct_random_target_projection import DirectRandomTargetProjection
+from bioplausible.rules.dual_propagation import DualPropagation
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
+from bioplausible.rules.pepita import PEPITA
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
 __all__ = [
+    "PEPITA",
     "Backpropagation",
+    "Burstprop",
     "ContrastiveSimilarityMatching",
     "CorInfoMax",
     "CorInfoMaxEBD",
@@ -28,6 +33,7 @@ __all__ = [
     "CorrelativeInformation",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
+    "DualPropagation",
     "EquilibriumPropagation",
     "ErrorBroadcastDecorrelation",
     "FeedbackAlignment",

@@ -103,23 +103,16 @@ class DirectFeedbackAlignment(FeedforwardRule):
 
     def reach_output(self, k: int, r: list[Tensor], kept: list[Tensor], s: Tensor) -> Tensor:
         """Returns δ_k (n × shape_k before pooling) of the signal s (n × classes) that arrives at the layer's output."""
-        D, (main, *skips) = self.get_buffer(f"D_{k}"), self.network.into(k)
+        D = self.get_buffer(f"D_{k}")
         arriving = (s @ D.flatten(1)).view(-1, *D.shape[1:])
-        if main.pool is None:
+        if self.below(k).pool is None:
             return self.f.slope(kept[k]) * arriving
-        a = main.transform(main.weight, r[main.pre])
-        if main.bias is not None:
-            a = a + main.bias_of_positions()
-        for c in skips:  # what reaches a window reaches each of its positions
-            a = a + main.pool.spread(c.feedforward(r[c.pre]), *a.shape[2:])
+        a = self.network.unpooled_drive(k, r)
         return self.f.slope(self.f.kept(a, self.f.function(a))) * arriving
 
     def hebbian(self, c: Connection, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z r⟩ of W's shape, with z before pooling where the signal passes pooling by."""
-        main = self.below(c.post)
-        if self.projection == "input" or main.pool is None:
-            return c.correlate(post, pre)
-        return c.correlate_unpooled(post, pre) if c is main else c.correlate(main.pool.sums(post), pre)
+        return c.correlate(post, pre) if self.projection == "input" else self.network.correlate_unpooled(c, post, pre)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns one group for each layer, named ``layer_k``, where ``learning_rates`` are given, else one for all."""

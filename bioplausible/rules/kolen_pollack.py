@@ -10,6 +10,7 @@ from bioplausible.errors.checks import require
 from bioplausible.functional import placed
 from bioplausible.network import Connection, Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
+from bioplausible.rules.learned_feedback import decay_, taught_alike
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import generator, mix
@@ -91,19 +92,13 @@ class KolenPollack(FeedforwardRule):
         return {"feedforward": backward(self, x, target)}
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with −⟨δ_k r_{k−1}⟩, V_k with the same where no mirror teaches it, and b_k with −mean(δ_k)."""
-        own = {id(c.weight): c.feedback_weight for c in self._with_feedback if self.mirror is None}
-        for parameter, update in super().local_updates(phases):
-            if id(parameter) in own:
-                yield own[id(parameter)], update.clone()
-            yield parameter, update
+        """Returns W_k with −⟨δ_k r_{k−1}⟩, V_k with the same where no mirror teaches it, and b_k with −mean(δ_k)."""
+        found = super().local_updates(phases)
+        return taught_alike(found, self._with_feedback) if self.mirror is None else found
 
     def decay_weights(self) -> None:
         """Multiplies W, and V where no mirror teaches it, by λ."""
-        for c in self.network.weighted:
-            c.weight.mul_(self.decay)  # type: ignore[union-attr]
-            if self.mirror is None and not c.is_tied:
-                c.feedback_weight.mul_(self.decay)
+        decay_(self.network.weighted, self.decay, feedback=self.mirror is None)
 
     def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Lets noise teach V, with as many draws as the batch has samples; each process makes them all."""

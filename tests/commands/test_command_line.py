@@ -298,6 +298,24 @@ BAD_FOR_RULE = {
     ],
     "direct_random_target_projection": ["projection=above", "learning_rates=-1", "loss=hinge"],
     "kolen_pollack": ["decay=0", "decay=1.5", "mirror=glass", "mirror_rate=0.1"],
+    "dual_propagation": [
+        "alpha=1.5",
+        "beta=0",
+        "form=dual",
+        "order=up",
+        "sweeps=3",
+        "output_activation=tanh",
+        "loss=hinge",
+    ],
+    "pepita": ["projection_scale=0", "dropout=1", "published_convolution=true", "learning_rates=[1]", "loss=hinge"],
+    "burstprop": [
+        "feedback=tied",
+        "baseline=0.7",
+        "decay=0",
+        "recurrent_rate=-1",
+        "learning_rates=[1]",
+        "loss=cross_entropy",
+    ],
     "backpropagation": ["loss=hinge", "activation_function=1", "layer_sizes=[10]", "lr_scheduler_interval=week"],
 }
 
@@ -415,6 +433,7 @@ def test_a_broken_config_file_is_named_by_its_line(capsys):
         ("bioplausible.FashionMNISTDataModule", "fashion_mnist"),
         ("bioplausible.CIFAR10DataModule", "cifar10"),
         ("CorInfoMaxSparse", "corinfomax_sparse"),
+        ("PEPITA", "pepita"),
         ("my_module.MyRule", "my_rule"),
     ],
 )

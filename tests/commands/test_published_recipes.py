@@ -127,6 +127,10 @@ ROWS = {
         **{"inference_steps": 13, "step_size": 0.05, "inference_momentum": 0.5, "inference_nesterov": True},
         **{"activation_function": "gelu", "optimizer": "AdamW", "lr": 1e-4, "max_epochs": 24},
     },
+    "cifar10/dual_propagation_vgg16": {
+        **{"form": "lagrangian", "alpha": 0.5, "beta": 0.1, "order": "forward", "sweeps": 16, "batch_size": 100},
+        **{"lr": 1e-3, "peak": 25.0, "floor": 2e-6, "momentum": 0.9, "weight_decay": 5e-4, "max_epochs": 130},
+    },
     "mnist/predictive_coding_10_5": {
         **{"step_size": 0.1, "inference_steps": 20, "optimizer": "Adam", "lr": 2e-3},
         **{"batch_size": 300, "max_epochs": 2, "stale_errors": True},
@@ -172,7 +176,9 @@ def test_a_recipe_says_what_its_source_says(path):
     found = flat(yaml.safe_load(path.read_text()))
     for name, value in ROWS[f"{path.parent.name}/{path.stem}"].items():
         assert found.get(name) == value, name
-    if "warmup_steps" in found:  # a tenth of all batches of 128, from lr to 1.1 lr, and down to 0.1 lr
+    if (
+        "warmup_steps" in found and "inference_steps" in found
+    ):  # a tenth of all batches of 128, from lr to 1.1 lr, and down to 0.1 lr
         steps = found["max_epochs"] * 391
         assert (found["total_steps"], found["warmup_steps"], found["peak"]) == (steps, steps // 10, 1.1)
         assert found["floor"] == pytest.approx(found["lr"] / 10)

@@ -60,6 +60,16 @@ ONE_OF_EACH_KIND = [
         )
     ),
     *(GOLDEN_RULES / f"{stem}.npz" for stem in ("dfa_3layer_tanh_mse", "drtp_3layer_tanh_bce")),
+    *(
+        GOLDEN_RULES / f"{stem}.npz"
+        for stem in (
+            "burstprop_3layer_fixed_feedback",
+            "burstprop_3layer_learned_feedback",
+            "dualprop_lagrangian_4layer_relu_alpha1_fwbw",
+            "dualprop_raovr_3layer_relu_alpha_half",
+            "pepita_conv",
+        )
+    ),
     *(GOLDEN_RULES / f"{stem}.npz" for stem in ("kp_3layer_sigmoid_decay", "wm_3layer_sigmoid")),
 ]
 

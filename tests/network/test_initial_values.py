@@ -60,6 +60,7 @@ DEFAULT = {
     "ErrorBroadcastDecorrelation": "xavier",
     "PredictiveCoding": "kaiming",
     "NudgedPredictiveCoding": "kaiming",
+    "PEPITA": "kaiming",
 }
 """The rules of which a published code starts otherwise than Xavier-uniform, and those without a choice."""
 SIZES = [300, 500, 400, 10]

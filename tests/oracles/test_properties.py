@@ -118,7 +118,7 @@ def test_every_update_is_local(variant, network):
             activity = [a + (k == layer) * 0.1 * torch.rand_like(a) for k, a in enumerate(p.activity)]
             internal = {
                 key: [a + (k == layer) * 0.1 * torch.rand_like(a) for k, a in enumerate(value, 1)]
-                if key in ("delta", "error", "u")
+                if key in ("delta", "error", "u", "plus", "minus", "neurons")
                 else value
                 for key, value in p.internal.items()
             }

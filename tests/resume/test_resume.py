@@ -12,10 +12,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.optim import lr_scheduler
 
 from bioplausible import (
+    PEPITA,
+    Burstprop,
     CorInfoMax,
     CorInfoMaxEBD,
     DigitsDataModule,
     DirectFeedbackAlignment,
+    DualPropagation,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
@@ -385,6 +388,9 @@ VARIANTS = {
     "DirectFeedbackAlignment": (DirectFeedbackAlignment, [64, 20, 10], {}),
     "ErrorBroadcastDecorrelation, all terms": (ErrorBroadcastDecorrelation, IMAGES, ALL_TERMS_OF_EBD),
     "CorInfoMaxEBD, all terms": (CorInfoMaxEBD, IMAGES, ALL_TERMS_OF_CORINFOMAX_EBD),
+    "DualPropagation, both ways": (DualPropagation, IMAGES, {"order": "forward_backward", "form": "raovr"}),
+    "PEPITA, dropout": (PEPITA, IMAGES, {"dropout": 0.2}),
+    "Burstprop, recurrent": (Burstprop, IMAGES, {"recurrent_rate": 0.1}),
     **{f"{mirror} mirror": (KolenPollack, IMAGES, {"mirror": mirror}) for mirror in ("zero_mean", "published")},
     "persistent states": (EquilibriumPropagation, [64, 20, 10], {"persistent_states": True}),
     "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),

@@ -1,8 +1,10 @@
 """Which mapping reads the recordings of which rule."""
 
 from bioplausible.commands.verify.meta import Meta
+from bioplausible.commands.verify.recorded_burstprop import RecordedBurstprop
 from bioplausible.commands.verify.recorded_corinfomax import RecordedCorInfoMax
 from bioplausible.commands.verify.recorded_direct_projection import RecordedDirectProjection
+from bioplausible.commands.verify.recorded_dual_propagation import RecordedDualPropagation
 from bioplausible.commands.verify.recorded_equilibrium_propagation import (
     RecordedEquilibriumPropagation,
     RecordedPublishedUnits,
@@ -10,6 +12,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
 from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
+from bioplausible.commands.verify.recorded_pepita import RecordedPEPITA
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.errors import UserError
@@ -21,6 +24,9 @@ RECORDED: dict[str, type[RecordedRule]] = {
     ),
     **dict.fromkeys(("kolen_pollack", "weight_mirror"), RecordedKolenPollack),
     **dict.fromkeys(RecordedDirectProjection.known, RecordedDirectProjection),
+    "dual_propagation": RecordedDualPropagation,
+    "pepita": RecordedPEPITA,
+    "burstprop": RecordedBurstprop,
     **dict.fromkeys(("ep", "csm", "ep_conv_leaky", "csm_conv"), RecordedEquilibriumPropagation),
     **dict.fromkeys(("ep_conv", "ep_conv_vector_field", "coupled_learning_conv"), RecordedPublishedUnits),
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),

@@ -14,6 +14,9 @@ from torch.utils.data import DataLoader
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.commands.verify.recording import SMALL, Recording
 
+STATES = "free|nudged|antinudged|first|second|state|feedforward|error|plus|minus|burst|burst_target"
+"""The kinds of arrays that are states of a layer."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -125,6 +128,6 @@ def _group(key: str) -> str:
         return "lateral matrices"
     if re.fullmatch(r"(R|Rerror)\d+", key):
         return "correlations"
-    if re.fullmatch(r"(free|nudged|antinudged|first|second|state|feedforward|error)\d+", key):
+    if re.fullmatch(rf"({STATES})\d+", key):
         return "states"
     return "derived"
