@@ -1,26 +1,22 @@
 """Equilibrium propagation (Scellier & Bengio 2017)."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
+from bioplausible.functional import StateActivationName
 from bioplausible.network import Clamped, Entry, Initialization
-from bioplausible.rules.base import LearningRule
-from bioplausible.rules.options import group, per_layer, require_beta, require_choice, require_steps
-from bioplausible.training.data_parallel import processes
+from bioplausible.rules.hopfield_network import Cost, HopfieldNetwork
+from bioplausible.rules.options import require_beta, require_choice, require_steps
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
-Cost = Literal["squared_error", "cross_entropy"]
 
-
-class EquilibriumPropagation(LearningRule):
+class EquilibriumPropagation(HopfieldNetwork):
     r"""Equilibrium propagation in a layered Hopfield network.
 
     The activities descend the energy, with C the cost at its full weight (no ½), here the squared error::
@@ -123,83 +119,45 @@ class EquilibriumPropagation(LearningRule):
         network: list[Entry] | None = None,
         gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
-        self.free_steps = free_steps
-        self.nudged_steps = nudged_steps
-        self.evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
-        self.step_size = step_size
-        self.evaluation_step_size = step_size if evaluation_step_size is None else evaluation_step_size
+        super().__init__(
+            layer_sizes,
+            network,
+            free_steps,
+            evaluation_steps,
+            step_size,
+            evaluation_step_size,
+            update_order,
+            persistent_states,
+            activation_function,
+            output_activation,
+            loss,
+            readout,
+            feedback,
+            initialization,
+            learning_rates,
+            feedback_learning_rates,
+            weight_decays,
+            optimizer,
+            lr_scheduler,
+            lr_scheduler_interval,
+            gradient_norm_limit,
+        )
         require_beta(beta)
-        for name in ("free_steps", "nudged_steps", "evaluation_steps"):
-            require_steps(name, getattr(self, name))
-        for name in ("step_size", "evaluation_step_size"):
-            size = getattr(self, name)
-            require(size > 0, f"{name} is {size}: it must be positive.")
-        require_choice("update_order", update_order, ("synchronous", "asynchronous"))
-        require_choice("loss", loss, ("squared_error", "cross_entropy"))
-        require_choice("feedback", feedback, ("tied", "learned"))
+        require_steps("nudged_steps", nudged_steps)
         require_choice("feedback_update", feedback_update, ("separate", "same"))
-        require(not readout or loss == "cross_entropy", "readout needs loss: cross_entropy, whose softmax it is.")
-        require(
-            loss != "cross_entropy" or readout or output_activation == "linear",
-            f"output_activation is {output_activation}: cross entropy takes the softmax of the output, so choose"
-            " linear, or readout: true.",
-        )
-        self.beta = beta
-        self.random_beta_sign = random_beta_sign
-        self.three_phase = three_phase
-        self.relax_free_again = relax_free_again
-        self.persistent_states = persistent_states
-        self.hold_output = hold_output
-        self.loss = loss
-        self.readout = readout
-        self.feedback_update = feedback_update
-        self.network = self.build_network(feedback=feedback, initialization=initialization)
-        L = self.network.L
-        self.top = L - 1 if readout else L
-        """The last layer that settles."""
-        require(
-            not readout or (self.top >= 1 and all(c.pre == L - 1 for c in self.network.into(L))),
-            "readout reads the last hidden layer alone: give the network one, and the output no skip.",
-        )
         require(
             not hold_output or loss == "squared_error",
             "hold_output holds the output where the squared error pulls it: leave out loss: cross_entropy.",
         )
-        if readout:
-            self.network.chain[-1].tie_feedback()  # it sends back no activity, only the error
-        require(
-            feedback == "tied" or not all(c.is_tied for c in self.network.weighted),
-            "feedback: learned has no effect here, for no layer that settles sends activity back: leave it out.",
-        )
-        for connection in self.network.connections:
-            connection.winners_of = "feedforward" if connection.is_tied else "feedback"
-        self.f = [state_activation(activation_function)] * L + [state_activation(output_activation)]
-        for size in (step_size, self.evaluation_step_size):
-            require(
-                size == 1 or all(f.projects for f in self.f[: self.top + 1]),
-                f"step_size is {size}: with the activation sigmoid only 1 leads to a fixed point r = f(u).",
-            )
-        layers = list(range(1, self.top + 1))
-        self.order = [layers] if update_order == "synchronous" else [o for o in (layers[::2], layers[1::2]) if o]
-        """The layers that move at once, in the order in which they do."""
-        self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)
-        self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
-        self.weight_decays = per_layer("weight_decays", weight_decays, L, 1)
-        self._persisted: list[Tensor] = []
-        self._carried: list[Tensor] = []
+        self.nudged_steps = nudged_steps
+        self.beta = beta
+        self.random_beta_sign = random_beta_sign
+        self.three_phase = three_phase
+        self.relax_free_again = relax_free_again
+        self.hold_output = hold_output
+        self.feedback_update = feedback_update
 
     # ----------------------------------------------------------------------------------------------- network dynamics
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the output (n × d_L) after the free phase of an evaluation, for the input x (n × shape_0)."""
-        return self.activity(x)[-1]
-
-    def activity(self, x: Tensor) -> list[Tensor]:
-        """Returns r_0 … r_L after the free phase of an evaluation, with a readout's scores for r_L."""
-        network = self.clamp(x)
-        free = self.relax(network, Phase(network.rest()), self.evaluation_steps, self.evaluation_step_size)
-        return [*free.activity[: self.network.L], self.answer(free)]
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases ``free``, ``nudged``, and ``antinudged`` or ``free_again`` where asked for."""
@@ -264,68 +222,15 @@ class EquilibriumPropagation(LearningRule):
         else:
             voltage.sub_(r.softmax(1) - target, alpha=rate)
 
-    def clamp(self, x: Tensor) -> Clamped:
-        """Returns the layers that settle, with the input held at x (n × shape_0)."""
-        return self.network.clamp(x, self.top)
-
-    def start(self, network: Clamped) -> Phase:
-        """Returns where a free phase of training starts: at rest, or where the last batch ended."""
-        r, n = network.rest(), len(network.x)
-        if self._carried:  # copied, for a checkpoint's states lie otherwise in memory
-            r = [r[0], *(a.copy_(b[:n]) for a, b in zip(r[1:], self._carried, strict=True))]
-            self._carried = [a[n:] for a in self._carried]
-        return Phase(r)
-
-    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
-        """Settles and learns; keeps the states where they persist.
-
-        Raises:
-            UserError: states persist and several processes train, whose shares of a batch change.
-        """
-        if not self.persistent_states:
-            return super().learn(x, target, optimizer)
-        require(processes() == 1, "persistent_states needs one process: each has other samples in the next batch.")
-        same_size = bool(self._persisted) and len(self._persisted[0]) == len(x)
-        self._carried = [a.to(x) for a in self._persisted] if same_size else []
-        phases = super().learn(x, target, optimizer)
-        second = max(self.contrasted(phases), key=lambda phase: phase.beta)
-        self._carried, self._persisted = [], second.activity[1:]
-        return phases
-
-    def answer(self, phase: Phase) -> Tensor:
-        """Returns r_L (n × d_L), or the readout's scores W_L r_{L−1} + b_L, a free phase's from before learning."""
-        if not self.readout:
-            return phase.output
-        if "scores" in phase.internal:
-            return phase.internal["scores"][0]
-        return self.network.drive(self.network.L, phase.activity)
-
-    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
-        """Returns the energy Φ of each sample (n) at a phase's end; None with V of its own, for then there is none."""
-        r, layers = phase.activity, range(1, self.top + 1)
-        if not all(c.is_tied for c in self.network.weighted):
-            return None
-        laterals = self.network.laterals
-        return hopfield_energy(
-            r[1:],
-            [self.network.drive(k, r) for k in layers],
-            [self.f[k].potential for k in layers],
-            [laterals[k](r[k]) if k in laterals else None for k in layers],
-            phase.beta * self.sample_losses(self.answer(phase), target),
-        )
-
-    def feedforward_output(self, x: Tensor) -> Tensor:
-        """Returns the output of r_k = f(W_k r_{k−1} + b_k)."""
-        r = [x]
-        for k in range(1, self.top + 1):
-            r.append(self.f[k].function(self.network.drive(k, r)))
-        return self.answer(Phase(r))
-
     # -------------------------------------------------------------------------------------------------------- learning
 
     def contrasted(self, phases: Phases) -> tuple[Phase, Phase]:
         """Returns the nudged phase (+) and the one that it is contrasted with (−)."""
         return phases["nudged"], phases.get("antinudged") or phases.get("free_again") or phases["free"]
+
+    def last_phase(self, phases: Phases) -> Phase:
+        """Returns the second of the contrasted phases, the one of larger β, at whose end states that persist go on."""
+        return max(self.contrasted(phases), key=lambda phase: phase.beta)
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k."""
@@ -365,31 +270,3 @@ class EquilibriumPropagation(LearningRule):
             yield top.weight, torch.stack([weight for weight, _ in parts]).sum(0)
         if top.bias is not None:
             yield top.bias, torch.stack([bias for _, bias in parts]).sum(0)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns one group for each W_k and b_k, named ``layer_k``, and one for each V_k, named ``feedback_k``."""
-        connections, decays = self.network.connections, self.weight_decays
-        groups = group("layer", connections, self.learning_rates, "feedforward", decays=decays)
-        if not all(c.is_tied for c in self.network.weighted):
-            groups += group("feedback", connections, self.feedback_learning_rates, "feedback", 2, decays[1:])
-        return groups
-
-    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Returns the cost C of each sample (n)."""
-        if self.loss == "cross_entropy":
-            return F.cross_entropy(output, target, reduction="none")
-        return (output - target).square().sum(1)
-
-    def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
-        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the states that persist to the checkpoint."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["persistent_states"] = [a.contiguous() for a in self._persisted]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up the states that persist."""
-        super().on_load_checkpoint(checkpoint)
-        self._persisted = checkpoint.get("persistent_states", [])
