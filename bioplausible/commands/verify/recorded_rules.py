@@ -23,6 +23,7 @@ RECORDED: dict[str, type[RecordedRule]] = {
     **dict.fromkeys(RecordedDirectProjection.known, RecordedDirectProjection),
     **dict.fromkeys(("ep", "csm", "ep_conv_leaky", "csm_conv"), RecordedEquilibriumPropagation),
     **dict.fromkeys(("ep_conv", "ep_conv_vector_field", "coupled_learning_conv"), RecordedPublishedUnits),
+    **dict.fromkeys(("equilibrium_propagation", "coupled_learning", "contrastive_learning"), RecordedPublishedUnits),
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),
     "pc_conv": RecordedRosenbaum,
     **dict.fromkeys(
