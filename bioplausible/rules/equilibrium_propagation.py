@@ -1,5 +1,6 @@
 """Equilibrium propagation (Scellier & Bengio 2017)."""
 
+import cmath
 from collections.abc import Iterable
 from typing import Literal
 
@@ -8,10 +9,10 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import StateActivationName
+from bioplausible.functional import StateActivationName, softmax
 from bioplausible.network import Clamped, Entry, Initialization
 from bioplausible.rules.hopfield_network import Cost, HopfieldNetwork
-from bioplausible.rules.options import require_beta, require_choice, require_steps
+from bioplausible.rules.options import require_beta, require_choice, require_count, require_steps
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
@@ -46,12 +47,25 @@ class EquilibriumPropagation(HopfieldNetwork):
         separate:  ΔW_k ∝ ⟨(r_k⁺ − r_k⁻) r°_{k−1}⟩ / s,    ΔV_k ∝ ( ⟨r°_k r_{k−1}⁺⟩ − ⟨r°_k r_{k−1}⁻⟩ ) / s
         same:      ΔW_k = ΔV_k = ½ (D_k^W + D_k^V),  D^W the contrast of the first form, D^V the same with V's winners
 
+    ``points: N`` makes β complex, and with it states, costs and activations (holomorphic equilibrium propagation,
+    Laborieux & Zenke 2022): Cauchy's formula for the derivative at β = 0, from N nudged phases on a circle, without a
+    conjugation anywhere. N = 1 and 2 are the forms above; β̄ leads to r̄, so ⌊N/2⌋ + 1 phases suffice::
+
+        β_t = β e^{2πit/N},  t = 0 … N−1,     ΔW_k ∝ (1/N) Σ_t Re ⟨r_k^t r_{k−1}^t⟩ / β_t,    error of order β^N
+
+    ``hold_output`` is coupled learning (Stern et al. 2021), for a linear output: nudged phases hold it at
+    r_L° − β_i (r_L° − y), and the layers below relax without a cost. Positive, (β_1, β_2) = (0, β): ``beta: β``;
+    negative, (−β, 0): ``beta: −β``; centered, (−β, β): ``three_phase``; contrastive Hebbian learning, (0, 1):
+    ``beta: 1``, whose ΔW_k is −∂(E_clamped − E_free)/∂W_k, E at the two equilibria. None is the gradient of C.
+
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         network: in its place, the input's shape and one entry a layer.
         beta: β ≠ 0, strength of the nudge; a negative one is the published "negative" estimator.
         random_beta_sign: whether β takes a random sign each batch, as in every published run of the dense code.
         three_phase: whether a phase with −β, also from the free state, replaces the free phase in the contrast.
+        points: N; None: 1, or 2 with ``three_phase``. More than 2 need activations, poolings and a cost that are
+            holomorphic: not clip, relu6 or max pooling.
         relax_free_again: whether, without a third phase, the free state that is contrasted has gone on to relax as many
             iterations as the nudged one (Scellier et al. 2023).
         free_steps: iterations of the free phase.
@@ -68,6 +82,7 @@ class EquilibriumPropagation(HopfieldNetwork):
             of pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
         activation_function: f of the hidden layers (:func:`bioplausible.functional.state_activation`).
         output_activation: f of the output, where it settles.
+        activation_slope: a of the activation smooth_clip; None: 4.
         loss: C.
         readout: whether the output is read out of the last state, outside of the dynamics.
         feedback: whether feedback is ``tied`` to Wᵀ, or through ``learned`` weights V of its own.
@@ -94,6 +109,7 @@ class EquilibriumPropagation(HopfieldNetwork):
         beta: float = 1.0,
         random_beta_sign: bool = True,
         three_phase: bool = False,
+        points: int | None = None,
         relax_free_again: bool = False,
         free_steps: int = 20,
         nudged_steps: int = 4,
@@ -105,6 +121,7 @@ class EquilibriumPropagation(HopfieldNetwork):
         hold_output: bool = False,
         activation_function: StateActivationName = "clip",
         output_activation: StateActivationName = "clip",
+        activation_slope: float | None = None,
         loss: Cost = "squared_error",
         readout: bool = False,
         feedback: Literal["tied", "learned"] = "tied",
@@ -130,6 +147,7 @@ class EquilibriumPropagation(HopfieldNetwork):
             persistent_states,
             activation_function,
             output_activation,
+            activation_slope,
             loss,
             readout,
             feedback,
@@ -146,13 +164,39 @@ class EquilibriumPropagation(HopfieldNetwork):
         require_steps("nudged_steps", nudged_steps)
         require_choice("feedback_update", feedback_update, ("separate", "same"))
         require(
+            feedback == "learned" or feedback_update == "separate",
+            "feedback_update: same has no effect here, for it is how learned feedback learns: leave it out.",
+        )
+        require(
             not hold_output or loss == "squared_error",
             "hold_output holds the output where the squared error pulls it: leave out loss: cross_entropy.",
         )
+        require(
+            not hold_output or not random_beta_sign or three_phase or abs(beta) < 1,
+            f"hold_output with beta {beta} and a random sign holds the output beyond the target's opposite in half of"
+            " the batches: set random_beta_sign: false.",
+        )
+        require(
+            points is None or not three_phase,
+            "points and three_phase are both given: three_phase is points: 2, so leave it out.",
+        )
+        self.points = (2 if three_phase else 1) if points is None else points
+        require_count("points", self.points)
+        if self.points > 2:
+            self.require_holomorphic(f"points is {points}")
+        require(
+            self.points == 1 or not relax_free_again,
+            "relax_free_again has no effect here, for the free phase is not contrasted: leave it out.",
+        )
+        for name, given in (("hold_output", hold_output), ("persistent_states", persistent_states)):
+            require(
+                self.points <= 2 or not given,
+                f"{name} knows phases of real β alone: leave it out, or take points: 1 or 2.",
+            )
         self.nudged_steps = nudged_steps
         self.beta = beta
         self.random_beta_sign = random_beta_sign
-        self.three_phase = three_phase
+        self.three_phase = self.points == 2
         self.relax_free_again = relax_free_again
         self.hold_output = hold_output
         self.feedback_update = feedback_update
@@ -160,20 +204,29 @@ class EquilibriumPropagation(HopfieldNetwork):
     # ----------------------------------------------------------------------------------------------- network dynamics
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Returns the phases ``free``, ``nudged``, and ``antinudged`` or ``free_again`` where asked for."""
+        """Returns the phases ``free``, ``nudged``, and ``antinudged`` or ``free_again`` where asked for.
+
+        With N > 2 points ``nudged`` is that of β_0, ``nudged_t`` of β_t for t < N/2, ``antinudged`` of β_{N/2} = −β.
+        """
         beta = self.beta * (random_sign(self.seed, self.step) if self.random_beta_sign else 1)
         network, η, T = self.clamp(x), self.step_size, self.nudged_steps
         free = self.relax(network, self.start(network), self.free_steps, η)
         phases = {"free": free, "nudged": self.relax(network, free, T, η, target, beta)}
-        if self.three_phase:
+        if self.three_phase or (self.points > 2 and self.points % 2 == 0):
             phases["antinudged"] = self.relax(network, free, T, η, target, -beta)
         elif self.relax_free_again:
             phases["free_again"] = self.relax(network, free, T, η, target, 0.0)
+        if self.points > 2:
+            network = self.network.clamp(x, self.top, complex_states=True)
+            start = Phase([x, *(r.to(x.dtype.to_complex()) for r in free.activity[1:])])
+            for t in range(1, (self.points + 1) // 2):
+                β_t = beta * cmath.exp(2j * cmath.pi * t / self.points)
+                phases[f"nudged_{t}"] = self.relax(network, start, T, η, target, β_t)
         return phases
 
     @torch.no_grad()
     def relax(
-        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: float = 0.0
+        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: complex = 0.0
     ) -> Phase:
         """Descends the energy from a state and returns the state that is reached.
 
@@ -183,7 +236,7 @@ class EquilibriumPropagation(HopfieldNetwork):
             steps: number of iterations.
             η: step size.
             target: one-hot target y (n × d_L); None in the free phase.
-            beta: strength of the nudge.
+            beta: strength of the nudge; complex where the states are.
         """
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         new = [r[0], *(torch.empty_like(a) for a in r[1:])]
@@ -212,15 +265,15 @@ class EquilibriumPropagation(HopfieldNetwork):
             internal = {"scores": [self.network.drive(self.network.L, r)]} if target is None else {"target": [target]}
         return Phase(r, beta, new[1:], η, internal)
 
-    def nudge_(self, voltage: Tensor, r: Tensor, target: Tensor, rate: float) -> None:
+    def nudge_(self, voltage: Tensor, r: Tensor, target: Tensor, rate: complex) -> None:
         """Subtracts rate · ∂C/∂r, the cost's gradient by the last state r, from the voltage, in place."""
         if self.loss == "squared_error":
             voltage.sub_(r, alpha=2 * rate).add_(target, alpha=2 * rate)
         elif self.readout:
             (top,) = self.network.into(self.network.L)
-            voltage.sub_(top.adjoint(top.feedforward(r).softmax(1) - target, r), alpha=rate)
+            voltage.sub_(top.adjoint(softmax(top.feedforward(r)) - target, r), alpha=rate)
         else:
-            voltage.sub_(r.softmax(1) - target, alpha=rate)
+            voltage.sub_(softmax(r) - target, alpha=rate)
 
     # -------------------------------------------------------------------------------------------------------- learning
 
@@ -230,43 +283,66 @@ class EquilibriumPropagation(HopfieldNetwork):
 
     def last_phase(self, phases: Phases) -> Phase:
         """Returns the second of the contrasted phases, the one of larger β, at whose end states that persist go on."""
-        return max(self.contrasted(phases), key=lambda phase: phase.beta)
+        return max(self.contrasted(phases), key=lambda phase: phase.beta.real)
+
+    def points_of(self, phases: Phases) -> list[tuple[Phase, float]]:
+        """Returns the nudged phases, and the share of the N points for which each stands: β̄_t's are those of β_t."""
+        nudged = {name: p for name, p in phases.items() if "nudged" in name}
+        points = {name: 1 if name.endswith("nudged") else 2 for name in nudged}
+        return [(p, points[name] / sum(points.values())) for name, p in nudged.items()]
+
+    def contrasts(self, phases: Phases) -> list[tuple[list[Tensor], list[Tensor], complex]]:
+        """Returns pairs of states, r⁺ and r⁻, and the s by which what they differ in is divided.
+
+        With more than two points each is contrasted with the free state, whose share cancels, for Σ_t 1/β_t = 0.
+        """
+        if self.points > 2:
+            free = phases["free"].activity
+            return [(p.activity, free, p.beta / share) for p, share in self.points_of(phases)]
+        nudged, other = self.contrasted(phases)
+        return [(nudged.activity, other.activity, nudged.beta - other.beta)]
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k."""
-        nudged, other = self.contrasted(phases)
-        free, plus, minus, s = phases["free"].activity, nudged.activity, other.activity, nudged.beta - other.beta
+        free, pairs = phases["free"].activity, self.contrasts(phases)
         for c in self.network.connections:
             if c.post > self.top:
                 continue
             j, k = c.pre, c.post
-            difference, weight, bias = (plus[k] - minus[k]) / s, c.weight, c.bias
+            difference = _sum(((plus[k] - minus[k]) / s).real for plus, minus, s in pairs)
+            weight, bias = c.weight, c.bias
             if bias is not None:
                 yield bias, c.bias_update(difference)
             if weight is None:
                 continue
-            if j == 0:  # both phases see the same x
-                yield weight, c.correlate(difference, plus[j])
+            if j == 0:  # all phases see the same x
+                yield weight, c.correlate(difference, free[j])
                 continue
-            both = (plus[k] / s, plus[j]), (minus[k] / s, minus[j])
+            both = [((plus[k] / s, plus[j]), (minus[k] / s, minus[j])) for plus, minus, s in pairs]
             if c.is_tied:
-                yield weight, c.contrast(*both)
+                yield weight, _sum(c.contrast(*pair) for pair in both)
             elif self.feedback_update == "same":
-                update = (c.contrast(*both) + c.contrast(*both, by="feedback")) / 2
+                update = _sum((c.contrast(*pair) + c.contrast(*pair, by="feedback")) / 2 for pair in both)
                 yield weight, update.clone()  # the sign of what is yielded is turned in place
                 yield c.feedback_weight, update
             else:
                 yield weight, c.correlate(difference, free[j])
-                yield c.feedback_weight, c.contrast((free[k] / s, plus[j]), (free[k] / s, minus[j]), by="feedback")
+                held = [((free[k] / s, plus[j]), (free[k] / s, minus[j])) for plus, minus, s in pairs]
+                yield c.feedback_weight, _sum(c.contrast(*pair, by="feedback") for pair in held)
         if self.readout:
-            yield from self.readout_updates([p for name, p in phases.items() if name in ("nudged", "antinudged")])
+            yield from self.readout_updates(self.points_of(phases))
 
-    def readout_updates(self, nudged: list[Phase]) -> Iterable[tuple[Tensor, Tensor]]:
+    def readout_updates(self, nudged: list[tuple[Phase, float]]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_L with −⟨(π − y) r_{L−1}⟩ and b_L with −mean(π − y), the mean of the nudged phases."""
         (top,) = self.network.into(self.network.L)
-        errors = [(p.internal["target"][0] - self.answer(p).softmax(1)) / len(nudged) for p in nudged]
-        parts = [(top.correlate(e, p.output), top.bias_update(e)) for e, p in zip(errors, nudged, strict=True)]
+        errors = [(p.internal["target"][0] - softmax(self.answer(p))) * share for p, share in nudged]
         if top.weight is not None:
-            yield top.weight, torch.stack([weight for weight, _ in parts]).sum(0)
+            yield top.weight, _sum(top.correlate(e, p.output) for e, (p, _) in zip(errors, nudged, strict=True))
         if top.bias is not None:
-            yield top.bias, torch.stack([bias for _, bias in parts]).sum(0)
+            yield top.bias, _sum(top.bias_update(e.real) for e in errors)
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    """Returns the sum; of a single term that term itself, to the bit."""
+    first, *others = terms
+    return sum(others, first)

@@ -44,6 +44,7 @@ class HopfieldNetwork(PersistentStates):
         persistent_states: bool,
         activation_function: StateActivationName,
         output_activation: StateActivationName,
+        activation_slope: float | None,
         loss: Cost,
         readout: bool,
         feedback: Literal["tied", "learned"],
@@ -93,17 +94,40 @@ class HopfieldNetwork(PersistentStates):
         )
         for connection in self.network.connections:
             connection.winners_of = "feedforward" if connection.is_tied else "feedback"
-        self.f = [state_activation(activation_function)] * L + [state_activation(output_activation)]
+        names = [activation_function] * L + [output_activation]
+        smooth = "smooth_clip" in names[1 : self.top + 1]
+        require(
+            smooth or activation_slope is None,
+            f"activation_slope is {activation_slope}: no layer that settles has the activation smooth_clip, whose a it"
+            " is.",
+        )
+        slope = 4.0 if activation_slope is None else activation_slope
+        require(slope > 0, f"activation_slope is {slope}: it must be positive.")
+        self.f = [state_activation(name, slope) for name in names]
         for size in (step_size, self.evaluation_step_size):
             require(
                 size == 1 or all(f.projects for f in self.f[: self.top + 1]),
-                f"step_size is {size}: with the activation sigmoid only 1 leads to a fixed point r = f(u).",
+                f"step_size is {size}: with the activation {'smooth_clip' if smooth else 'sigmoid'} only 1 leads to a"
+                " fixed point r = f(u).",
             )
         layers = list(range(1, self.top + 1))
         self.order = [layers] if update_order == "synchronous" else [o for o in (layers[::2], layers[1::2]) if o]
         self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)
         self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
         self.weight_decays = per_layer("weight_decays", weight_decays, L, 1)
+
+    def require_holomorphic(self, why: str) -> None:
+        """Raises a :class:`bioplausible.UserError` unless what settles has derivatives at complex states."""
+        require(
+            all(f.holomorphic for f in self.f[1 : self.top + 1]),
+            f"{why}: complex β needs holomorphic activations, so choose sigmoid, smooth_clip or linear for"
+            " activation_function and output_activation.",
+        )
+        pools = [c.pool for c in self.network.connections if c.post <= self.top and c.pool is not None]
+        require(
+            all(pool.is_holomorphic for pool in pools),
+            f"{why}: max pooling has no derivative at complex states, so choose pool: soft or average.",
+        )
 
     def clamp(self, x: Tensor) -> Clamped:
         """Returns the layers that settle, with the input held at x (n × shape_0)."""
@@ -121,7 +145,7 @@ class HopfieldNetwork(PersistentStates):
 
     @abstractmethod
     def relax(
-        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: float = 0.0
+        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: complex = 0.0
     ) -> Phase:
         """Returns the state that the network settles into, as its rule has it."""
 
@@ -134,17 +158,23 @@ class HopfieldNetwork(PersistentStates):
         return self.network.drive(self.network.L, phase.activity)
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
-        """Returns the energy Φ of each sample (n) at a phase's end; None with V of its own, for then there is none."""
+        """Returns the energy Φ of each sample (n) at a phase's end.
+
+        None with V of its own, for then there is none; of complex states, which descend none; and where f falls and
+        rises.
+        """
         r, layers = phase.activity, range(1, self.top + 1)
-        if not all(c.is_tied for c in self.network.weighted):
+        potentials = [potential for k in layers if (potential := self.f[k].potential) is not None]
+        tied = all(c.is_tied for c in self.network.weighted)
+        if not tied or phase.output.is_complex() or len(potentials) < len(layers):
             return None
         laterals = self.network.laterals
         return hopfield_energy(
             r[1:],
             [self.network.drive(k, r) for k in layers],
-            [self.f[k].potential for k in layers],
+            potentials,
             [laterals[k](r[k]) if k in laterals else None for k in layers],
-            phase.beta * self.sample_losses(self.answer(phase), target),
+            phase.beta.real * self.sample_losses(self.answer(phase), target),
         )
 
     def feedforward_output(self, x: Tensor) -> Tensor:

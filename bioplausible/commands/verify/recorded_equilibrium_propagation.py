@@ -14,7 +14,6 @@ from bioplausible.rules import (
     LearningRule,
 )
 
-
 HALF_SQUARED_ERROR = "half squared error summed over outputs"
 """The loss of the dense networks of Scellier et al., whose recordings don't say it."""
 
