@@ -134,7 +134,7 @@ class Settling(Observer):
             count_iterations(axis)
             axis.legend()
         if with_energy:
-            for name, trajectory in found.items():
+            for name, trajectory in ((n, t) for n, t in found.items() if t.energies):
                 axes[-1].plot(trajectory.energies, marker=".", label=f"{name} phase")
             axes[-1].set(title="energy, mean over the samples", ylabel="energy")
             count_iterations(axes[-1])

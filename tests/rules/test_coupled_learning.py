@@ -85,7 +85,7 @@ def test_contrastive_hebbian_learning_descends_the_difference_of_two_energies(ne
             p.sub_(directions[name], alpha=h)
         return float(clamped - free)
 
-    h = 1e-4
+    h = 1e-5
     slope = -(8 * (difference(h) - difference(-h)) - difference(2 * h) + difference(-2 * h)) / (12 * h)
     expected = float(sum((found[name] * direction).sum() for name, direction in directions.items()))
     assert slope == pytest.approx(expected, abs=1e-9)
