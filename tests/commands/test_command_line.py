@@ -303,7 +303,7 @@ BAD_FOR_RULE = {
         "activation_function=clip",
         "activation_slope=2",
         "step_size=0.5",
-        "network=[[1, 8, 8], {conv: 4, kernel: 3, pool: max}, 10]",
+        "feedback=learned",
     ],
     "contrastive_hebbian_learning": ["random_beta_sign=true", "hold_output=perhaps", "points=3"],
     "coupled_learning": ["loss=cross_entropy", "relax_free_again=true", "points=2"],
