@@ -139,6 +139,8 @@ ALL_TERMS_OF_CORINFOMAX_EBD = {"error_forgetting_factor": 0.8, "decorrelation": 
 ALL_TERMS_OF_CORINFOMAX_EBD |= {"lateral_decorrelation": 0.2, "prediction": 0.3, "feedback_prediction": 0.1}
 ALL_TERMS_OF_CORINFOMAX_EBD |= {"power": 0.05, "target_power": 0.1, "regularize_lateral": True, "epsilon": 0.1}
 
+WHOLE_STEPS = {"step_size": 1.0, "beta": 0.5}
+
 VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     **{cls.__name__: (cls, {}) for cls in all_rules()},
     "equilibrium propagation, three phases": (EquilibriumPropagation, {"three_phase": True}),
@@ -153,7 +155,21 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     ),
     "equilibrium propagation, asynchronous, output held": (
         EquilibriumPropagation,
-        {"update_order": "asynchronous", "hold_output": True, "relax_free_again": True, "output_activation": "linear"},
+        {
+            **{"update_order": "asynchronous", "hold_output": True, "relax_free_again": True},
+            **{"output_activation": "linear", "random_beta_sign": False},
+        },
+    ),
+    "equilibrium propagation, five points": (
+        EquilibriumPropagation,
+        {"points": 5, "activation_function": "smooth_clip", "output_activation": "sigmoid", **WHOLE_STEPS},
+    ),
+    "equilibrium propagation, four points, readout, learned feedback": (
+        EquilibriumPropagation,
+        {
+            **{"points": 4, "loss": "cross_entropy", "readout": True, "activation_function": "sigmoid"},
+            **{"feedback": "learned", **WHOLE_STEPS},
+        },
     ),
     "CorInfoMax, three phases": (CorInfoMax, {"three_phase": True, "regularize_lateral": True, "epsilon": 0.1}),
     "error broadcast and decorrelation, all terms": (ErrorBroadcastDecorrelation, ALL_TERMS_OF_EBD),
@@ -195,6 +211,8 @@ def build(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:
         options: the rule's own.
     """
     network = NETWORKS[network] if isinstance(network, str) else network
+    if options.get("points", 1) > 2:  # which refuse max pooling
+        network = [{**e, "pool": "soft"} if isinstance(e, dict) and e.get("pool") == "max" else e for e in network]
     if "dual_step_sizes" in inspect.signature(cls.__init__).parameters:
         options.setdefault("dual_step_sizes", {1: 0.05, len(network) - 1: 0.1})
     if all(isinstance(entry, int) for entry in network):

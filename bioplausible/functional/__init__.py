@@ -10,6 +10,7 @@ from bioplausible.functional.activations import (
     state_activation,
 )
 from bioplausible.functional.alignment import alignment_angle
+from bioplausible.functional.complex_parts import both_parts, softmax, through_both_parts
 from bioplausible.functional.correlation import (
     correlative_information,
     mean_outer_product,
@@ -35,6 +36,7 @@ __all__ = [
     "activation",
     "alignment_angle",
     "blank",
+    "both_parts",
     "clip",
     "correlative_information",
     "hopfield_energy",
@@ -49,8 +51,10 @@ __all__ = [
     "residual",
     "rows",
     "silence",
+    "softmax",
     "state_activation",
     "step_sizes",
+    "through_both_parts",
     "update_correlation_",
     "update_inverse_correlation_",
     "vector_jacobian",

@@ -12,7 +12,7 @@ from torch import Tensor
 from bioplausible.errors import UserError
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "linear", "gelu", "hard_tanh"]
-StateActivationName = Literal["clip", "sigmoid", "relu6", "linear"]
+StateActivationName = Literal["clip", "sigmoid", "relu6", "linear", "smooth_clip"]
 
 
 class Function(Protocol):
@@ -110,12 +110,14 @@ class StateActivation(NamedTuple):
     Attributes:
         function: u ↦ f(u).
         projects: whether f is a projection.
-        potential: r ↦ ∫ f⁻¹, element by element.
+        potential: r ↦ ∫ f⁻¹, element by element; None where f falls and rises.
+        holomorphic: whether f has a derivative at complex u.
     """
 
     function: Function
     projects: bool
-    potential: Callable[[Tensor], Tensor]
+    potential: Callable[[Tensor], Tensor] | None
+    holomorphic: bool = False
 
 
 # partial, because a Python function around torch's would take a tenth of its time
@@ -127,8 +129,20 @@ def _half_square(r: Tensor) -> Tensor:
     return r.square() / 2
 
 
+def _logistic(z: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns 1/(1 + e^{−z}), of complex z without the overflow of e^{−z}."""
+    if not z.is_complex():
+        return torch.sigmoid(z, out=out)
+    return torch.add((z / 2).tanh() / 2, 0.5, out=out)
+
+
 def _sigmoid_of_four(u: Tensor, out: Tensor | None = None) -> Tensor:
-    return torch.sigmoid(4 * u - 2, out=out)
+    return _logistic(4 * u - 2, out=out)
+
+
+def _smooth_clip(u: Tensor, out: Tensor | None = None, *, a: float) -> Tensor:
+    """Returns u/2 σ(a u) + (1 − u/2) σ(a (u − 2))."""
+    return torch.add(u / 2 * _logistic(a * u), (1 - u / 2) * _logistic(a * (u - 2)), out=out)
 
 
 def _sigmoid_potential(r: Tensor) -> Tensor:
@@ -139,19 +153,27 @@ def _sigmoid_potential(r: Tensor) -> Tensor:
 _STATE_ACTIVATIONS: dict[str, StateActivation] = {
     "clip": StateActivation(clip, True, _half_square),
     "relu6": StateActivation(partial(torch.clamp, min=0, max=6), True, _half_square),
-    "linear": StateActivation(_identity, True, _half_square),
-    "sigmoid": StateActivation(_sigmoid_of_four, False, _sigmoid_potential),
+    "linear": StateActivation(_identity, True, _half_square, holomorphic=True),
+    "sigmoid": StateActivation(_sigmoid_of_four, False, _sigmoid_potential, holomorphic=True),
 }
 
 
-def state_activation(name: str) -> StateActivation:
+def state_activation(name: str, slope: float = 4.0) -> StateActivation:
     """Returns an activation of states by its name.
 
-    ``clip``: min(max(u, 0), 1); ``relu6``: min(max(u, 0), 6); ``linear``: u; ``sigmoid``: σ(4u − 2), a smooth clip.
+    ``clip``: min(max(u, 0), 1); ``relu6``: min(max(u, 0), 6); ``linear``: u; ``sigmoid``: σ(4u − 2), a smooth clip;
+    ``smooth_clip``: u/2 σ(a u) + (1 − u/2) σ(a (u − 2)), which is min(max(u/2, 0), 1) where a is large (Laborieux &
+    Zenke 2022).
+
+    Args:
+        name: its name.
+        slope: a of ``smooth_clip``.
 
     Raises:
         UserError: there is none of this name.
     """
+    if name == "smooth_clip":
+        return StateActivation(partial(_smooth_clip, a=slope), False, None, holomorphic=True)
     if name not in _STATE_ACTIVATIONS:
         raise UserError(f"There is no activation {name!r}: choose one of {', '.join(get_args(StateActivationName))}.")
     return _STATE_ACTIVATIONS[name]

@@ -5,13 +5,13 @@ from torch import Tensor
 
 
 def mean_square_changes(current: list[Tensor], previous: list[Tensor]) -> list[Tensor]:
-    """Returns ⟨(r_k(T) − r_k(T−1))²⟩ of each layer, the mean over its samples and units.
+    """Returns ⟨|r_k(T) − r_k(T−1)|²⟩ of each layer, the mean over its samples and units.
 
     Args:
         current: activities r_k(T), each (n × d_k).
         previous: activities r_k(T − 1), each (n × d_k).
     """
-    return [(now - before).square().mean() for now, before in zip(current, previous, strict=True)]
+    return [(now - before).abs().square().mean() for now, before in zip(current, previous, strict=True)]
 
 
 def residual(current: list[Tensor], previous: list[Tensor], step_size: float) -> Tensor:

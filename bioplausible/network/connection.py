@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Literal, cast
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bioplausible.errors.checks import LARGEST, require
-from bioplausible.functional import placed, vector_jacobian
+from bioplausible.functional import both_parts, placed, through_both_parts, vector_jacobian
 from bioplausible.lightning_internals import times_changed
 from bioplausible.network.initialization import Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
@@ -189,7 +190,7 @@ class Connection(nn.Module, ABC):
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""
-        drive, winners = self.pooled(self.transform(self.weight, pre))
+        drive, winners = self.pooled(through_both_parts(partial(self.transform, self.weight), pre))
         self._note_winners("feedforward", pre, winners)
         return drive if self.bias is None else drive + self.bias_of_positions()
 
@@ -202,14 +203,8 @@ class Connection(nn.Module, ABC):
         weight = None if self.weight is None else self.feedback_weight
         return self._back(weight, post, self.winners(at, self.winners_of))
 
-    def correlate(
-        self,
-        post: Tensor,
-        pre: Tensor,
-        at: Tensor | None = None,
-        by: Direction = "feedforward",
-    ) -> Tensor:
-        """Returns the Hebbian product ⟨Qᵀ z ⋆ r⟩, of W's shape.
+    def correlate(self, post: Tensor, pre: Tensor, at: Tensor | None = None, by: Direction = "feedforward") -> Tensor:
+        """Returns the Hebbian product ⟨Qᵀ z ⋆ r⟩, of W's shape; of complex activities its real part, not conjugated.
 
         Args:
             post: z (n × post_shape).
@@ -221,6 +216,9 @@ class Connection(nn.Module, ABC):
 
     def correlate_unpooled(self, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z ⋆ r⟩, of W's shape, of z before pooling (n × unpooled_shape) and r (n × pre_shape)."""
+        if post.is_complex() and pre.is_complex():  # Re z r = Re z Re r − Im z Im r, of 2n samples
+            post, pre = 2 * both_parts(post.conj()), both_parts(pre)
+        post, pre = post.real, pre.real
         if self.product_dtype is None:
             return self.correlation(post, pre)
         return self.correlation(post.to(self.product_dtype), pre.to(self.product_dtype)).to(post.dtype)
@@ -301,7 +299,8 @@ class Connection(nn.Module, ABC):
         noted = (self._found or {}).get(by)
         if noted is not None and noted[0] is at and noted[1] == times_changed(at):
             return noted[2]
-        winners = self.pooled(self.transform(self.weight if by == "feedforward" else self.feedback_weight, at))[1]
+        weight = self.weight if by == "feedforward" else self.feedback_weight
+        winners = self.pooled(through_both_parts(partial(self.transform, weight), at))[1]
         self._note_winners(by, at, winners)
         return winners
 
@@ -327,7 +326,8 @@ class Connection(nn.Module, ABC):
             self._found[by] = at, times_changed(at), winners
 
     def _back(self, weight: Tensor | None, post: Tensor, winners: Tensor | None) -> Tensor:
-        return self.transform_adjoint(cast(Tensor, weight), self.unpooled(post, winners))
+        back = partial(self.transform_adjoint, cast(Tensor, weight))
+        return through_both_parts(back, self.unpooled(post, winners))
 
     def _draw(self, shape: Sequence[int]) -> Tensor:
         return draw(shape, *self._fans, self._initialization) * self._gain

@@ -33,6 +33,8 @@ class Dense(Connection):
 
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns W r + b (n × units)."""
+        if pre.is_complex():
+            return super().feedforward(pre)
         return torch.nn.functional.linear(pre.flatten(1), self.weight, self.bias)
 
     def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:

@@ -162,14 +162,15 @@ class Network(nn.Module):
             received = received + c.feedback(s[c.post], at[k])
         return received
 
-    def clamp(self, x: Tensor, top: int | None = None) -> "Clamped":
+    def clamp(self, x: Tensor, top: int | None = None, complex_states: bool = False) -> "Clamped":
         """Returns the network with its input held at x (n × shape_0), for as long as no weight changes.
 
         Args:
-            x: the input.
+            x: the input, real.
             top: the last layer; None: the output.
+            complex_states: whether the states that it moves are complex.
         """
-        return Clamped(self, x, self.L if top is None else top)
+        return Clamped(self, x, self.L if top is None else top, complex_states)
 
     @contextmanager
     def weights_held(self) -> Iterator[None]:
@@ -287,7 +288,7 @@ class Clamped:
         laterals: the lateral weights by layer.
     """
 
-    def __init__(self, network: Network, x: Tensor, top: int) -> None:
+    def __init__(self, network: Network, x: Tensor, top: int, complex_states: bool = False) -> None:
         self.x = x
         self._network, self._top = network, top
         nothing = x.new_zeros(())
@@ -303,13 +304,15 @@ class Clamped:
                 fixed = c.feedforward(x)
             else:
                 fixed = nothing if c.bias is None else c.bias_of_positions()
-                wires = c.wires()
+                wires = Wires(c) if complex_states else c.wires()
                 self._into[c.post].append(wires)
                 self._out_of[c.pre].append(wires)
                 if c.has_winners:
                     self._with_winners.append(wires)
             self.constant[c.post] = before if fixed is nothing else fixed if before is nothing else before + fixed
         self._has_constant = [constant is not nothing for constant in self.constant]
+        if complex_states:
+            self.constant = [constant.to(x.dtype.to_complex()) for constant in self.constant]
         self.driven = [k for k in range(1, top + 1) if self._into[k]]
         self.laterals: dict[int, LateralWires] = {k: lateral.wires() for k, lateral in network.laterals.items()}
 

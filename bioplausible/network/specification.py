@@ -11,6 +11,7 @@ from bioplausible.errors.checks import LARGEST, require
 from bioplausible.network.connection import Connection
 from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
+from bioplausible.network.pooling import KINDS as POOLS
 from bioplausible.network.pooling import Pooling
 
 MOST_NEURONS = 10**7
@@ -167,8 +168,8 @@ def _pool(name: str, given: Any) -> Pooling | None:
         return None
     kind, size = (given, 2) if isinstance(given, str) else next(iter(given.items())) if _is_single(given) else (None, 0)
     require(
-        kind in ("max", "average") and _is_count(size),
-        f"{name} has the pool {_text(given)}: give max or average, or its size too, as {{max: 3}}.",
+        kind in POOLS and _is_count(size),
+        f"{name} has the pool {_text(given)}: give max, average or soft, or its size too, as {{max: 3}}.",
     )
     return Pooling(cast(Any, kind), size)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+from bioplausible.functional import through_both_parts
 
 if TYPE_CHECKING:
     from bioplausible.network.connection import Connection
@@ -31,7 +34,8 @@ class Wires:
 
     def add_feedforward_(self, voltage: Tensor, pre: Tensor, scale: float = 1.0) -> None:
         """Adds scale · Q(W * r) to the voltage (n × post_shape), in place; the bias is left out."""
-        drive, self._winners = self._connection.pooled(self._connection.transform(self._W, pre))
+        connection = self._connection
+        drive, self._winners = connection.pooled(through_both_parts(partial(connection.transform, self._W), pre))
         voltage.add_(drive, alpha=scale)
 
     def set_feedback_(self, voltage: Tensor, post: Tensor, at: Tensor) -> None:

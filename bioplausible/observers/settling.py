@@ -74,7 +74,7 @@ def _note_speeds(
 ) -> None:
     """Adds an iteration's residuals to a trajectory, and notes what had not settled after it."""
     # of each layer and sample: RMS over all its units, on images those of all channels and positions
-    speeds = [(a - b).flatten(1).square().mean(1).sqrt() / step_size for a, b in zip(now, before, strict=True)]
+    speeds = [(a - b).flatten(1).abs().square().mean(1).sqrt() / step_size for a, b in zip(now, before, strict=True)]
     trajectory.residuals.append([float(speed.square().mean().sqrt()) for speed in speeds])
     moving = torch.stack(speeds) > tolerance
     trajectory.unsettled = moving.float().mean(1).tolist()
@@ -134,7 +134,7 @@ class Settling(Observer):
             count_iterations(axis)
             axis.legend()
         if with_energy:
-            for name, trajectory in found.items():
+            for name, trajectory in ((n, t) for n, t in found.items() if t.energies):
                 axes[-1].plot(trajectory.energies, marker=".", label=f"{name} phase")
             axes[-1].set(title="energy, mean over the samples", ylabel="energy")
             count_iterations(axes[-1])

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import torch
 
+from bioplausible.errors.checks import require
 from bioplausible.network import Inhibition
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.options import per_layer, refuse_without_effect
@@ -48,6 +49,7 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
         **options: Any,
     ) -> None:
         super().__init__(layer_sizes, **options)
+        require(self.points <= 2, f"points is {self.points}: M learns from a phase of real β, so take 1 or 2.")
         L = self.network.L
         rates = per_layer("lateral_learning_rates", lateral_learning_rates, L - 1, 1)
         self.lateral_learning_rates = cast(list[float], rates)
@@ -63,7 +65,7 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
         M comes to rest at a correlation. An optimizer's momentum would multiply it, and Adam would lose it.
         """
         nudged = phases["nudged"]
-        beta = nudged.beta if self.signed_hebbian_term else abs(nudged.beta)
+        beta = nudged.beta.real if self.signed_hebbian_term else abs(nudged.beta)
         laterals = self.network.laterals.items()
         means = nudged.batch_means([m.correlate(nudged.activity[k], 1 / (2 * beta)) for k, m in laterals])
         scheduled = {weights["name"]: weights["lr"] for weights in optimizer.param_groups}

@@ -1,33 +1,29 @@
 """Equilibrium propagation (Scellier & Bengio 2017)."""
 
+import cmath
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
+from bioplausible.functional import StateActivationName, softmax
 from bioplausible.network import Clamped, Entry, Initialization
-from bioplausible.rules.base import LearningRule
+from bioplausible.rules.hopfield_network import Cost, HopfieldNetwork
 from bioplausible.rules.options import (
-    group,
-    per_layer,
     refuse_without_effect,
     require_beta,
     require_choice,
+    require_count,
     require_steps,
 )
-from bioplausible.training.data_parallel import processes
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
-Cost = Literal["squared_error", "cross_entropy"]
 
-
-class EquilibriumPropagation(LearningRule):
+class EquilibriumPropagation(HopfieldNetwork):
     r"""Equilibrium propagation in a layered Hopfield network.
 
     The activities descend the energy, with C the cost at its full weight (no ½), here the squared error::
@@ -57,12 +53,25 @@ class EquilibriumPropagation(LearningRule):
         separate:  ΔW_k ∝ ⟨(r_k⁺ − r_k⁻) r°_{k−1}⟩ / s,    ΔV_k ∝ ( ⟨r°_k r_{k−1}⁺⟩ − ⟨r°_k r_{k−1}⁻⟩ ) / s
         same:      ΔW_k = ΔV_k = ½ (D_k^W + D_k^V),  D^W the contrast of the first form, D^V the same with V's winners
 
+    ``points: N`` makes β complex, and with it states, costs and activations (holomorphic equilibrium propagation,
+    Laborieux & Zenke 2022): Cauchy's formula for the derivative at β = 0, from N nudged phases on a circle, without a
+    conjugation anywhere. N = 1 and 2 are the forms above; β̄ leads to r̄, so ⌊N/2⌋ + 1 phases suffice::
+
+        β_t = β e^{2πit/N},  t = 0 … N−1,     ΔW_k ∝ (1/N) Σ_t Re ⟨r_k^t r_{k−1}^t⟩ / β_t,    error of order β^N
+
+    ``hold_output`` is coupled learning (Stern et al. 2021), for a linear output: nudged phases hold it at
+    r_L° − β_i (r_L° − y), and the layers below relax without a cost. Positive, (β_1, β_2) = (0, β): ``beta: β``;
+    negative, (−β, 0): ``beta: −β``; centered, (−β, β): ``three_phase``; contrastive Hebbian learning, (0, 1):
+    ``beta: 1``, whose ΔW_k is −∂(E_clamped − E_free)/∂W_k, E at the two equilibria. None is the gradient of C.
+
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         network: in its place, the input's shape and one entry a layer.
         beta: β ≠ 0, strength of the nudge; a negative one is the published "negative" estimator.
         random_beta_sign: whether β takes a random sign each batch, as in every published run of the dense code.
         three_phase: whether a phase with −β, also from the free state, replaces the free phase in the contrast.
+        points: N; None: 1, or 2 with ``three_phase``. More than 2 need activations, poolings and a cost that are
+            holomorphic: not clip, relu6 or max pooling.
         relax_free_again: whether, without a third phase, the free state that is contrasted has gone on to relax as many
             iterations as the nudged one (Scellier et al. 2023).
         free_steps: iterations of the free phase.
@@ -79,6 +88,7 @@ class EquilibriumPropagation(LearningRule):
             of pulling it (coupled learning, Stern et al. 2021; with β = 1 contrastive Hebbian learning).
         activation_function: f of the hidden layers (:func:`bioplausible.functional.state_activation`).
         output_activation: f of the output, where it settles.
+        activation_slope: a of the activation smooth_clip; None: 4.
         loss: C.
         readout: whether the output is read out of the last state, outside of the dynamics.
         feedback: whether feedback is ``tied`` to Wᵀ, or through ``learned`` weights V of its own.
@@ -105,6 +115,7 @@ class EquilibriumPropagation(LearningRule):
         beta: float = 1.0,
         random_beta_sign: bool = True,
         three_phase: bool = False,
+        points: int | None = None,
         relax_free_again: bool = False,
         free_steps: int = 20,
         nudged_steps: int = 4,
@@ -116,6 +127,7 @@ class EquilibriumPropagation(LearningRule):
         hold_output: bool = False,
         activation_function: StateActivationName = "clip",
         output_activation: StateActivationName = "clip",
+        activation_slope: float | None = None,
         loss: Cost = "squared_error",
         readout: bool = False,
         feedback: Literal["tied", "learned"] = "tied",
@@ -130,105 +142,95 @@ class EquilibriumPropagation(LearningRule):
         network: list[Entry] | None = None,
         gradient_norm_limit: float | None = None,
     ) -> None:
-        super().__init__(layer_sizes, network, optimizer, lr_scheduler, lr_scheduler_interval, gradient_norm_limit)
-        self.free_steps = free_steps
-        self.nudged_steps = nudged_steps
-        self.evaluation_steps = free_steps if evaluation_steps is None else evaluation_steps
-        self.step_size = step_size
-        self.evaluation_step_size = step_size if evaluation_step_size is None else evaluation_step_size
+        super().__init__(
+            layer_sizes,
+            network,
+            free_steps,
+            evaluation_steps,
+            step_size,
+            evaluation_step_size,
+            update_order,
+            persistent_states,
+            activation_function,
+            output_activation,
+            activation_slope,
+            loss,
+            readout,
+            feedback,
+            initialization,
+            learning_rates,
+            feedback_learning_rates,
+            weight_decays,
+            optimizer,
+            lr_scheduler,
+            lr_scheduler_interval,
+            gradient_norm_limit,
+        )
         require_beta(beta)
-        for name in ("free_steps", "nudged_steps", "evaluation_steps"):
-            require_steps(name, getattr(self, name))
-        for name in ("step_size", "evaluation_step_size"):
-            size = getattr(self, name)
-            require(size > 0, f"{name} is {size}: it must be positive.")
-        require_choice("update_order", update_order, ("synchronous", "asynchronous"))
-        require_choice("loss", loss, ("squared_error", "cross_entropy"))
-        require_choice("feedback", feedback, ("tied", "learned"))
+        require_steps("nudged_steps", nudged_steps)
         require_choice("feedback_update", feedback_update, ("separate", "same"))
-        require(not readout or loss == "cross_entropy", "readout needs loss: cross_entropy, whose softmax it is.")
-        require(
-            loss != "cross_entropy" or readout or output_activation == "linear",
-            f"output_activation is {output_activation}: cross entropy takes the softmax of the output, so choose"
-            " linear, or readout: true.",
-        )
-        self.beta = beta
-        self.random_beta_sign = random_beta_sign
-        self.three_phase = three_phase
-        self.relax_free_again = relax_free_again
-        self.persistent_states = persistent_states
-        self.hold_output = hold_output
-        self.loss = loss
-        self.readout = readout
-        self.feedback_update = feedback_update
-        self.network = self.build_network(feedback=feedback, initialization=initialization)
-        L = self.network.L
-        self.top = L - 1 if readout else L
-        """The last layer that settles."""
-        require(
-            not readout or (self.top >= 1 and all(c.pre == L - 1 for c in self.network.into(L))),
-            "readout reads the last hidden layer alone: give the network one, and the output no skip.",
-        )
         if feedback == "tied":
             refuse_without_effect(self, ["feedback_learning_rates", "feedback_update"], "where feedback is tied")
-        if three_phase:
-            refuse_without_effect(self, ["relax_free_again"], "with three_phase")
         if readout and output_activation != "linear":  # what a readout before its softmax is
             refuse_without_effect(self, ["output_activation"], "with readout, whose softmax is the output")
         require(
             not hold_output or loss == "squared_error",
             "hold_output holds the output where the squared error pulls it: leave out loss: cross_entropy.",
         )
-        if readout:
-            self.network.chain[-1].tie_feedback()  # it sends back no activity, only the error
         require(
-            feedback == "tied" or not all(c.is_tied for c in self.network.weighted),
-            "feedback: learned has no effect here, for no layer that settles sends activity back: leave it out.",
+            not hold_output or not random_beta_sign or three_phase or abs(beta) < 1,
+            f"hold_output with beta {beta} and a random sign holds the output beyond the target's opposite in half of"
+            " the batches: set random_beta_sign: false.",
         )
-        for connection in self.network.connections:
-            connection.winners_of = "feedforward" if connection.is_tied else "feedback"
-        self.f = [state_activation(activation_function)] * L + [state_activation(output_activation)]
-        for size in (step_size, self.evaluation_step_size):
+        require(
+            points is None or not three_phase,
+            "points and three_phase are both given: three_phase is points: 2, so leave it out.",
+        )
+        self.points = (2 if three_phase else 1) if points is None else points
+        require_count("points", self.points)
+        if self.points > 2:
+            self.require_holomorphic(f"points is {points}")
+        if self.points > 1:
+            refuse_without_effect(self, ["relax_free_again"], "where the free phase is not contrasted")
+        for name, given in (("hold_output", hold_output), ("persistent_states", persistent_states)):
             require(
-                size == 1 or all(f.projects for f in self.f[: self.top + 1]),
-                f"step_size is {size}: with the activation sigmoid only 1 leads to a fixed point r = f(u).",
+                self.points <= 2 or not given,
+                f"{name} knows phases of real β alone: leave it out, or take points: 1 or 2.",
             )
-        layers = list(range(1, self.top + 1))
-        self.order = [layers] if update_order == "synchronous" else [o for o in (layers[::2], layers[1::2]) if o]
-        """The layers that move at once, in the order in which they do."""
-        self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)
-        self.feedback_learning_rates = per_layer("feedback_learning_rates", feedback_learning_rates, L - 1, 2)
-        self.weight_decays = per_layer("weight_decays", weight_decays, L, 1)
-        self._persisted: list[Tensor] = []
-        self._carried: list[Tensor] = []
+        self.nudged_steps = nudged_steps
+        self.beta = beta
+        self.random_beta_sign = random_beta_sign
+        self.three_phase = self.points == 2
+        self.relax_free_again = relax_free_again
+        self.hold_output = hold_output
+        self.feedback_update = feedback_update
 
     # ----------------------------------------------------------------------------------------------- network dynamics
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the output (n × d_L) after the free phase of an evaluation, for the input x (n × shape_0)."""
-        return self.activity(x)[-1]
-
-    def activity(self, x: Tensor) -> list[Tensor]:
-        """Returns r_0 … r_L after the free phase of an evaluation, with a readout's scores for r_L."""
-        network = self.clamp(x)
-        free = self.relax(network, Phase(network.rest()), self.evaluation_steps, self.evaluation_step_size)
-        return [*free.activity[: self.network.L], self.answer(free)]
-
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Returns the phases ``free``, ``nudged``, and ``antinudged`` or ``free_again`` where asked for."""
+        """Returns the phases ``free``, ``nudged``, and ``antinudged`` or ``free_again`` where asked for.
+
+        With N > 2 points ``nudged`` is that of β_0, ``nudged_t`` of β_t for t < N/2, ``antinudged`` of β_{N/2} = −β.
+        """
         beta = self.beta * (random_sign(self.seed, self.step) if self.random_beta_sign else 1)
         network, η, T = self.clamp(x), self.step_size, self.nudged_steps
         free = self.relax(network, self.start(network), self.free_steps, η)
         phases = {"free": free, "nudged": self.relax(network, free, T, η, target, beta)}
-        if self.three_phase:
+        if self.three_phase or (self.points > 2 and self.points % 2 == 0):
             phases["antinudged"] = self.relax(network, free, T, η, target, -beta)
         elif self.relax_free_again:
             phases["free_again"] = self.relax(network, free, T, η, target, 0.0)
+        if self.points > 2:
+            network = self.network.clamp(x, self.top, complex_states=True)
+            start = Phase([x, *(r.to(x.dtype.to_complex()) for r in free.activity[1:])])
+            for t in range(1, (self.points + 1) // 2):
+                β_t = beta * cmath.exp(2j * cmath.pi * t / self.points)
+                phases[f"nudged_{t}"] = self.relax(network, start, T, η, target, β_t)
         return phases
 
     @torch.no_grad()
     def relax(
-        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: float = 0.0
+        self, network: Clamped, start: Phase, steps: int, η: float, target: Tensor | None = None, beta: complex = 0.0
     ) -> Phase:
         """Descends the energy from a state and returns the state that is reached.
 
@@ -238,7 +240,7 @@ class EquilibriumPropagation(LearningRule):
             steps: number of iterations.
             η: step size.
             target: one-hot target y (n × d_L); None in the free phase.
-            beta: strength of the nudge.
+            beta: strength of the nudge; complex where the states are.
         """
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         new = [r[0], *(torch.empty_like(a) for a in r[1:])]
@@ -267,72 +269,15 @@ class EquilibriumPropagation(LearningRule):
             internal = {"scores": [self.network.drive(self.network.L, r)]} if target is None else {"target": [target]}
         return Phase(r, beta, new[1:], η, internal)
 
-    def nudge_(self, voltage: Tensor, r: Tensor, target: Tensor, rate: float) -> None:
+    def nudge_(self, voltage: Tensor, r: Tensor, target: Tensor, rate: complex) -> None:
         """Subtracts rate · ∂C/∂r, the cost's gradient by the last state r, from the voltage, in place."""
         if self.loss == "squared_error":
             voltage.sub_(r, alpha=2 * rate).add_(target, alpha=2 * rate)
         elif self.readout:
             (top,) = self.network.into(self.network.L)
-            voltage.sub_(top.adjoint(top.feedforward(r).softmax(1) - target, r), alpha=rate)
+            voltage.sub_(top.adjoint(softmax(top.feedforward(r)) - target, r), alpha=rate)
         else:
-            voltage.sub_(r.softmax(1) - target, alpha=rate)
-
-    def clamp(self, x: Tensor) -> Clamped:
-        """Returns the layers that settle, with the input held at x (n × shape_0)."""
-        return self.network.clamp(x, self.top)
-
-    def start(self, network: Clamped) -> Phase:
-        """Returns where a free phase of training starts: at rest, or where the last batch ended."""
-        r, n = network.rest(), len(network.x)
-        if self._carried:  # copied, for a checkpoint's states lie otherwise in memory
-            r = [r[0], *(a.copy_(b[:n]) for a, b in zip(r[1:], self._carried, strict=True))]
-            self._carried = [a[n:] for a in self._carried]
-        return Phase(r)
-
-    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
-        """Settles and learns; keeps the states where they persist.
-
-        Raises:
-            UserError: states persist and several processes train, whose shares of a batch change.
-        """
-        if not self.persistent_states:
-            return super().learn(x, target, optimizer)
-        require(processes() == 1, "persistent_states needs one process: each has other samples in the next batch.")
-        same_size = bool(self._persisted) and len(self._persisted[0]) == len(x)
-        self._carried = [a.to(x) for a in self._persisted] if same_size else []
-        phases = super().learn(x, target, optimizer)
-        second = max(self.contrasted(phases), key=lambda phase: phase.beta)
-        self._carried, self._persisted = [], second.activity[1:]
-        return phases
-
-    def answer(self, phase: Phase) -> Tensor:
-        """Returns r_L (n × d_L), or the readout's scores W_L r_{L−1} + b_L, a free phase's from before learning."""
-        if not self.readout:
-            return phase.output
-        if "scores" in phase.internal:
-            return phase.internal["scores"][0]
-        return self.network.drive(self.network.L, phase.activity)
-
-    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
-        """Returns the energy Φ of each sample (n) at a phase's end; None with V of its own, for then there is none."""
-        r, layers = phase.activity, range(1, self.top + 1)
-        if not all(c.is_tied for c in self.network.weighted):
-            return None
-        laterals = self.network.laterals
-        return hopfield_energy(
-            r[1:],
-            [self.network.drive(k, r) for k in layers],
-            [self.f[k].potential for k in layers],
-            [laterals[k](r[k]) if k in laterals else None for k in layers],
-            phase.beta * self.sample_losses(self.answer(phase), target),
-        )
-
-    def feedforward_output(self, x: Tensor) -> Tensor:
-        """Returns the output of r_k = f(W_k r_{k−1} + b_k)."""
-        r = [x]
-        for k in range(1, self.top + 1):
-            r.append(self.f[k].function(self.network.drive(k, r)))
-        return self.answer(Phase(r))
+            voltage.sub_(softmax(r) - target, alpha=rate)
 
     # -------------------------------------------------------------------------------------------------------- learning
 
@@ -340,69 +285,68 @@ class EquilibriumPropagation(LearningRule):
         """Returns the nudged phase (+) and the one that it is contrasted with (−)."""
         return phases["nudged"], phases.get("antinudged") or phases.get("free_again") or phases["free"]
 
+    def last_phase(self, phases: Phases) -> Phase:
+        """Returns the second of the contrasted phases, the one of larger β, at whose end states that persist go on."""
+        return max(self.contrasted(phases), key=lambda phase: phase.beta.real)
+
+    def points_of(self, phases: Phases) -> list[tuple[Phase, float]]:
+        """Returns the nudged phases, and the share of the N points for which each stands: β̄_t's are those of β_t."""
+        nudged = {name: p for name, p in phases.items() if "nudged" in name}
+        points = {name: 1 if name.endswith("nudged") else 2 for name in nudged}
+        return [(p, points[name] / sum(points.values())) for name, p in nudged.items()]
+
+    def contrasts(self, phases: Phases) -> list[tuple[list[Tensor], list[Tensor], complex]]:
+        """Returns pairs of states, r⁺ and r⁻, and the s by which what they differ in is divided.
+
+        With more than two points each is contrasted with the free state, whose share cancels, for Σ_t 1/β_t = 0.
+        """
+        if self.points > 2:
+            free = phases["free"].activity
+            return [(p.activity, free, p.beta / share) for p, share in self.points_of(phases)]
+        nudged, other = self.contrasted(phases)
+        return [(nudged.activity, other.activity, nudged.beta - other.beta)]
+
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ( ⟨r_k⁺ r_{k−1}⁺⟩ − ⟨r_k⁻ r_{k−1}⁻⟩ )/s, b_k with mean(r_k⁺ − r_k⁻)/s, and V_k."""
-        nudged, other = self.contrasted(phases)
-        free, plus, minus, s = phases["free"].activity, nudged.activity, other.activity, nudged.beta - other.beta
+        free, pairs = phases["free"].activity, self.contrasts(phases)
         for c in self.network.connections:
             if c.post > self.top:
                 continue
             j, k = c.pre, c.post
-            difference, weight, bias = (plus[k] - minus[k]) / s, c.weight, c.bias
+            difference = _sum(((plus[k] - minus[k]) / s).real for plus, minus, s in pairs)
+            weight, bias = c.weight, c.bias
             if bias is not None:
                 yield bias, c.bias_update(difference)
             if weight is None:
                 continue
-            if j == 0:  # both phases see the same x
-                yield weight, c.correlate(difference, plus[j])
+            if j == 0:  # all phases see the same x
+                yield weight, c.correlate(difference, free[j])
                 continue
-            both = (plus[k] / s, plus[j]), (minus[k] / s, minus[j])
+            both = [((plus[k] / s, plus[j]), (minus[k] / s, minus[j])) for plus, minus, s in pairs]
             if c.is_tied:
-                yield weight, c.contrast(*both)
+                yield weight, _sum(c.contrast(*pair) for pair in both)
             elif self.feedback_update == "same":
-                update = (c.contrast(*both) + c.contrast(*both, by="feedback")) / 2
+                update = _sum((c.contrast(*pair) + c.contrast(*pair, by="feedback")) / 2 for pair in both)
                 yield weight, update.clone()  # the sign of what is yielded is turned in place
                 yield c.feedback_weight, update
             else:
                 yield weight, c.correlate(difference, free[j])
-                yield c.feedback_weight, c.contrast((free[k] / s, plus[j]), (free[k] / s, minus[j]), by="feedback")
+                held = [((free[k] / s, plus[j]), (free[k] / s, minus[j])) for plus, minus, s in pairs]
+                yield c.feedback_weight, _sum(c.contrast(*pair, by="feedback") for pair in held)
         if self.readout:
-            yield from self.readout_updates([p for name, p in phases.items() if name in ("nudged", "antinudged")])
+            yield from self.readout_updates(self.points_of(phases))
 
-    def readout_updates(self, nudged: list[Phase]) -> Iterable[tuple[Tensor, Tensor]]:
+    def readout_updates(self, nudged: list[tuple[Phase, float]]) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_L with −⟨(π − y) r_{L−1}⟩ and b_L with −mean(π − y), the mean of the nudged phases."""
         (top,) = self.network.into(self.network.L)
-        errors = [(p.internal["target"][0] - self.answer(p).softmax(1)) / len(nudged) for p in nudged]
-        parts = [(top.correlate(e, p.output), top.bias_update(e)) for e, p in zip(errors, nudged, strict=True)]
+        errors = [(p.internal["target"][0] - softmax(self.answer(p))) * share for p, share in nudged]
         if top.weight is not None:
-            yield top.weight, torch.stack([weight for weight, _ in parts]).sum(0)
+            yield top.weight, _sum(top.correlate(e, p.output) for e, (p, _) in zip(errors, nudged, strict=True))
         if top.bias is not None:
-            yield top.bias, torch.stack([bias for _, bias in parts]).sum(0)
+            yield top.bias, _sum(top.bias_update(e.real) for e in errors)
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns one group for each W_k and b_k, named ``layer_k``, and one for each V_k, named ``feedback_k``."""
-        connections, decays = self.network.connections, self.weight_decays
-        groups = group("layer", connections, self.learning_rates, "feedforward", decays=decays)
-        if not all(c.is_tied for c in self.network.weighted):
-            groups += group("feedback", connections, self.feedback_learning_rates, "feedback", 2, decays[1:])
-        return groups
 
-    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Returns the cost C of each sample (n)."""
-        if self.loss == "cross_entropy":
-            return F.cross_entropy(output, target, reduction="none")
-        return (output - target).square().sum(1)
-
-    def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
-        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the states that persist to the checkpoint."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["persistent_states"] = [a.contiguous() for a in self._persisted]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up the states that persist."""
-        super().on_load_checkpoint(checkpoint)
-        self._persisted = checkpoint.get("persistent_states", [])
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    """Returns the sum; of a single term that term itself, to the bit."""
+    first, *others = terms
+    return sum(others, first)

@@ -21,6 +21,12 @@ def require_steps(name: str, steps: int) -> None:
     require(1 <= steps <= MOST_STEPS, f"{name} is {steps}: a phase takes at least one iteration, at most {MOST_STEPS}.")
 
 
+def require_count(name: str, count: int) -> None:
+    """Raises a :class:`bioplausible.UserError` unless this is a whole number, 1 or more."""
+    whole = isinstance(count, Integral) and not isinstance(count, bool)
+    require(whole and count >= 1, f"{name} is {count!r}: give a whole number, 1 or more.")
+
+
 def require_beta(beta: float) -> None:
     """Raises a :class:`bioplausible.UserError` where there is no nudge."""
     require(beta != 0, "beta is 0: without a nudge nothing is learned, so give it another value, for example 1.")

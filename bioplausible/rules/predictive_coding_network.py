@@ -179,4 +179,4 @@ class PredictiveCodingNetwork(LearningRule):
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
         """Returns Σ_k ‖e_k‖² (+ β ‖v_L − y‖²) of each sample (n) at a phase's end."""
-        return prediction_error_energy(self.errors(phase), output=phase.output, target=target, beta=phase.beta)
+        return prediction_error_energy(self.errors(phase), output=phase.output, target=target, beta=phase.beta.real)

@@ -17,8 +17,8 @@ class CompileRelaxation(Callback):
     """Compiles the rule's relaxations with ``torch.compile``: the same results within rounding, in fewer kernels.
 
     These are its methods ``relax`` and ``relax_…``. Compiling takes up to a minute for each kind of phase; while a
-    callback watches the iterations they run uncompiled. Where no compiler works, one line says so and relaxations run
-    as they are. What it saves is in `tests/benchmarks/README.md`.
+    callback watches the iterations, or where states are complex, they run uncompiled. Where no compiler works, one line
+    says so and relaxations run as they are. What it saves is in `tests/benchmarks/README.md`.
 
     Raises:
         UserError: the rule has no relaxation, as backpropagation has none.
@@ -50,7 +50,8 @@ def _compiled(rule: Any, relax: Callable[..., Phase]) -> Callable[..., Phase]:
     compiled: Callable[..., Phase] = torch.compile(relax)
 
     def relax_compiled(network: Clamped, start: Phase, *args: Any, **options: Any) -> Phase:
-        if rule.watch is not None:  # what watches would be compiled too, anew each time
+        # what watches would be compiled too, anew each time, and there is no code generator for complex states
+        if rule.watch is not None or start.output.is_complex():
             return relax(network, start, *args, **options)
         # states stored neuron by neuron would break the compiled graph in each iteration
         start = replace(start, activity=[_stored_by_sample(a) for a in start.activity])

@@ -16,7 +16,8 @@ class Phase:
 
     Attributes:
         activity: r_0 = x, r_1 … r_L, each (n × shape_k).
-        beta: strength with which the target pulled on the output, with its sign; 0 in a free phase.
+        beta: strength with which the target pulled on the output, with its sign; 0 in a free phase; complex in a
+            phase of complex activities.
         previous: r_1 … r_L one iteration earlier, where the rule iterates.
         step_size: η of the last iteration.
         internal: whatever else each sample carries from phase to phase, by name, each (n × …).
@@ -24,7 +25,7 @@ class Phase:
     """
 
     activity: list[Tensor]
-    beta: float = 0.0
+    beta: complex = 0.0
     previous: list[Tensor] = field(default_factory=list)
     step_size: float = 1.0
     internal: dict[str, list[Tensor]] = field(default_factory=dict)

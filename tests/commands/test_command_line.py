@@ -297,6 +297,16 @@ BAD_FOR_RULE = {
         "learning_rates=[1]",
     ],
     "direct_random_target_projection": ["projection=above", "learning_rates=-1", "loss=hinge"],
+    "holomorphic_equilibrium_propagation": [
+        "points=0",
+        "points=2.5",
+        "activation_function=clip",
+        "activation_slope=2",
+        "step_size=0.5",
+        "feedback=learned",
+    ],
+    "contrastive_hebbian_learning": ["random_beta_sign=true", "hold_output=perhaps", "points=3"],
+    "coupled_learning": ["loss=cross_entropy", "relax_free_again=true", "points=2"],
     "kolen_pollack": ["decay=0", "decay=1.5", "mirror=glass", "mirror_rate=0.1"],
     "dual_propagation": [
         "alpha=1.5",

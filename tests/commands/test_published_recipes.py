@@ -78,6 +78,7 @@ VGG5 = {"batch_size": 128, "max_epochs": 50, "lr_scheduler": "WarmupCosine", "op
 LENET = {"batch_size": 64, "max_epochs": 100, "momentum": 0.9, "weight_decay": 1e-3, "milestones": [50, 75]}
 LENET_10 = {"batch_size": 128, "max_epochs": 250, "weight_decay": 1e-4, "milestones": [100, 150, 200], **AUGMENTED}
 EP = {"batch_size": 128, "momentum": 0.9, "three_phase": True, "crop_padding": 4}
+HOLOMORPHIC = {"activation_function": "smooth_clip", "readout": True, "loss": "cross_entropy", "nudged_steps": 60}
 SIGNS = ("uniform_sign", "batchwise_random_sign", "fixed_random_sign")
 
 
@@ -106,6 +107,18 @@ ROWS = {
             **{"momentum": 0.9, "max_epochs": 300},
         }
         for data in ("cifar10", "cifar100")
+    },
+    **{
+        f"{data}/holomorphic_equilibrium_propagation_vgg5": {
+            **{**HOLOMORPHIC, "points": 2, "beta": 1.0, "activation_slope": 1.0, "free_steps": 250},
+            **{"learning_rates": [0.25, 0.15, 0.1, 0.08, 0.05], "batch_size": 128, "max_epochs": 90},
+            **{"weight_decay": decay, "std": [0.3035, 0.2991, 0.3015]},
+        }
+        for data, decay in (("cifar10", 2e-3), ("cifar100", 1e-2))
+    },
+    "cifar10/holomorphic_equilibrium_propagation_vgg6": {
+        **{**HOLOMORPHIC, "points": 4, "free_steps": 260, "weight_decay": 5e-4},
+        "learning_rates": [0.05, 0.045, 0.04, 0.035, 0.03, 0.025, 0.02],
     },
     "mnist/equilibrium_propagation_32_64": {
         **{"free_steps": 200, "nudged_steps": 10, "beta": 0.2, "batch_size": 100, "optimizer": "Adam"},

@@ -476,6 +476,8 @@ def test_rates_by_layer_take_the_place_of_lr():
         "update_order": "synchronous",
         "activation_function": "clip",
         "output_activation": "clip",
+        "activation_slope": None,
+        "points": None,
         **dict.fromkeys(("three_phase", "relax_free_again", "persistent_states", "hold_output", "readout"), False),
     }
     names = {"W": "weight", "b": "bias"}

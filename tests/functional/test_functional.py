@@ -7,7 +7,7 @@ import torch
 
 from bioplausible import functional
 from bioplausible.errors import UserError
-from bioplausible.functional import activation, state_activation
+from bioplausible.functional import activation, softmax, state_activation
 
 
 def draw(*shape, seed=0):
@@ -77,6 +77,43 @@ def test_state_activation(name, f, projects, potential, into):
     inside = torch.tensor([0.1, 0.3, 0.5, 0.9], dtype=torch.float64, requires_grad=True)
     (inverse,) = torch.autograd.grad(found.potential(inside).sum(), inside)
     close(found.function(inverse), inside.detach())  # the potential's slope is f⁻¹
+
+
+@pytest.mark.parametrize("a", [1.0, 4.0])
+@pytest.mark.parametrize("into", [False, True], ids=["new", "out"])
+def test_the_smooth_clip_has_no_potential_for_it_falls_and_rises(a, into):
+    u = torch.tensor(VALUES, dtype=torch.float64)
+    found = state_activation("smooth_clip", a)
+    r = found.function(u, out=u.clone()) if into else found.function(u)
+    σ = [(1 / (1 + math.exp(-a * x)), 1 / (1 + math.exp(-a * (x - 2)))) for x in VALUES]
+    close(r, [x / 2 * low + (1 - x / 2) * high for x, (low, high) in zip(VALUES, σ, strict=True)])
+    assert not found.projects
+    assert found.potential is None
+    steep = state_activation("smooth_clip", 200.0).function(u)
+    assert (steep - (u / 2).clamp(0, 1)).abs().max() < 2e-3
+    assert torch.equal(state_activation("smooth_clip").function(u), state_activation("smooth_clip", 4.0).function(u))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "smooth_clip", "linear"])
+def test_holomorphic_activations_are_what_they_are_on_the_real_line_and_obey_cauchy_and_riemann(name):
+    f, z = state_activation(name).function, torch.complex(*torch.rand(2, 20, dtype=torch.float64))
+    assert state_activation(name).holomorphic
+    torch.testing.assert_close(f(z.real + 0j).real, f(z.real))
+    h = 1e-6
+    torch.testing.assert_close((f(z + 1j * h) - f(z - 1j * h)) / 1j, f(z + h) - f(z - h), rtol=1e-6, atol=1e-14)
+    torch.testing.assert_close(f(z.conj().resolve_conj()), f(z).conj().resolve_conj())
+    far = torch.tensor([-1e4 + 1j, 1e4 - 1j], dtype=torch.complex128)
+    assert f(far).isfinite().all()
+    assert not any(state_activation(other).holomorphic for other in ("clip", "relu6"))
+
+
+def test_softmax_of_complex_scores_is_holomorphic_and_does_not_overflow():
+    z = torch.complex(*torch.rand(2, 5, 4, dtype=torch.float64))
+    powers = z.exp()
+    torch.testing.assert_close(softmax(z), powers / powers.sum(1, keepdim=True))
+    torch.testing.assert_close(softmax(z + 1000), softmax(z))
+    torch.testing.assert_close(softmax(z.real + 0j).real, softmax(z.real))
+    assert torch.equal(softmax(z.real), z.real.softmax(1))
 
 
 @pytest.mark.parametrize("of", [activation, state_activation])

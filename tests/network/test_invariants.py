@@ -295,7 +295,8 @@ class GlobalAverage(Connection):
 @ALL_VARIANTS
 @pytest.mark.parametrize("pool", ["average", "max"])
 def test_a_shifted_image_shifts_all_states_and_no_update(variant, pool):
-    first = partial(Circular, channels=3, pool=Pooling(pool))
+    soft = pool == "max" and VARIANTS[variant][1].get("points", 1) > 2  # which refuse max pooling
+    first = partial(Circular, channels=3, pool=Pooling("soft" if soft else pool))
     second = partial(Circular, channels=2, stride=2)
     rule = make(variant, [[2, 8, 8], first, second, partial(GlobalAverage, units=4), 4])
     again = make(variant, [[2, 8, 8], first, second, partial(GlobalAverage, units=4), 4])

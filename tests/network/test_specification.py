@@ -166,9 +166,12 @@ REFUSED = [
     ([I, {**C, "stride": 0}, 10], "has the stride 0: give a whole number of pixels, at least 1."),
     ([I, {**C, "padding": "same"}, 10], "has the padding 'same': give a whole number of pixels, at least 0."),
     ([I, {**C, "padding": -1}, 10], "has the padding -1: give a whole number of pixels, at least 0."),
-    ([I, {**C, "pool": "mean"}, 10], "has the pool mean: give max or average, or its size too, as {max: 3}."),
-    ([I, {**C, "pool": {"max": 0}}, 10], "has the pool max 0: give max or average, or its size too, as {max: 3}."),
-    ([I, {**C, "pool": 2}, 10], "has the pool 2: give max or average"),
+    ([I, {**C, "pool": "mean"}, 10], "has the pool mean: give max, average or soft, or its size too, as {max: 3}."),
+    (
+        [I, {**C, "pool": {"max": 0}}, 10],
+        "has the pool max 0: give max, average or soft, or its size too, as {max: 3}.",
+    ),
+    ([I, {**C, "pool": 2}, 10], "has the pool 2: give max, average or soft"),
     (
         [I, {**C, "pool": {"max": 9}}, 10],
         "layer 1 of the network (conv 4, kernel 3, padding 1, pool {max 9}) does not fit its input 1 × 8 × 8: there is"
@@ -265,7 +268,7 @@ def test_what_is_no_network_is_refused_in_one_sentence(network, sentence):
             "[[1, 8, 8], {conv: 4, kernel: 9}, 10]",
             "does not fit its input 1 × 8 × 8: its kernel of 9 × 9 is larger than its",
         ),
-        ("[[1, 8, 8], {conv: 4, kernel: 3, pool: mean}, 10]", "has the pool mean: give max or average"),
+        ("[[1, 8, 8], {conv: 4, kernel: 3, pool: mean}, 10]", "has the pool mean: give max, average or soft"),
         ("[[1, 8, 8], ten, 10]", "layer 1 of the network (ten) is no layer"),
         ("[[1, 8, 8], {class_path: nowhere.Mine}, 10]", "there is no class nowhere.Mine"),
         ("[[1, 8, 8], {class_path: torch.nn.Linear}, 10]", "torch.nn.Linear is no bioplausible.network.Connection"),

@@ -146,7 +146,7 @@ def test_watching_sees_every_iteration(variant, network):
             assert trajectory.energies[-1] == pytest.approx(float(energy.mean()))
             assert len(trajectory.energies) == len(trajectory.residuals) + 1
         moves = [
-            (a - b).square().flatten(1).mean(1).sqrt() / phase.step_size
+            (a - b).abs().square().flatten(1).mean(1).sqrt() / phase.step_size
             for a, b in zip(phase.activity[1:], phase.previous, strict=True)
         ]
         assert trajectory.samples_unsettled == pytest.approx(float((torch.stack(moves).amax(0) > 1e-3).double().mean()))

@@ -379,6 +379,7 @@ def test_every_logger_and_new_folders_are_honoured_on_resume(tmp_path, monkeypat
 
 
 IMAGES = [[1, 8, 8], {"conv": 4, "kernel": 3, "padding": 1, "pool": "max"}, {"conv": 6, "kernel": 3, "stride": 2}, 10]
+POINTS = {"points": 3, "activation_function": "sigmoid", "output_activation": "sigmoid", "step_size": 1.0, "beta": 0.3}
 VARIANTS = {
     **{f"{cls.__name__} on images": (cls, IMAGES, {}) for cls in all_rules()},
     **{
@@ -396,6 +397,7 @@ VARIANTS = {
     "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),
     "learned feedback": (EquilibriumPropagation, IMAGES, {"feedback": "learned", "three_phase": True}),
     "readout": (EquilibriumPropagation, IMAGES, {"readout": True, "loss": "cross_entropy"}),
+    "complex points": (EquilibriumPropagation, [64, 20, 10], POINTS),
     "correlations": (CorInfoMax, IMAGES, {"track_correlations": True, "track_correlations_every_n_steps": 3}),
 }
 

@@ -27,10 +27,28 @@ class Square(Connection):
         return torch.einsum("abi,ni->nab", weight, pre)
 
 
+SMOOTH = {"points": 4, "activation_function": "smooth_clip", "output_activation": "linear", "step_size": 1.0}
+POOLED = [[1, 6, 6], {"conv": 2, "kernel": 3, "pool": "max"}, 3]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"hold_output": True, "loss": "cross_entropy", "output_activation": "linear"}, "hold_output holds the output"),
+        ({"hold_output": True}, "random_beta_sign: false"),
+        ({"feedback_update": "same"}, "feedback_update is same, which has no effect"),
+        ({"three_phase": True, "relax_free_again": True}, "relax_free_again is True, which has no effect"),
+        ({"points": 2, "relax_free_again": True}, "relax_free_again is True, which has no effect"),
+        ({"points": 2, "three_phase": True}, "three_phase is points: 2"),
+        *(({"points": points}, "points is .*: give a whole number, 1 or more") for points in (0, -1, 2.5, True)),
+        ({"points": 3}, "holomorphic activations"),
+        ({**SMOOTH, "output_activation": "clip"}, "holomorphic activations"),
+        ({**SMOOTH, "layer_sizes": None, "network": POOLED}, "max pooling has no derivative at complex states"),
+        ({**SMOOTH, "hold_output": True, "beta": 0.5}, "hold_output knows phases of real β alone"),
+        ({**SMOOTH, "persistent_states": True}, "persistent_states knows phases of real β alone"),
+        ({**SMOOTH, "step_size": 0.5}, "with the activation smooth_clip only 1"),
+        ({"activation_slope": 2.0}, "no layer that settles has the activation smooth_clip"),
+        *(({**SMOOTH, "activation_slope": slope}, "activation_slope is") for slope in (0.0, -1.0)),
         ({"layer_sizes": [6, 3], "feedback": "learned"}, "feedback: learned has no effect here"),
         ({"feedback": "learned", "loss": "cross_entropy", "readout": True}, "feedback: learned has no effect here"),
         ({"layer_sizes": None, "network": [6, Square, 3]}, r"has the shape 3 × 2: let its transform return"),
@@ -39,6 +57,11 @@ class Square(Connection):
 def test_equilibrium_propagation_refuses(options, said):
     with pytest.raises(UserError, match=said):
         EquilibriumPropagation(**{"layer_sizes": [6, 5, 3], **options})
+
+
+def test_similarity_matching_refuses_complex_points():
+    with pytest.raises(UserError, match="M learns from a phase of real β"):
+        ContrastiveSimilarityMatching([6, 5, 3], **SMOOTH)
 
 
 def test_layers_are_numbers():

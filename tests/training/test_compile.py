@@ -87,7 +87,12 @@ STRIDES = [
 @pytest.mark.parametrize(
     ("cls", "options", "network", "phases"),
     [
-        (EquilibriumPropagation, {"output_activation": "linear", "hold_output": True, **FEW_STEPS}, MAX_POOL, 2),
+        (
+            EquilibriumPropagation,
+            {"output_activation": "linear", "hold_output": True, "beta": 0.5, **FEW_STEPS},
+            MAX_POOL,
+            2,
+        ),
         (
             EquilibriumPropagation,
             {"loss": "cross_entropy", "readout": True, "feedback": "learned", **FEW_STEPS},

@@ -28,6 +28,13 @@ OPTIONS = {
     "EquilibriumPropagation": [
         {"three_phase": True, "feedback": "learned"},
         {"readout": True, "loss": "cross_entropy", "relax_free_again": True},
+        {
+            "points": 4,
+            "activation_function": "smooth_clip",
+            "output_activation": "linear",
+            "step_size": 1.0,
+            "beta": 0.1,
+        },
     ],
     "FeedbackAlignment": [{"feedback": kind} for kind in ("uniform_sign", "batchwise_random_sign")],
     "DirectFeedbackAlignment": [{"projection": "output", "signal": signal} for signal in ("error", "error_sign")],

@@ -14,6 +14,9 @@ from bioplausible.rules import (
     LearningRule,
 )
 
+HALF_SQUARED_ERROR = "half squared error summed over outputs"
+"""The loss of the dense networks of Scellier et al., whose recordings don't say it."""
+
 
 class RecordedEquilibriumPropagation(RecordedRule):
     """Equilibrium propagation and similarity matching in this package's units."""
@@ -99,15 +102,17 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
         meta = self.meta
         name = meta.read("rule")
         self.estimator = ""
-        self.hold = name.startswith("coupled")
+        dense = not name.startswith("ep_") and not name.endswith("_conv")
+        self.hold = name.startswith(("coupled", "contrastive"))
         f, self.leak = meta.word("activation", self.activations)
         output, output_leak = meta.word("output_activation", {**self.activations, "linear": ("linear", self.leak)})
-        loss = meta.word("loss", LOSSES)
+        unsaid = HALF_SQUARED_ERROR if dense else REQUIRED
+        loss = meta.word("loss", LOSSES, unsaid)
         require(
             loss.samples != "mean" and loss.weight > 0,
-            f"its meta says loss {meta.read('loss')!r}: in these dynamics the loss is one sample's.",
+            f"its meta says loss {meta.read('loss', unsaid)!r}: in these dynamics the loss is one sample's.",
         )
-        algorithm = "algorithm" in meta
+        algorithm = dense or "algorithm" in meta
         self.kinds = frozenset({"free", "angles_deg", "logits_free"})
         self.kinds |= {"first", "second"} if algorithm else {"nudged", "antinudged"}
         self.readout = meta.word("readout", self.readouts, default="last state" if algorithm else REQUIRED)
@@ -164,16 +169,28 @@ class RecordedPublishedUnits(RecordedEquilibriumPropagation):
     def algorithm(self) -> dict[str, Any]:
         """Returns the arguments of Scellier et al.: an algorithm by its name."""
         meta = self.meta
+        name = meta.read("rule")
+        contrastive = name.startswith("contrastive")
         suffix = "CpL" if self.hold else "EP"
-        self.estimator = meta.word("algorithm", {f"{estimator}{suffix}": estimator for estimator in self.phases_of})
-        meta.confirm("phases", self.phases_of[self.estimator])
+        of_name = {"CL": "P"} if contrastive else {f"{estimator}{suffix}": estimator for estimator in self.phases_of}
+        self.estimator = meta.word("algorithm", of_name)
+        require(
+            not contrastive or meta.number("nudging") == 1,
+            f"its meta has nudging {meta.read('nudging')}: contrastive learning holds the output at the target, which"
+            " is 1.",
+        )
+        if name.endswith("_conv") or "phases" in meta:
+            meta.confirm("phases", self.phases_of[self.estimator])
         warm = "states at the start of a free phase are the last second-phase states of the previous batch"
         orders = {
             "all layers at once": "synchronous",
             "layers 1, 3, 5 ... at once, then layers 2, 4 ... at once": "asynchronous",
         }
         return {
-            "persistent_states": meta.word("warm_start", {warm: True, "none": False, "false": False}),
+            "persistent_states": meta.word(
+                "warm_start",
+                {warm: True, f"{warm} (zero in the first batch)": True, "none": False, "false": False},
+            ),
             "update_order": meta.word("update", orders),
             "three_phase": self.estimator == "C",
             "relax_free_again": self.estimator != "C",

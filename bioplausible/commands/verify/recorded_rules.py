@@ -11,6 +11,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
 )
 from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
+from bioplausible.commands.verify.recorded_holomorphic import RecordedHolomorphic
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
 from bioplausible.commands.verify.recorded_pepita import RecordedPEPITA
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
@@ -29,6 +30,8 @@ RECORDED: dict[str, type[RecordedRule]] = {
     "burstprop": RecordedBurstprop,
     **dict.fromkeys(("ep", "csm", "ep_conv_leaky", "csm_conv"), RecordedEquilibriumPropagation),
     **dict.fromkeys(("ep_conv", "ep_conv_vector_field", "coupled_learning_conv"), RecordedPublishedUnits),
+    **dict.fromkeys(("equilibrium_propagation", "coupled_learning", "contrastive_learning"), RecordedPublishedUnits),
+    "holomorphic_ep": RecordedHolomorphic,
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),
     "pc_conv": RecordedRosenbaum,
     **dict.fromkeys(
