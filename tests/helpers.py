@@ -185,7 +185,7 @@ def build(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:
     if "dual_step_sizes" in inspect.signature(cls.__init__).parameters:
         options.setdefault("dual_step_sizes", {1: 0.05, len(network) - 1: 0.1})
     if all(isinstance(entry, int) for entry in network):
-        return cls(list(network), **options).double()
+        return cls(layer_sizes=list(network), **options).double()
     return cls(network=copy.deepcopy(network), **options).double()
 
 

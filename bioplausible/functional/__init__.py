@@ -10,6 +10,7 @@ from bioplausible.functional.activations import (
     state_activation,
 )
 from bioplausible.functional.alignment import alignment_angle
+from bioplausible.functional.complex_numbers import as_real, squares
 from bioplausible.functional.correlation import (
     correlative_information,
     mean_outer_product,
@@ -34,6 +35,7 @@ __all__ = [
     "StepSizeRule",
     "activation",
     "alignment_angle",
+    "as_real",
     "blank",
     "clip",
     "correlative_information",
@@ -49,6 +51,7 @@ __all__ = [
     "residual",
     "rows",
     "silence",
+    "squares",
     "state_activation",
     "step_sizes",
     "update_correlation_",

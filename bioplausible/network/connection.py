@@ -217,7 +217,7 @@ class Connection(nn.Module, ABC):
 
     def correlate_unpooled(self, post: Tensor, pre: Tensor) -> Tensor:
         """Returns ⟨z ⋆ r⟩, of W's shape, of z before pooling (n × unpooled_shape) and r (n × pre_shape)."""
-        if self.product_dtype is None:
+        if self.product_dtype is None or post.is_complex() or pre.is_complex():  # there are no lower complex numbers
             return self.correlation(post, pre)
         return self.correlation(post.to(self.product_dtype), pre.to(self.product_dtype)).to(post.dtype)
 
