@@ -23,6 +23,11 @@ STEPS = 3
 MOVING = {"lr": 0.1, "momentum": 0.6, "weight_decay": 0.05}
 
 
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+
 def test_the_documentation_shows_the_examples():
     documented = (ROOT / "docs/rules.md").read_text()
     for name in ("settled_feedback", "node_perturbation"):
@@ -213,8 +218,7 @@ def test_draws_want_the_samples_that_settle():
 
 
 @pytest.mark.parametrize("name", ["settled_feedback", "node_perturbation"])
-def test_they_resume_to_the_same_bits(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", f"{EXAMPLES}:{ROOT}")
+def test_they_resume_to_the_same_bits(name, tmp_path):
     config = ["fit", "--config", str(EXAMPLES / f"{name}.yaml"), "--data.init_args.subset_size", "230"]
     config += ["--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "2"]
     ends = []
@@ -260,7 +264,6 @@ def test_observers_look_at_complex_activities():
     assert rule.phases["perturbed"].activity[1].dtype == torch.complex64
 
 
-def test_they_fit_and_test_from_the_command_line(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(EXAMPLES)
+def test_they_fit_and_test_from_the_command_line(capsys):
     assert main(["fit", "--config", str(EXAMPLES / "settled_feedback.yaml"), "--trainer.max_epochs", "10"]) == 0
     assert float(capsys.readouterr().out.split("test accuracy")[1].split("%")[0]) >= 90
