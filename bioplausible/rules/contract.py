@@ -195,16 +195,26 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         Raises:
             UserError: these are not the samples that settle.
         """
+        return SampleDraws.at(self.seed, self.step, self.positions(of), *stream)
+
+    def positions(self, of: Tensor | Phase) -> Tensor:
+        """Returns the positions in the batch of the samples that settle, or of a phase's (n), int64.
+
+        Args:
+            of: as in :meth:`draws`.
+
+        Raises:
+            UserError: these are not the samples that settle.
+        """
         if isinstance(of, Phase):
-            at = positions(len(of.output), of.batch_size)
+            at, device = positions(len(of.output), of.batch_size), of.output.device
         else:
-            at = range(len(of)) if self._positions is None else self._positions
+            at, device = range(len(of)) if self._positions is None else self._positions, of.device
             require(
                 len(at) == len(of),
                 f"draws got {len(of)} samples while {len(at)} settle: give it the x that settle got.",
             )
-        device = of.output.device if isinstance(of, Phase) else of.device
-        return SampleDraws.at(self.seed, self.step, torch.arange(at.start, at.stop, at.step, device=device), *stream)
+        return torch.arange(at.start, at.stop, at.step, device=device)
 
     def decay_weights(self) -> None:
         """Lets weights decay by the rule's own factor, whatever the optimizer, right before the batch's first step."""

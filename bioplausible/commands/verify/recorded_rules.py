@@ -9,6 +9,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
 )
 from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
+from bioplausible.commands.verify.recorded_forward_forward import RecordedForwardForward
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
 from bioplausible.commands.verify.recorded_rule import RecordedRule
@@ -30,6 +31,7 @@ RECORDED: dict[str, type[RecordedRule]] = {
     ),
     "error_broadcast_decorrelation": RecordedErrorBroadcast,
     "corinfomax_ebd": RecordedCorInfoMaxEBD,
+    "forward_forward": RecordedForwardForward,
 }
 """By the name of a recording's rule."""
 
