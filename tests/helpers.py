@@ -31,6 +31,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    ForwardForward,
     KolenPollack,
     PredictiveCoding,
     rules,
@@ -136,6 +137,9 @@ ALL_TERMS_OF_CORINFOMAX_EBD = {"error_forgetting_factor": 0.8, "decorrelation": 
 ALL_TERMS_OF_CORINFOMAX_EBD |= {"lateral_decorrelation": 0.2, "prediction": 0.3, "feedback_prediction": 0.1}
 ALL_TERMS_OF_CORINFOMAX_EBD |= {"power": 0.05, "target_power": 0.1, "regularize_lateral": True, "epsilon": 0.1}
 
+LAYER_BY_LAYER = {"prediction": "goodness", "order": "layer_by_layer", "updates_per_batch": 2, "goodness": "mean"}
+LAYER_BY_LAYER |= {"normalization": "norm", "threshold": 0.5}
+
 VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     **{cls.__name__: (cls, {}) for cls in all_rules()},
     "equilibrium propagation, three phases": (EquilibriumPropagation, {"three_phase": True}),
@@ -169,6 +173,8 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     "sign-DFA": (DirectFeedbackAlignment, {"projection": "output", "signal": "error_sign"}),
     "Kolen–Pollack, mirror of zero mean": (KolenPollack, {"mirror": "zero_mean"}),
     "Kolen–Pollack, published mirror": (KolenPollack, {"mirror": "published"}),
+    "forward-forward, peers": (ForwardForward, {"peer_normalization": 0.3, "negative_labels": "any"}),
+    "forward-forward, by goodness, layer by layer": (ForwardForward, LAYER_BY_LAYER),
 }
 """Every rule with its defaults, and those of their options that change what is computed."""
 

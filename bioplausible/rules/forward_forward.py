@@ -224,6 +224,10 @@ class ForwardForward(LearningRule):
         """Returns the output (n × d_L) for the input x (n × shape_0)."""
         return self.activity(x)[-1] if self.by_classifier else self.all_labels(x)[2]
 
+    def feedforward_output(self, x: Tensor) -> Tensor:
+        """Returns the output (n × d_L), through the normalisations and, by goodness, of all labels."""
+        return self.forward(x)
+
     def draw_negative(self, x: Tensor, target: Tensor) -> Tensor:
         """Returns a label (n) for each sample's negative pass."""
         classes, y = target.shape[1], target.argmax(1)
@@ -237,8 +241,9 @@ class ForwardForward(LearningRule):
         if self.by_classifier:
             r = self.activity(x)
             phases = {"neutral": Phase(r, internal={"target": [target]})}
+            classes = torch.arange(target.shape[1], device=x.device)
             for name, label in y.items():
-                r, kept = self.pass_through(self.labelled(x, self.one_hot(label, x.dtype)))
+                r, kept = self.pass_through(self.labelled(x, (label[:, None] == classes).to(x.dtype)))
                 phases[name] = self._phase(r, kept, self.classify(r))
             return phases
         every, kept, found = self.all_labels(x)
