@@ -24,7 +24,7 @@ from bioplausible.rules.named_arguments import NotesArguments
 from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
-from bioplausible.training.optimization import forget_updates, step_optimizer
+from bioplausible.training.optimization import leave_alone_others, step_optimizer
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
 from bioplausible.training.preconditions import Preconditions
@@ -112,8 +112,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
 
         While training, for each part of the batch that settles on its own.
         """
-        self._positions: range | None = None
-        """Of the samples that settle, in the batch that is learned."""
+        self._positions: list[range] = []
+        """Of the samples that settle, in the batch that is learned; nothing where none is."""
         self.phases: Phases = {}
         """Where the relaxations of the last training batch ended; for callbacks to read.
 
@@ -209,7 +209,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         if isinstance(of, Phase):
             at, device = positions(len(of.output), of.batch_size), of.output.device
         else:
-            at, device = range(len(of)) if self._positions is None else self._positions, of.device
+            at, device = self._positions[-1] if self._positions else range(len(of)), of.device
             require(
                 len(at) == len(of),
                 f"draws got {len(of)} samples while {len(at)} settle: give it the x that settle got.",
@@ -318,16 +318,20 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         What each parameter last got stays in its ``grad``, for callbacks to read.
         """
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
-        latest: dict[Tensor, Tensor] = {}
+        moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer
+        latest: dict[int, tuple[Tensor, Tensor]] = {}
         for number, updates in enumerate(self.updates(phases)):
-            forget_updates(optimizer)
+            moved = {}
             for parameter, update in averaged(updates, phases):
-                parameter.grad = latest[parameter] = update.neg_()
+                parameter.grad = update.neg_()
+                moved[id(parameter)] = parameter, update
+            leave_alone_others(optimizer, moved)
+            latest |= moved
             if number == 0:
                 self.decay_weights()
             step_optimizer(optimizer, self.gradient_norm_limit, trainer)
             weights_changed()
-        for parameter, update in latest.items():
+        for parameter, update in (latest[i] for i in latest.keys() - moved.keys()):
             parameter.grad = update
         if trainer is not None:
             count_batch(trainer)
@@ -338,11 +342,12 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
 
         def settle(x: Tensor, target: Tensor) -> dict[str, Phase]:
             nonlocal left
-            self._positions, left = left[: len(x)], left[len(x) :]
+            self._positions.append(left[: len(x)])
+            left = left[len(x) :]
             try:
                 return self.settle(x, target)
             finally:
-                self._positions = None
+                self._positions.pop()
 
         return settle
 

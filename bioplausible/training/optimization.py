@@ -1,7 +1,7 @@
 """Any optimizer and scheduler of torch, with what they refuse as one sentence."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, cast
 
 from pytorch_lightning import Trainer
@@ -71,11 +71,12 @@ def check_length(scheduler: LRScheduler, epochs: int | None) -> None:
         )
 
 
-def forget_updates(optimizer: Optimizer) -> None:
-    """Lets the optimizer's next step leave every parameter alone that gets no update."""
+def leave_alone_others(optimizer: Optimizer, moved: Container[int]) -> None:
+    """Lets the optimizer's next step leave alone all parameters but some, given by their ids: no momentum, no decay."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            parameter.grad = None
+            if id(parameter) not in moved:
+                parameter.grad = None
 
 
 def step_optimizer(
