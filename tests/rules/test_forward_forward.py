@@ -1,11 +1,16 @@
 """Oracle: autograd of each layer's own loss, written from the equations; and what must not matter to a layer."""
 
+import json
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from bioplausible import ForwardForward, UserError
-from tests.helpers import NETWORKS, batch, build, updates
+from bioplausible.__main__ import main
+from tests.helpers import GOLDEN_RULES, NETWORKS, batch, build, updates
 
 ALL_NETWORKS = pytest.mark.parametrize("network", NETWORKS)
 FORMS = {
@@ -223,3 +228,108 @@ def test_loewes_classifier_has_the_width_of_unequal_layers():
 def test_bad_options_are_refused(options, said):
     with pytest.raises(UserError, match=said):
         ForwardForward(**{"layer_sizes": [7, 6, 5, 4], **options})
+
+
+# ------------------------------------------------------------------------------------ recordings like the published one
+
+
+def recorded(path, μ, spoil=None, **changes):
+    """Writes a recording of loewe's form by autograd of the sum of all losses, with unequal layers.
+
+    Args:
+        path: the file.
+        μ: of peer normalisation.
+        spoil: an array of the second step that is changed a little.
+        changes: other entries of its meta.
+    """
+    published = np.load(GOLDEN_RULES / "ff_loewe_3layer.npz")
+    meta = {**json.loads(str(published["meta"])), "layer_sizes": [14, 6, 5, 7], "peer_normalisation": μ, "steps": 2}
+    meta |= changes
+    g = torch.Generator().manual_seed(0)
+    sizes, double = meta["layer_sizes"], {"dtype": torch.float64, "generator": g}
+    W = [torch.randn(post, pre, **double) / 2 for pre, post in pairwise(sizes)]
+    b = [0.1 * torch.randn(post, **double) for post in sizes[1:]]
+    m, C = [torch.full((d,), 0.5, dtype=torch.float64) for d in sizes[1:]], torch.zeros(10, 12, dtype=torch.float64)
+    x, y = torch.rand(2, 4, 14, **double), torch.randint(10, (2, 4), generator=g)
+    arrays = {}
+
+    def note(where):
+        for i in range(3):
+            arrays.update({f"{where}/W{i}": W[i], f"{where}/b{i}": b[i], f"{where}/mean_activity{i}": m[i]})
+        arrays[f"{where}/Wclass"] = C
+
+    note("init")
+    for step in range(2):
+        y_neg = (y[step] + torch.randint(1, 10, (4,), generator=g)) % 10
+        moved = [t.detach().requires_grad_() for t in (*W, *b, C)]
+        here = {"y_neg": y_neg}
+        labels = [
+            F.one_hot(y[step], 10).double(),
+            F.one_hot(y_neg, 10).double(),
+            torch.full((4, 10), 0.1, dtype=torch.float64),
+        ]
+        h = torch.cat([torch.cat([label, x[step][:, 10:]], 1) for label in labels])
+        total, peers, read = 0.0, torch.zeros(1, dtype=torch.float64), []
+        for i in range(3):
+            a = F.linear(h / (h.square().mean(1, keepdim=True).sqrt() + 1e-8), moved[i], moved[3 + i])
+            z = Slope1.apply(a)
+            logit = z[:8].square().sum(1) - sizes[i + 1]
+            here[f"loss{i}"] = F.binary_cross_entropy_with_logits(logit, torch.tensor([1.0] * 4 + [0.0] * 4).double())
+            total = total + here[f"loss{i}"]
+            if μ:
+                mean = 0.9 * m[i] + 0.1 * z[:4].mean(0)
+                m[i] = mean.detach()
+                peer = (mean.mean() - mean).square().mean()
+                peers, total = peers + peer.detach(), total + μ * peer
+            h = z.detach()
+            read += [h[8:] / (h[8:].square().mean(1, keepdim=True).sqrt() + 1e-8)] if i else []
+        here["classification_loss"] = F.cross_entropy(torch.cat(read, 1) @ moved[6].t(), y[step])
+        gradients = torch.autograd.grad(total + here["classification_loss"], moved)
+        here["peer_loss"] = peers
+        for i in range(3):
+            here |= {f"grad_W{i}": gradients[i], f"grad_b{i}": gradients[3 + i]}
+            W[i], b[i] = W[i] - meta["lr"] * gradients[i], b[i] - meta["lr"] * gradients[3 + i]
+        C = C - meta["lr_classifier"] * gradients[6]
+        arrays.update({f"step{step}/{name}": value for name, value in here.items()})
+        note(f"step{step}")
+    found = {name: value.detach().numpy() for name, value in arrays.items()}
+    if spoil is not None:
+        found[f"step1/{spoil}"] = found[f"step1/{spoil}"] * (1 + 1e-6) + 1e-9
+    np.savez(path, meta=json.dumps(meta), x=x.numpy(), y=y.numpy(), **found)
+
+
+@pytest.mark.parametrize("μ", [0.0, 0.03, 2.0])
+def test_verify_replays_unequal_layers_and_peers(μ, capsys):
+    recorded("mine.npz", μ)
+    assert main(["verify", "mine.npz"]) == 0
+    assert "agrees" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "spoil", ["W0", "b2", "Wclass", "mean_activity1", "loss2", "grad_W1", "grad_b0", "peer_loss", "classification_loss"]
+)
+def test_verify_sees_what_differs(spoil, capsys):
+    recorded("mine.npz", 0.5, spoil)
+    assert main(["verify", "mine.npz"]) == 1
+    assert "DIFFERS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"order": "layer by layer"}, "order"),
+        ({"classes": 9}, "classes"),
+        ({"peer_momentum": 0.5}, "peer_momentum 0.5"),
+        ({"activation": "relu, twice"}, "activation"),
+        ({"goodness": "max"}, "goodness"),
+        ({"variant": "mine"}, "variant"),
+        ({"updates_per_batch": 2}, "updates_per_batch"),
+    ],
+)
+def test_verify_refuses_what_it_does_not_know(changes, said, capsys):
+    recorded("mine.npz", 0.0)
+    file = dict(np.load("mine.npz"))
+    file["meta"] = json.dumps({**json.loads(str(file["meta"])), **changes})
+    np.savez("mine.npz", **file)
+    assert main(["verify", "mine.npz"]) == 2
+    assert said in capsys.readouterr().err
