@@ -64,7 +64,7 @@ class SampleDraws:
             stream: numbers ≥ 0 that tell draws apart, such as a layer and an iteration.
         """
         key = mix(mix(seed, _OF_SAMPLES), step)
-        for number in (len(stream), *stream):
+        for number in stream:
             key = mix(key, number)
         return cls(_mixed(torch.full_like(positions, _signed(key)), positions))
 

@@ -257,8 +257,18 @@ def test_the_slope_is_the_losss_along_the_noise(network):
     assert not rule.answer(phase).is_complex()
 
 
+class Complex(NodePerturbation):
+    """Shows its activities as complex numbers too."""
+
+    def activity(self, x):
+        return [torch.complex(r, r / 2) for r in super().activity(x)]
+
+    def forward(self, x):
+        return self.activity(x)[-1].real
+
+
 def test_observers_look_at_complex_activities():
-    rule = NodePerturbation(layer_sizes=[64, 12, 10], optimizer=lambda p: torch.optim.SGD(p, lr=0.003))
+    rule = Complex(layer_sizes=[64, 12, 10], optimizer=lambda p: torch.optim.SGD(p, lr=0.003))
     observers = [Guard(every_n_steps=2), Representations(every_n_steps=5), Settling(every_n_steps=5)]
     fit(rule, *observers, SamplesPerSecond(), Alignment(every_n_steps=5), max_epochs=1)
     assert rule.phases["perturbed"].activity[1].dtype == torch.complex64
