@@ -277,3 +277,15 @@ def test_observers_look_at_complex_activities():
 def test_they_fit_and_test_from_the_command_line(capsys):
     assert main(["fit", "--config", str(EXAMPLES / "settled_feedback.yaml"), "--trainer.max_epochs", "10"]) == 0
     assert float(capsys.readouterr().out.split("test accuracy")[1].split("%")[0]) >= 90
+
+
+def test_draws_are_of_the_seed_and_the_step():
+    class At(NodePerturbation):
+        step = 0
+
+    rule, (x, _, _) = build(At), batch()
+    keys = []
+    for rule.seed in (0, 1):
+        for rule.step in (0, 1):
+            keys.append(rule.draws(x).keys)
+    assert len(torch.cat(keys).unique()) == 4 * len(x)
