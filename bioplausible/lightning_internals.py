@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _OPTION = "Trainer keeps this option, but declares no attribute for it"
 _LOOPS = "no hook and no property of Trainer's tells it"
+_COUNT = "Trainer counts steps of its optimizers, of which a batch may take several, and no method counts a batch"
 _RESTART = "Trainer leaves out a validation, or an epoch's end, before which a checkpoint was written"
 _SAVE = "no method saves at a step of one's own choice and books it"
 _BEST = "ModelCheckpoint has no method that forgets a file or finds it elsewhere"
@@ -61,6 +62,10 @@ REQUIRED = {
     "pytorch_lightning.Trainer().fit_loop.epoch_loop.val_loop._has_run": _RESTART,
     "pytorch_lightning.Trainer().fit_loop._data_fetcher": f"whether validation follows: {_LOOPS}",
     "pytorch_lightning.loops.evaluation_loop.RestartStage.RESTARTED_MID_EVALUATION": _RESTART,
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_ready": _COUNT,
+    "pytorch_lightning.Trainer().fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_completed": (
+        _COUNT
+    ),
     "pytorch_lightning.Trainer()._logger_connector._callback_metrics": "Trainer.callback_metrics can't be restored",
     "pytorch_lightning.strategies.launchers._MultiProcessingLauncher": "what spawn, fork and notebooks have in common",
     # ModelCheckpoint
@@ -236,6 +241,13 @@ def stand_at(trainer: Trainer, step: int, epoch: int) -> tuple[int, int]:
 def restore_metrics(trainer: Trainer, metrics: dict[str, Any]) -> None:
     """Gives the metrics back that callbacks and schedulers monitor."""
     trainer._logger_connector._callback_metrics.update(metrics)
+
+
+def count_batch(trainer: Trainer) -> None:
+    """Counts a training step (``Trainer.global_step``), of however many steps of an optimizer it is made."""
+    steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    steps.increment_ready()
+    steps.increment_completed()
 
 
 def set_max_steps(trainer: Trainer, steps: int) -> None:

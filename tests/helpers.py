@@ -34,6 +34,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    ForwardForward,
     KolenPollack,
     PredictiveCoding,
     rules,
@@ -140,6 +141,8 @@ ALL_TERMS_OF_CORINFOMAX_EBD |= {"lateral_decorrelation": 0.2, "prediction": 0.3,
 ALL_TERMS_OF_CORINFOMAX_EBD |= {"power": 0.05, "target_power": 0.1, "regularize_lateral": True, "epsilon": 0.1}
 
 WHOLE_STEPS = {"step_size": 1.0, "beta": 0.5}
+LAYER_BY_LAYER = {"prediction": "goodness", "order": "layer_by_layer", "updates_per_batch": 2, "goodness": "mean"}
+LAYER_BY_LAYER |= {"normalization": "norm", "threshold": 0.5}
 
 VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     **{cls.__name__: (cls, {}) for cls in all_rules()},
@@ -198,6 +201,8 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
         {"loss": "mean_squared_error", "output_activation": "sigmoid", "activation_function": "tanh"},
     ),
     "burstprop, recurrent, fixed feedback": (Burstprop, {"feedback": "fixed", "recurrent_rate": 0.1, "decay": 0.99}),
+    "forward-forward, peers": (ForwardForward, {"peer_normalization": 0.3, "negative_labels": "any"}),
+    "forward-forward, by goodness, layer by layer": (ForwardForward, LAYER_BY_LAYER),
 }
 """Every rule with its defaults, and those of their options that change what is computed."""
 
@@ -216,7 +221,7 @@ def build(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:
     if "dual_step_sizes" in inspect.signature(cls.__init__).parameters:
         options.setdefault("dual_step_sizes", {1: 0.05, len(network) - 1: 0.1})
     if all(isinstance(entry, int) for entry in network):
-        return cls(list(network), **options).double()
+        return cls(layer_sizes=list(network), **options).double()
     return cls(network=copy.deepcopy(network), **options).double()
 
 

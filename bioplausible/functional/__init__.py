@@ -10,6 +10,7 @@ from bioplausible.functional.activations import (
     state_activation,
 )
 from bioplausible.functional.alignment import alignment_angle
+from bioplausible.functional.complex_numbers import as_real, squares
 from bioplausible.functional.complex_parts import both_parts, softmax, through_both_parts
 from bioplausible.functional.correlation import (
     correlative_information,
@@ -35,6 +36,7 @@ __all__ = [
     "StepSizeRule",
     "activation",
     "alignment_angle",
+    "as_real",
     "blank",
     "both_parts",
     "clip",
@@ -52,6 +54,7 @@ __all__ = [
     "rows",
     "silence",
     "softmax",
+    "squares",
     "state_activation",
     "step_sizes",
     "through_both_parts",

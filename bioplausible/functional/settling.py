@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from bioplausible.functional.complex_numbers import squares
+
 
 def mean_square_changes(current: list[Tensor], previous: list[Tensor]) -> list[Tensor]:
     """Returns ⟨|r_k(T) − r_k(T−1)|²⟩ of each layer, the mean over its samples and units.
@@ -11,7 +13,7 @@ def mean_square_changes(current: list[Tensor], previous: list[Tensor]) -> list[T
         current: activities r_k(T), each (n × d_k).
         previous: activities r_k(T − 1), each (n × d_k).
     """
-    return [(now - before).abs().square().mean() for now, before in zip(current, previous, strict=True)]
+    return [squares(now - before).mean() for now, before in zip(current, previous, strict=True)]
 
 
 def residual(current: list[Tensor], previous: list[Tensor], step_size: float) -> Tensor:

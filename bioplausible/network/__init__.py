@@ -4,6 +4,7 @@ from bioplausible.network.connection import Connection, Feedback
 from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
 from bioplausible.network.initialization import Initialization
+from bioplausible.network.labels import Labels
 from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral, Recurrent
 from bioplausible.network.network import Clamped, Network
 from bioplausible.network.pooling import Pooling
@@ -23,6 +24,7 @@ __all__ = [
     "Inhibition",
     "Initialization",
     "InverseCorrelation",
+    "Labels",
     "Lateral",
     "Local",
     "Network",

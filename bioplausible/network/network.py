@@ -1,6 +1,6 @@
 """The layers of a rule, and how they are wired: the only place where shapes live."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -173,12 +173,20 @@ class Network(nn.Module):
         return Clamped(self, x, self.L if top is None else top, complex_states)
 
     @contextmanager
-    def weights_held(self) -> Iterator[None]:
-        """Within it no weight changes, so the winners of max pooling at an activity are found once."""
-        for connection in self._with_winners:
-            connection.hold_weights(True)
+    def weights_held(self) -> Iterator[Callable[[], None]]:
+        """Within it the winners of max pooling at an activity are found once.
+
+        Yields:
+            What to call where weights have changed: then they are found anew.
+        """
+
+        def hold() -> None:
+            for connection in self._with_winners:
+                connection.hold_weights(True)
+
+        hold()
         try:
-            yield
+            yield hold
         finally:
             for connection in self._with_winners:
                 connection.hold_weights(False)

@@ -16,6 +16,7 @@ from torchvision.utils import make_grid, save_image
 
 from bioplausible.data.batches import Images
 from bioplausible.errors import UserError
+from bioplausible.functional import as_real
 from bioplausible.network import Convolution, Dense, Local
 from bioplausible.observers.figures import log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
@@ -74,7 +75,7 @@ class Representations(Observer):
         images, _ = self._images(trainer, rule)
         scalars: dict[str, float] = {}
         pieces = torch.split(images, samples_at_once(images, sum(rule.network.sizes[1:])))
-        activity = [torch.cat(layer) for layer in zip(*map(rule.activity, pieces), strict=True)]
+        activity = [as_real(torch.cat(layer)) for layer in zip(*map(rule.activity, pieces), strict=True)]
         for k, r in enumerate(activity[1:], start=1):
             silent = r.abs() < SILENT
             dead = silent.all(0)
@@ -161,7 +162,7 @@ class Representations(Observer):
             return
         images, labels = self._images(trainer, rule)
         with torch.no_grad():
-            hidden = rule.activity(images)[1:-1]
+            hidden = [as_real(r) for r in rule.activity(images)[1:-1]]
         if not hidden:
             return
         from sklearn.manifold import TSNE  # only now: scikit-learn takes long to import, and few runs draw maps

@@ -7,6 +7,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from bioplausible.errors import UserError
+from bioplausible.functional import squares
 from bioplausible.observers.figures import count_iterations, log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule, Phase
@@ -74,7 +75,7 @@ def _note_speeds(
 ) -> None:
     """Adds an iteration's residuals to a trajectory, and notes what had not settled after it."""
     # of each layer and sample: RMS over all its units, on images those of all channels and positions
-    speeds = [(a - b).flatten(1).abs().square().mean(1).sqrt() / step_size for a, b in zip(now, before, strict=True)]
+    speeds = [squares((a - b).flatten(1)).mean(1).sqrt() / step_size for a, b in zip(now, before, strict=True)]
     trajectory.residuals.append([float(speed.square().mean().sqrt()) for speed in speeds])
     moving = torch.stack(speeds) > tolerance
     trajectory.unsettled = moving.float().mean(1).tolist()

@@ -16,6 +16,7 @@ from bioplausible.rules.dual_propagation import DualPropagation
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
+from bioplausible.rules.forward_forward import ForwardForward
 from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.pepita import PEPITA
@@ -37,6 +38,7 @@ __all__ = [
     "EquilibriumPropagation",
     "ErrorBroadcastDecorrelation",
     "FeedbackAlignment",
+    "ForwardForward",
     "KolenPollack",
     "LearningRule",
     "NudgedPredictiveCoding",

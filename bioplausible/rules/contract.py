@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require, require_arguments
 from bioplausible.functional import alignment_angle
+from bioplausible.lightning_internals import count_batch
 from bioplausible.network import Entry, Network, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
@@ -20,13 +22,14 @@ from bioplausible.resume.run_folders import RunFolders
 from bioplausible.resume.training_data import TrainedOn
 from bioplausible.rules.named_arguments import NotesArguments
 from bioplausible.rules.options import refuse_without_effect
-from bioplausible.training.data_parallel import batch_size, join, processes
+from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
-from bioplausible.training.optimization import step_optimizer
+from bioplausible.training.optimization import leave_alone_others, step_optimizer
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
 from bioplausible.training.preconditions import Preconditions
+from bioplausible.training.randomness import SampleDraws
 
 
 class RuleContract(LightningModule, metaclass=NotesArguments):
@@ -35,8 +38,9 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
     A training step is the same for every rule::
 
         phases = settle(x, target)                 # free, nudged, … the rule's own affair
-        p.grad = −update   for p, update in local_updates(phases)
-        decay_weights(); optimizer step; update_state(phases, optimizer); schedulers; metrics
+        for each of updates(phases):               # one, local_updates(phases), unless the rule says otherwise
+            p.grad = −update   for p, update in it; decay_weights() before the first; optimizer step
+        update_state(phases, optimizer); schedulers; metrics
 
     Several processes exchange phases or updates (:mod:`bioplausible.training.exchange`), and learn what one would.
     Since the local update is written into ``p.grad``, every optimizer and scheduler of torch works, and
@@ -111,6 +115,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
 
         While training, for each part of the batch that settles on its own.
         """
+        self._positions: list[range] = []
+        """Of the samples that settle, in the batch that is learned; nothing where none is."""
         self.phases: Phases = {}
         """Where the relaxations of the last training batch ended; for callbacks to read.
 
@@ -149,8 +155,10 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Lets the network settle and returns its phases by name.
 
-        It gets a part of the batch, several times a batch, so no sample's phases may depend on the other samples, and
-        what is drawn only on ``seed`` and ``step``.
+        It gets a part of the batch, several times a batch, so no sample's phases may depend on the other samples. What
+        is drawn for all samples may depend on ``seed`` and ``step`` alone, what is drawn for each comes from
+        :meth:`draws`. Activities may be complex; further tensors of a layer, as of a second compartment, go into
+        ``internal``.
 
         Args:
             x: input (n × shape_0).
@@ -167,8 +175,52 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         update is a mean over samples, and where a rule sums over the batch, that mean times :attr:`Phase.batch_size`.
         """
 
+    def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
+        """Yields the batch's updates, after each of which the optimizer takes a step: here :meth:`local_updates` alone.
+
+        A rule that takes several steps a batch overrides it as a generator: what follows a ``yield`` runs after the
+        step, with the weights as they are then. Parameters that are not in an update are left alone by its step: no
+        momentum, no decay. However many there are, it is one batch that counts, in ``step`` and for Trainer,
+        schedules and checkpoints. State that moves between steps is kept in the phases, which hold the whole batch
+        (with several processes that exchange updates, this process's share, and every process must take as many).
+        """
+        yield self.local_updates(phases)
+
+    def draws(self, of: Tensor | Phase, *stream: int) -> SampleDraws:
+        """Returns draws for each sample, the same however the batch is cut into pieces or shared among processes.
+
+        They are functions of the seed, the step, the sample's position in the batch, and the stream.
+
+        Args:
+            of: what :meth:`settle` got as x; or a phase, in :meth:`updates` and :meth:`update_state`.
+            stream: numbers that tell draws apart, such as a layer and an iteration.
+
+        Raises:
+            UserError: these are not the samples that settle.
+        """
+        return SampleDraws.at(self.seed, self.step, self.positions(of), *stream)
+
+    def positions(self, of: Tensor | Phase) -> Tensor:
+        """Returns the positions in the batch of the samples that settle, or of a phase's (n), int64.
+
+        Args:
+            of: as in :meth:`draws`.
+
+        Raises:
+            UserError: these are not the samples that settle.
+        """
+        if isinstance(of, Phase):
+            at, device = positions(len(of.output), of.batch_size), of.output.device
+        else:
+            at, device = self._positions[-1] if self._positions else range(len(of)), of.device
+            require(
+                len(at) == len(of),
+                f"draws got {len(of)} samples while {len(at)} settle: give it the x that settle got.",
+            )
+        return torch.arange(at.start, at.stop, at.step, device=device)
+
     def decay_weights(self) -> None:
-        """Lets weights decay by the rule's own factor, whatever the optimizer, right before its step."""
+        """Lets weights decay by the rule's own factor, whatever the optimizer, right before the batch's first step."""
 
     def update_state(self, phases: Phases, optimizer: torch.optim.Optimizer) -> None:
         """Updates what no optimizer moves (lateral matrices …), after the optimizer's step.
@@ -186,8 +238,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         return next(iter(phases.values()))
 
     def answer(self, phase: Phase) -> Tensor:
-        """Returns the output (n × d_L) from which the class is read in a phase: r_L."""
-        return phase.output
+        """Returns the output (n × d_L) from which the class is read in a phase: r_L, of a complex one its real part."""
+        return phase.output.real if phase.output.is_complex() else phase.output
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n): ½ ‖r_L − y‖²."""
@@ -257,16 +309,53 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         samples = batch_size(x)
         if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
             x, target = join([x, target])
-        with self.network.weights_held():
-            phases = settle_in_pieces(self.settle, x, target, *self.network.settling)
+        settle = self._settle_in_turn(positions(len(x), samples))
+        with self.network.weights_held() as weights_changed:
+            phases = settle_in_pieces(settle, x, target, *self.network.settling)
             if len(x) < samples:
                 phases = exchanged(self, phases, samples, self.exchange)
-            for parameter, update in averaged(self.local_updates(phases), phases):
-                parameter.grad = update.neg_()
-        self.decay_weights()
-        step_optimizer(optimizer, self.gradient_norm_limit)
+            self._follow(phases, optimizer, weights_changed)
         self.update_state(phases, optimizer)
         return phases
+
+    def _follow(self, phases: Phases, optimizer: torch.optim.Optimizer, weights_changed: Callable[[], None]) -> None:
+        """Moves the weights by each of the batch's updates, the next of which comes from the weights as they are then.
+
+        What each parameter last got stays in its ``grad``, for callbacks to read.
+        """
+        trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
+        moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer
+        latest: dict[int, tuple[Tensor, Tensor]] = {}
+        for number, updates in enumerate(self.updates(phases)):
+            moved = {}
+            for parameter, update in averaged(updates, phases):
+                parameter.grad = update.neg_()
+                moved[id(parameter)] = parameter, update
+            leave_alone_others(optimizer, moved)
+            latest |= moved
+            if number == 0:
+                self.decay_weights()
+            step_optimizer(optimizer, self.gradient_norm_limit, trainer)
+            weights_changed()
+        for parameter, update in (latest[i] for i in latest.keys() - moved.keys()):
+            parameter.grad = update
+        if trainer is not None:
+            count_batch(trainer)
+
+    def _settle_in_turn(self, positions: range) -> Callable[[Tensor, Tensor], dict[str, Phase]]:
+        """Returns :meth:`settle` for the pieces of a batch, one after the other, whose samples have these positions."""
+        left = positions
+
+        def settle(x: Tensor, target: Tensor) -> dict[str, Phase]:
+            nonlocal left
+            self._positions.append(left[: len(x)])
+            left = left[len(x) :]
+            try:
+                return self.settle(x, target)
+            finally:
+                self._positions.pop()
+
+        return settle
 
     def dynamics(self) -> dict[str, Tensor]:
         """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""

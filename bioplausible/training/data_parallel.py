@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bioplausible.errors import UserError
+from bioplausible.functional import as_real
 
 
 def processes() -> int:
@@ -57,6 +58,16 @@ def batch_size(share: Tensor) -> int:
     return whole
 
 
+def positions(samples: int, whole: int) -> range:
+    """Returns the positions in the whole batch of the samples that this process has: all, or its share.
+
+    Args:
+        samples: how many it has.
+        whole: samples of the batch.
+    """
+    return range(whole) if samples == whole else range(rank(), whole, processes())
+
+
 def average(means: Sequence[Tensor], samples: int, whole: int) -> list[Tensor]:
     """Returns means over the whole batch, the same bits on every process, from those over each process's samples.
 
@@ -67,10 +78,12 @@ def average(means: Sequence[Tensor], samples: int, whole: int) -> list[Tensor]:
     """
     # numbers of samples are exact, their quotients are rounded and need not add up to 1: a matrix averaged each step,
     # as lateral weights are, would drift
-    total = torch.cat([mean.reshape(-1) for mean in means]).mul_(samples)
+    numbers = [as_real(mean) for mean in means]
+    total = torch.cat([part.reshape(-1) for part in numbers]).mul_(samples)
     dist.all_reduce(total)
-    parts = total.div_(whole).split_with_sizes([mean.numel() for mean in means])
-    return [part.view(mean.shape).to(mean.dtype) for part, mean in zip(parts, means, strict=True)]
+    parts = total.div_(whole).split_with_sizes([part.numel() for part in numbers])
+    found = [part.view(of.shape).to(of.dtype) for part, of in zip(parts, numbers, strict=True)]
+    return [torch.view_as_complex(f) if m.is_complex() else f for f, m in zip(found, means, strict=True)]
 
 
 def join(shares: Sequence[Tensor]) -> list[Tensor]:

@@ -77,8 +77,10 @@ def averaged(updates: Iterable[tuple[Tensor, Tensor]], phases: Phases) -> Iterat
     if first.share_of is None:
         yield from updates  # one by one: no more than one is held
         return
-    parameters, mine = zip(*updates, strict=True)
-    yield from zip(parameters, first.batch_means(mine), strict=True)
+    held = list(updates)
+    if held:
+        parameters, mine = zip(*held, strict=True)
+        yield from zip(parameters, first.batch_means(mine), strict=True)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -1,9 +1,11 @@
 """Any optimizer and scheduler of torch, with what they refuse as one sentence."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, cast
 
+from pytorch_lightning import Trainer
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities import rank_zero_warn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -69,12 +71,24 @@ def check_length(scheduler: LRScheduler, epochs: int | None) -> None:
         )
 
 
-def step_optimizer(optimizer: Optimizer, gradient_norm_limit: float | None = None) -> None:
-    """Takes an optimizer's step.
+def leave_alone_others(optimizer: Optimizer, moved: Container[int]) -> None:
+    """Lets the optimizer's next step leave alone all parameters but some, given by their ids: no momentum, no decay."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if id(parameter) not in moved:
+                parameter.grad = None
+
+
+def step_optimizer(
+    optimizer: Optimizer, gradient_norm_limit: float | None = None, trainer: Trainer | None = None
+) -> None:
+    """Takes an optimizer's step, which Trainer does not count: a batch may take several (:func:`count_batch`).
 
     Args:
-        optimizer: the optimizer, its parameters' updates with their sign turned in ``grad``.
+        optimizer: the optimizer, its parameters' updates with their sign turned in ``grad``; those of None are left
+            alone.
         gradient_norm_limit: largest norm of all of them together: longer ones are shortened to it; None: no limit.
+        trainer: whose optimizer it is; None: nobody's.
 
     Raises:
         UserError: it can't with these options.
@@ -83,7 +97,11 @@ def step_optimizer(optimizer: Optimizer, gradient_norm_limit: float | None = Non
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         clip_grad_norm_(parameters, gradient_norm_limit)
     with user_errors(f"{type(optimizer).__name__.removeprefix('Lightning')} can't take a step", OTHER_OPTIMIZER):
-        optimizer.step()
+        if trainer is None:
+            optimizer.step()
+        else:  # what the wrapper that Trainer gives does, but for counting
+            with cast(Any, trainer).profiler.profile("optimizer_step"):
+                trainer.strategy.optimizer_step(cast(LightningOptimizer, optimizer).optimizer, lambda: None)
 
 
 def step_scheduler(scheduler: LRScheduler, metrics: Mapping[str, Any], step: int) -> None:

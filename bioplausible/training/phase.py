@@ -15,7 +15,7 @@ class Phase:
     """Where a relaxation ended.
 
     Attributes:
-        activity: r_0 = x, r_1 … r_L, each (n × shape_k).
+        activity: r_0 = x, r_1 … r_L, each (n × shape_k), real or complex.
         beta: strength with which the target pulled on the output, with its sign; 0 in a free phase; complex in a
             phase of complex activities.
         previous: r_1 … r_L one iteration earlier, where the rule iterates.

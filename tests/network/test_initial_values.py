@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bioplausible import CorInfoMax, FeedbackAlignment, UserError
+from bioplausible import CorInfoMax, FeedbackAlignment, ForwardForward, UserError
 from bioplausible.network.initialization import draw, draw_bias, positive_semidefinite
 from tests.helpers import all_rules, build
 
@@ -80,7 +80,12 @@ def test_every_rule_starts_as_it_says(cls):
         options += [({"initialization": name}, name) for name in BOUNDS]
     for given, initialization in options:
         rule = build(cls, SIZES, **given)
-        for c in rule.network.connections:
+        drawn = rule.network.connections
+        if cls is ForwardForward:  # its classifier starts at 0
+            *drawn, last = drawn
+            assert not any(W.any() for W in (last.weight, *rule.classifier.parameters()))
+            assert last.bias is None
+        for c in drawn:
             require_uniform(c.weight, bound_of(c.weight.shape, initialization))
             if c.bias is not None:
                 if initialization == "xavier":

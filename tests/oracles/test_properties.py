@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bioplausible import CorInfoMax, EquilibriumPropagation, PredictiveCoding
+from bioplausible import CorInfoMax, EquilibriumPropagation, ForwardForward, PredictiveCoding
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
@@ -48,6 +48,10 @@ def require_a_whole_update_and_output(rule, x, y):
 @torch.no_grad()
 def test_any_depth(cls, sizes):
     x, _, y = batch(sizes)
+    if cls is ForwardForward and len(sizes) == 2:
+        with pytest.raises(UserError, match="ForwardForward has no hidden layer to learn in"):
+            build(cls, sizes)
+        return
     require_a_whole_update_and_output(build(cls, sizes), x, y)
 
 
@@ -86,6 +90,8 @@ def sides(rule) -> dict[str, tuple[set[int], set[str]]]:
         found |= dict.fromkeys(W, (layers | third, others)) | dict.fromkeys(V, (V_layers | third, V_others))
         reads_out = getattr(rule, "readout", False) and c.post == network.L  # the output is no state, only its drive
         found |= {name: ({c.pre, c.post} if reads_out else {c.post} | third, of([c])) for name in b}
+    for k in getattr(rule, "classifier", ()):  # forward-forward's, which reads several layers
+        found[f"classifier.{k}"] = ({int(k), network.L}, set())
     return found
 
 

@@ -9,8 +9,9 @@ from torch import distributed
 from bioplausible import CorInfoMax, EquilibriumPropagation, FeedbackAlignment, UserError
 from bioplausible.observers import Guard
 from bioplausible.rules import LearningRule
-from bioplausible.training.data_parallel import average, processes, rank, share
+from bioplausible.training.data_parallel import average, join, processes, rank, share
 from bioplausible.training.exchange import Exchange
+from bioplausible.training.phase import Phase
 from tests.helpers import (
     ALL_TERMS_OF_CORINFOMAX_EBD,
     ALL_TERMS_OF_EBD,
@@ -42,6 +43,11 @@ OPTIONS = {
     "DualPropagation": [{"form": "raovr", "order": "forward", "alpha": 0.2}, {"order": "forward_backward"}],
     "PEPITA": [{"dropout": 0.3}, {"published_convolution": True}],
     "Burstprop": [{"recurrent_rate": 0.5}, {"feedback": "fixed"}],
+    "ForwardForward": [
+        {"peer_normalization": 0.3},
+        {"order": "layer_by_layer", "updates_per_batch": 2},
+        {"prediction": "goodness"},
+    ],
     "CorInfoMax": [{"track_correlations": True, "three_phase": True, "weight_decay": True, "regularize_lateral": True}],
     "ContrastiveSimilarityMatching": [{"signed_hebbian_term": False}],
     "PredictiveCoding": [{"fixed_predictions": True}],
@@ -124,7 +130,9 @@ def test_processes_learn_what_one_learns_from_what_they_exchange(number, exchang
                 continue
             rows = -(-n // number) * number  # the shorter shares are filled up
             assert gathered == (phases // n * rows if exchange == "phases" else 0), (case, n)
-            if "track_correlations" not in case and "power" not in case:  # what they average besides is not counted
+            if not any(
+                word in case for word in ("track_correlations", "power", "peer", "updates_per_batch")
+            ):  # what they average besides is not counted
                 assert summed == (0 if exchange == "phases" else updates // 2), (case, n)
 
 
@@ -320,3 +328,29 @@ def persist() -> str:
 def test_states_of_samples_that_move_to_other_processes_do_not_persist(tmp_path):
     sentences = work_together(persist, folder=tmp_path)
     assert all(sentence.startswith("persistent_states needs one process") for sentence in sentences)
+
+
+# -------------------------------------------------------------------------------------------------------------- complex
+
+
+def of_complex() -> list[torch.Tensor]:
+    """Returns what the processes join and average of complex and real tensors."""
+    z, r = complex_batch()
+    mine, real = share(z), share(r)
+    means = average([mine.mean(0), real.mean(0), mine.conj().mean(0)], len(mine), len(z))
+    phase = Phase([real, mine], previous=[mine - 0.3j], share_of=len(z))
+    return [*join([mine, real]), *means, phase.residual()]
+
+
+def complex_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(7, 3, 2, generator=g, dtype=torch.complex128), torch.randn(7, 4, generator=g)
+
+
+def test_complex_tensors_are_exchanged(tmp_path):
+    z, r = complex_batch()
+    for here in work_together(of_complex, folder=tmp_path):
+        assert torch.equal(here[0], z)
+        assert torch.equal(here[1], r)
+        torch.testing.assert_close(here[2:5], [z.mean(0), r.mean(0), z.conj().mean(0).resolve_conj()])
+        torch.testing.assert_close(here[5], torch.tensor(0.3, dtype=torch.float64))

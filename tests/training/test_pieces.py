@@ -34,11 +34,11 @@ def test_a_large_batch_settles_in_pieces_as_it_does_at_once(cls, network):
     rule = build(cls, network)
     n = 2 * FEWEST + 3
     x, _, target = batch(network, n=n)
-    sizes = []
+    sizes, settle_in_turn = [], rule._settle_in_turn(range(n))
 
     def settle(*piece):
         sizes.append([len(t) for t in piece])
-        return rule.settle(*piece)
+        return settle_in_turn(*piece)
 
     in_pieces, whole = settle_in_pieces(settle, x, target, 15), rule.settle(x, target)
     assert sizes == [[FEWEST] * 2, [FEWEST] * 2, [3] * 2]

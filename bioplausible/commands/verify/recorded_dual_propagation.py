@@ -79,6 +79,6 @@ class RecordedDualPropagation(RecordedRule):
         found: dict[str, float] = {}
         phase = self.rule.phases["nudged"]
         for i, (plus, pre) in enumerate(zip(phase.internal["plus"], phase.activity, strict=False)):
-            found[f"grad_b{i}"] = self.factor * float(plus.abs().max()) / phase.beta
+            found[f"grad_b{i}"] = self.factor * float(plus.abs().max() / phase.beta)
             found[f"grad_W{i}"] = found[f"grad_b{i}"] * float(pre.abs().max())
         return found

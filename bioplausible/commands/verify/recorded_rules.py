@@ -11,6 +11,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
 )
 from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
+from bioplausible.commands.verify.recorded_forward_forward import RecordedForwardForward
 from bioplausible.commands.verify.recorded_holomorphic import RecordedHolomorphic
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
 from bioplausible.commands.verify.recorded_pepita import RecordedPEPITA
@@ -39,6 +40,7 @@ RECORDED: dict[str, type[RecordedRule]] = {
     ),
     "error_broadcast_decorrelation": RecordedErrorBroadcast,
     "corinfomax_ebd": RecordedCorInfoMaxEBD,
+    "forward_forward": RecordedForwardForward,
 }
 """By the name of a recording's rule."""
 
