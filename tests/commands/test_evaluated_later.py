@@ -104,7 +104,7 @@ def test_what_bears_on_a_result_departs_from_training_and_nothing_else():
         ["--config", config],
         ["--model", "Backpropagation"],
         ["--model", "bioplausible.Backpropagation", "--data.class_path", "DigitsDataModule"],
-        ["--model.optimizer", "SGD"],
+        ["--model.optimizer", "Adam"],
         ["--model.layer_sizes", "[64, 200, 10]", "--data.batch_size", "20"],
         ["--data.evaluation_batch_size", "7"],
         ["--data.num_workers", "1"],
