@@ -527,12 +527,12 @@ OF_ANY_CLASS = {
     "data.init_args.subset_size": st.integers(1, 999),
     "trainer.max_epochs": st.integers(1, 9),
     "trainer.limit_val_batches": st.sampled_from([1, 1.0, 0.5]),
-    "trainer.logger.init_args.version": st.sampled_from(["a", "7"]),
+    "trainer.logger.init_args.version": st.sampled_from(["a", "b"]),
 }
 """Settings that nothing of :data:`OF_ONE_S_OWN` sets, of each part and of classes within."""
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(*(st.fixed_dictionaries(OF_ANY_CLASS) for _ in range(3)), st.sets(st.sampled_from(list(OF_ANY_CLASS))))
 @pytest.mark.parametrize("base", BASES)
 def test_option_file_and_environment_set_the_same_and_come_in_this_order(base, first, second, third, shortened):

@@ -159,3 +159,8 @@ def test_what_a_script_s_evaluation_logs_is_no_run_whatever_hyperparameters_stan
         trainer.test(Backpropagation([64, 10]), DigitsDataModule(), checkpoint, verbose=False)
         assert (Path(logger.log_dir) / "hparams.yaml").read_text() == "note: 3\n"
     assert [run.status for run in find_runs([Path("lightning_logs")])] == ["not tested"]
+    earlier = Path("lightning_logs/earlier/version_0")  # of a version that named no run: its hyperparameters do
+    earlier.mkdir(parents=True)
+    (earlier / "metrics.csv").write_text("step,test/accuracy\n0,0.5\n")
+    (earlier / "hparams.yaml").write_text("rule: Backpropagation\n")
+    assert earlier in [run.path for run in find_runs([Path("lightning_logs")])]
