@@ -19,6 +19,7 @@ from bioplausible.commands.configuration import (
     implied_recipe,
     last_of,
     options_of,
+    require_class_of_schedule,
     words,
 )
 from bioplausible.commands.logger_places import logger_beside, placed_loggers, run_places, trainer_defaults
@@ -108,6 +109,7 @@ def complete(args: list[str]) -> Completed:
             " newest."
         )
     lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
+    require_class_of_schedule([lowest, *given])
     as_trained = ahead is None or not any(_departs(source.content, ahead.config) for source in given)
     of_run = command != "fit" and ahead is not None and ahead.from_python and as_trained
     logger = logger_beside(path) if of_run and last_of(given, "trainer", "logger") is None else None

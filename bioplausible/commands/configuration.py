@@ -99,9 +99,6 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
     Args:
         given: the sources.
         say: is told in one line of what is left out.
-
-    Raises:
-        UserError: a schedule has settings, and no source says which one it is.
     """
     adjusted = _replaced(given)
     for place in sorted({"model", "data"} | class_places(*(source.content for source in given))):
@@ -136,6 +133,21 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
                 if adjusted[j].is_file and other in set_places(adjusted[j].content):
                     adjusted[j] = with_content(adjusted[j], without(adjusted[j].content, other))
     return _named_first(_with_one_plateau(_with_single_rates(adjusted)))
+
+
+def require_class_of_schedule(given: Sequence[Source]) -> None:
+    """Checks that a schedule which has settings is named: rules have none by default.
+
+    Raises:
+        UserError: no source says which one it is.
+    """
+    if class_of(given, SCHEDULE) is None:
+        names = sorted({name for source in given for name in settings_of(setting_at(source.content, SCHEDULE))})
+        if names:
+            raise UserError(
+                f"{SCHEDULE} has settings ({', '.join(names)}) and no class: name it too, as by --{SCHEDULE} StepLR, or"
+                " by class_path beside init_args in a file."
+            )
 
 
 def words(given: Sequence[Source]) -> list[str]:
@@ -235,11 +247,4 @@ def _named_first(given: Sequence[Source]) -> list[Source]:
                     content = {key: content}
                 adjusted.append(Source(content, (f"--{place}={later}",), option=place))
         adjusted.append(source)
-    if class_of(given, SCHEDULE) is None:
-        names = sorted({name for source in given for name in settings_of(setting_at(source.content, SCHEDULE))})
-        if names:
-            raise UserError(
-                f"{SCHEDULE} has settings ({', '.join(names)}) and no class: name it too, as by --{SCHEDULE} StepLR, or"
-                " by class_path beside init_args in a file."
-            )
     return adjusted

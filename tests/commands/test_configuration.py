@@ -508,7 +508,7 @@ model:
   class_path: EquilibriumPropagation
   init_args:
     layer_sizes: [64, 10]
-    optimizer: {class_path: Adam, init_args: {lr: 0.01}}
+    optimizer: {class_path: Adam, init_args: {amsgrad: true}}
     lr_scheduler: {class_path: CosineAnnealingLR, init_args: {T_max: 7}}
 data: DigitsDataModule
 """
@@ -606,6 +606,7 @@ def test_a_plateau_with_its_metric_is_lightning_s_however_it_is_written(path, mo
         assert (found["init_args"]["monitor"], found["init_args"]["patience"]) == ("val/loss", 3), form
 
 
+OF_EP = ["--model", "EquilibriumPropagation"]  # whose recipe has no schedule
 BESIDE = "{class_path: ReduceLROnPlateau, monitor: val/loss}"
 NEEDS = "below init_args, as in {class_path: ReduceLROnPlateau, init_args: {monitor: val/loss}}."
 
@@ -624,7 +625,10 @@ NEEDS = "below init_args, as in {class_path: ReduceLROnPlateau, init_args: {moni
             ["--model.lr_scheduler.monitor", "val/loss"],
             r"model.lr_scheduler has settings \(monitor\) and no class: name",
         ),
-        (["--model.lr_scheduler", "{monitor: val/loss}"], r"model.lr_scheduler has settings \(monitor\) and no class"),
+        (
+            [*OF_EP, "--model.lr_scheduler", "{monitor: val/loss}"],
+            r"model.lr_scheduler has settings \(monitor\) and no class",
+        ),
         (["--config", OF_ONE_S_OWN.replace("class_path: CosineAnnealingLR, ", "")], r"model.lr_scheduler has settings"),
     ],
 )
