@@ -622,7 +622,7 @@ NEEDS = "below init_args, as in {class_path: ReduceLROnPlateau, init_args: {moni
             "model has beta and leak beside class_path",
         ),
         (
-            ["--model.lr_scheduler.monitor", "val/loss"],
+            [*OF_EP, "--model.lr_scheduler.monitor", "val/loss"],
             r"model.lr_scheduler has settings \(monitor\) and no class: name",
         ),
         (
