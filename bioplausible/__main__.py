@@ -31,9 +31,6 @@ OWN = {name: name for name in ("verify", "report", "sweep", "benchmark")} | {"re
 
 NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
-PUT_IN_ORDER = {"fit", "validate", "test", "predict", "sweep"}
-"""Commands that have something to put in order where SIGTERM ends them."""
-
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""
 
@@ -45,9 +42,7 @@ def main(args: Sequence[str] | None = None) -> int:
     where a signal ended it.
     """
     arguments = list(sys.argv[1:] if args is None else args)
-    # SIGTERM ends the other commands as it ends any program
-    numbers = (signal.SIGINT, signal.SIGTERM) if PUT_IN_ORDER & set(arguments[:1]) else (signal.SIGINT,)
-    with EndingSignals(numbers) as ending:
+    with EndingSignals((signal.SIGINT, signal.SIGTERM)) as ending:
         try:
             return _run(arguments, ending)
         except BaseException:

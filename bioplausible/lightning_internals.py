@@ -233,8 +233,8 @@ def stand_at(trainer: Trainer, step: int, epoch: int) -> tuple[int, int]:
     """Lets what an evaluation logs stand at a step and after so many epochs, and returns those before."""
     loop = trainer.fit_loop.epoch_loop
     epochs: Any = trainer.fit_loop.epoch_progress.current
-    before = loop._batches_that_stepped, epochs.processed
-    loop._batches_that_stepped, epochs.processed = step, epoch
+    before = loop._batches_that_stepped, epochs.completed  # the latter is Trainer's current_epoch
+    loop._batches_that_stepped, epochs.completed = step, epoch
     return before
 
 

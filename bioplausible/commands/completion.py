@@ -19,9 +19,10 @@ from bioplausible.commands.configuration import (
     implied_recipe,
     last_of,
     options_of,
+    require_class_of_schedule,
     words,
 )
-from bioplausible.commands.logger_places import placed_loggers, run_places, trainer_defaults
+from bioplausible.commands.logger_places import logger_beside, placed_loggers, run_places, trainer_defaults
 from bioplausible.commands.settings import class_at, set_places, setting_at
 from bioplausible.commands.sources import Source, sources, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS
@@ -107,13 +108,15 @@ def complete(args: list[str]) -> Completed:
             f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
             " newest."
         )
-    lowest, *given = placed_loggers(consistent([Source(below, is_file=True, is_implied=True), *given], say))
-    for part in ("model", "data"):  # environment variables come before the file that names their class
-        named_class = class_of(given, part)
-        if named_class is not None and class_at(lowest.content, part) is None:
-            lowest = with_content(lowest, {**lowest.content, part: {"class_path": named_class}})
-    defaults = trainer_defaults([lowest, *given])
+    lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
+    require_class_of_schedule([lowest, *given])
     as_trained = ahead is None or not any(_departs(source.content, ahead.config) for source in given)
+    of_run = command != "fit" and ahead is not None and ahead.from_python and as_trained
+    logger = logger_beside(path) if of_run and last_of(given, "trainer", "logger") is None else None
+    if logger is not None:
+        lowest = with_content(lowest, {**lowest.content, "trainer": {"logger": logger}})
+    lowest, *given = placed_loggers([lowest, *given])
+    defaults = trainer_defaults([lowest, *given])
     args = [command, *words(given), *further]
     return Completed(args, lowest.content, defaults, ahead, options_of("model", given), as_trained)
 

@@ -24,6 +24,7 @@ from bioplausible.commands.settings import (
     without,
 )
 from bioplausible.commands.sources import Loader, Source, with_content
+from bioplausible.errors import UserError
 from bioplausible.resume.kept_options import RATES
 
 KEPT = {
@@ -131,7 +132,22 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
             for j in range(i):
                 if adjusted[j].is_file and other in set_places(adjusted[j].content):
                     adjusted[j] = with_content(adjusted[j], without(adjusted[j].content, other))
-    return _with_one_plateau(_with_single_rates(adjusted))
+    return _named_first(_with_one_plateau(_with_single_rates(adjusted)))
+
+
+def require_class_of_schedule(given: Sequence[Source]) -> None:
+    """Checks that a schedule which has settings is named: rules have none by default.
+
+    Raises:
+        UserError: no source says which one it is.
+    """
+    if class_of(given, SCHEDULE) is None:
+        names = sorted({name for source in given for name in settings_of(setting_at(source.content, SCHEDULE))})
+        if names:
+            raise UserError(
+                f"{SCHEDULE} has settings ({', '.join(names)}) and no class: name it too, as by --{SCHEDULE} StepLR, or"
+                " by class_path beside init_args in a file."
+            )
 
 
 def words(given: Sequence[Source]) -> list[str]:
@@ -203,11 +219,32 @@ def _with_single_rates(given: Sequence[Source]) -> list[Source]:
 def _with_one_plateau(given: Sequence[Source]) -> list[Source]:
     """Returns the sources with ReduceLROnPlateau by its path: Lightning's where a metric is named for it to monitor."""
     monitored = any(f"{SCHEDULE}.monitor" in set_places(source.content) for source in given)
-    path = f"{'pytorch_lightning.cli' if monitored else 'torch.optim.lr_scheduler'}.{PLATEAU}"
+    of_torch = f"torch.optim.lr_scheduler.{PLATEAU}"
+    path = f"pytorch_lightning.cli.{PLATEAU}" if monitored else of_torch
     adjusted = list(given)
     for i, source in enumerate(adjusted):
-        if class_at(source.content, SCHEDULE) == PLATEAU:
+        if class_at(source.content, SCHEDULE) in (PLATEAU, of_torch):
             node = setting_at(source.content, SCHEDULE)
             value = {**node, "class_path": path} if isinstance(node, dict) else path
             adjusted[i] = with_content(source, with_value(source.content, SCHEDULE, value))
+    return adjusted
+
+
+def _named_first(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources with a class named before its settings: the parser takes none of a class that comes later.
+
+    Environment variables come before the file that names what they set up.
+    """
+    adjusted: list[Source] = []
+    for i, source in enumerate(given):
+        places = class_places(*(later.content for later in given[i:])) - {""}
+        for place in sorted(places, key=lambda place: place.count(".")):
+            named = class_of([*adjusted, source], place)
+            later = class_of(given[i:], place)
+            if named is None and later is not None and settings_of(setting_at(source.content, place)):
+                content: Any = later
+                for key in reversed(place.split(".")):
+                    content = {key: content}
+                adjusted.append(Source(content, (f"--{place}={later}",), option=place))
+        adjusted.append(source)
     return adjusted

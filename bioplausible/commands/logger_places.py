@@ -15,6 +15,7 @@ from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs
 from bioplausible.commands.settings import class_at, lists
 from bioplausible.commands.sources import Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
+from bioplausible.resume.run_folders import ENVIRONMENT, METRICS
 from bioplausible.training.loggers import is_file_logger
 
 LOGGERS = "trainer.logger"
@@ -50,6 +51,21 @@ def placed_loggers(given: Sequence[Source]) -> list[Source]:
                 trainer = {**source.content["trainer"], "logger": entries}
                 found[i] = with_content(source, {**source.content, "trainer": trainer})
     return found
+
+
+def logger_beside(checkpoint: Path) -> dict[str, Any] | None:
+    """Returns the logger that goes on in the folder of a run whose checkpoint names none: it was made from Python.
+
+    None where no log of such a run lies there.
+    """
+    folder = checkpoint.parent.parent
+    if checkpoint.parent.name != "checkpoints" or not (folder / ENVIRONMENT).is_file():
+        return None
+    place = {"save_dir": str(folder.parent), "name": "", "version": folder.name}
+    for name, log in (("RunLogger", "events.out.tfevents.*"), ("CSVLogger", METRICS)):  # in the report's order
+        if next(folder.glob(log), None) is not None:
+            return {"class_path": name, "init_args": place}
+    return None
 
 
 def _place(named: str, given: Sequence[Source]) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def sources(command: str, args: Sequence[str]) -> list[Source]:
         args: its options.
 
     Raises:
-        UserError: a file can't be read, a value holds a NUL byte, or an environment variable names no command.
+        UserError: a file can't be read, a value holds a NUL byte, settings stand beside a class, or an environment
+            variable names no command.
     """
     found = _environment(command)
     rest = list(args)
@@ -98,6 +99,7 @@ def sources(command: str, args: Sequence[str]) -> list[Source]:
             found.append(Source({}, words))
     for source in found:
         _refuse_nul(source.content)
+        _refuse_beside_class(source.content)
     return found if command == "fit" else [_evaluating(source) for source in found]
 
 
@@ -180,6 +182,22 @@ def _refuse_nul(node: Any, place: str = "") -> None:
             _refuse_nul(value, place)
     elif isinstance(node, str) and "\0" in node:
         raise UserError(f"{place} holds a NUL byte ({node!r}): write it without.".replace("\0", "\\0"))
+
+
+def _refuse_beside_class(node: Any, place: str = "") -> None:
+    """Raises UserError where settings stand beside a class's path: the parser takes it all for another class's."""
+    if isinstance(node, list):
+        for entry in node:
+            _refuse_beside_class(entry, place)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            _refuse_beside_class(value, place if key == "init_args" else f"{place}.{key}".removeprefix("."))
+        beside = [str(key) for key in node if key not in ("class_path", "init_args", "dict_kwargs")]
+        if isinstance(node.get("class_path"), str) and beside:
+            raise UserError(
+                f"{place} has {' and '.join(beside)} beside class_path: write what the class takes below init_args, as"
+                f" in {{class_path: {node['class_path']}, init_args: {{{beside[0]}: {node[beside[0]]}}}}}."
+            )
 
 
 def _evaluating(source: Source) -> Source:

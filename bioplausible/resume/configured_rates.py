@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import SCHEDULERS_WITHIN
 from bioplausible.resume.averaged_weights import averaging_under_way
+from bioplausible.resume.earlier_versions import require_moved_by_the_rule
 from bioplausible.resume.kept_options import keep_optimizer, keep_rates, keep_schedule, require_same_options
 from bioplausible.resume.told_callables import class_path, plain_state, told_optimizer, told_schedule, trusted
 
@@ -84,6 +85,7 @@ class ConfiguredRates(Callback):
         saved = checkpoint.get("callbacks", {}).get(self.state_key)
         if not trainer.training or saved is None:
             return
+        require_moved_by_the_rule(pl_module, checkpoint, saved)
         keep_rates(pl_module, checkpoint)
         keep_optimizer(pl_module, saved)
         self._averages = bool(averaging_under_way(trainer, checkpoint))

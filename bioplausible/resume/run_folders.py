@@ -25,7 +25,7 @@ from bioplausible.lightning_internals import (
     stand_at,
     trainer_option,
 )
-from bioplausible.resume.checkpoint_files import epochs_finished
+from bioplausible.resume.checkpoint_files import epochs_begun, epochs_finished
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
 from bioplausible.training.loggers import folder_of_run
@@ -157,9 +157,11 @@ class RunFolders(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             self._step = checkpoint["global_step"]
         else:
-            # a validation where training logs its own; a test after all that was trained
-            step = checkpoint["global_step"] - (trainer.state.fn == TrainerFn.VALIDATING)
-            self._stood = stand_at(trainer, step, epochs_finished(checkpoint))
+            # a validation where training logs its own, in the epoch of the last step; a test after all that was trained
+            place = checkpoint["global_step"], epochs_finished(checkpoint)
+            if trainer.state.fn == TrainerFn.VALIDATING:
+                place = place[0] - 1, max(epochs_begun(checkpoint) - 1, 0)
+            self._stood = stand_at(trainer, *place)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lets a Trainer that trained count on from where it was."""

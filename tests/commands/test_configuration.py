@@ -1,6 +1,7 @@
 """However a setting is given, the run is the same; and the settings of one class are not those of another."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -501,6 +502,74 @@ def test_an_environment_variable_beside_a_recipe_lies_below_it(place, value, mon
     assert parsed(["fit", *recipe, f"--{place}", str(value)], monkeypatch) == in_words
 
 
+SCHEDULE = ["--model.lr_scheduler", "CosineAnnealingLR", "--model.lr_scheduler.T_max", "7"]
+OF_ONE_S_OWN = """
+model:
+  class_path: EquilibriumPropagation
+  init_args:
+    layer_sizes: [64, 10]
+    optimizer: {class_path: Adam, init_args: {amsgrad: true}}
+    lr_scheduler: {class_path: CosineAnnealingLR, init_args: {T_max: 7}}
+data: DigitsDataModule
+"""
+BASES = {
+    "a recipe": ["--config", OF_ONE_S_OWN],
+    "classes": ["--model", "EquilibriumPropagation", "--data", "DigitsDataModule", *SCHEDULE],
+    "a checkpoint": ["--ckpt_path", "last"],
+}
+OF_ANY_CLASS = {
+    "seed_everything": st.integers(0, 99),
+    "model.init_args.beta": st.floats(0.1, 2),
+    "model.init_args.lr_scheduler_interval": st.sampled_from(["epoch", "step"]),
+    "model.init_args.optimizer.init_args.weight_decay": st.sampled_from([0.25, 0.5]),
+    "model.init_args.lr_scheduler.init_args.eta_min": st.sampled_from([0.25, 1e-3]),
+    "data.init_args.batch_size": st.integers(1, 99),
+    "data.init_args.subset_size": st.integers(1, 999),
+    "trainer.max_epochs": st.integers(1, 9),
+    "trainer.limit_val_batches": st.sampled_from([1, 1.0, 0.5]),
+    "trainer.logger.init_args.version": st.sampled_from(["a", "b"]),
+}
+"""Settings that nothing of :data:`OF_ONE_S_OWN` sets, of each part and of classes within."""
+
+
+@settings(max_examples=2)
+@given(*(st.fixed_dictionaries(OF_ANY_CLASS) for _ in range(3)), st.sets(st.sampled_from(list(OF_ANY_CLASS))))
+@pytest.mark.parametrize("base", BASES)
+def test_option_file_and_environment_set_the_same_and_come_in_this_order(base, first, second, third, shortened):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if base == "a checkpoint" and not Path("lightning_logs").is_dir():
+            train = ["--config", OF_ONE_S_OWN, *SCHEDULE, *FEW, "--trainer.max_steps", "1"]
+            assert main(["fit", *train, "--trainer.enable_progress_bar", "false"]) == 0
+
+        def name(place):
+            return short(place) if place in shortened else place
+
+        def options(flat):
+            return [f"--{name(place)}={text(value)}" for place, value in flat.items()]
+
+        def file(flat):
+            content = nested(flat)
+            del content["model"]["class_path"]  # a file that names a rule and sets it up has no recipe below it
+            return ["--config", yaml.safe_dump(content)]
+
+        def found(*args):
+            return parsed(["fit", *BASES[base], *args], monkeypatch)
+
+        of_option, of_second, of_third = (found(*options(flat)) for flat in (first, second, third))
+        for place, value in first.items():
+            here = of_option
+            for key in place.split("."):
+                here = here[key]
+            assert here == value, place
+        assert found(*file(first)) == of_option
+        for place, value in first.items():
+            monkeypatch.setenv(f"PL_FIT__{name(place).upper().replace('.', '__')}", text(value))
+        assert found() == of_option
+        assert found(*file(second)) == of_second
+        assert found(*options(third)) == of_third
+        assert found(*file(second), *options(third)) == of_third
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -513,6 +582,61 @@ def test_an_environment_variable_that_would_do_nothing_is_refused(name, said, mo
     monkeypatch.setenv(name, "3")
     assert main(["fit", *FEW, "--trainer.max_steps", "1"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+# --------------------------------------------------------------------------------------------------- a schedule's forms
+
+
+@pytest.mark.parametrize("path", ["", "pytorch_lightning.cli.", "torch.optim.lr_scheduler."])
+def test_a_plateau_with_its_metric_is_lightning_s_however_it_is_written(path, monkeypatch):
+    node = {"class_path": f"{path}ReduceLROnPlateau", "init_args": {"monitor": "val/loss", "patience": 3}}
+    flow = yaml.safe_dump(node, default_flow_style=True).strip()
+    forms = {
+        "YAML": ["--model.lr_scheduler", flow],
+        "JSON": ["--model.init_args.lr_scheduler", json.dumps(node)],
+        "file": ["--config", f"model: {{lr_scheduler: {flow}}}"],
+        "words": ["--model.lr_scheduler", f"{path}ReduceLROnPlateau", "--model.lr_scheduler.monitor", "val/loss"],
+    }
+    forms["words"] += ["--model.lr_scheduler.patience", "3"]
+    Path("plateau.yaml").write_text(flow)
+    forms["a file of its own"] = ["--model.lr_scheduler", "plateau.yaml"]
+    for form, options in forms.items():
+        found = parsed(["fit", *options], monkeypatch)["model"]["init_args"]["lr_scheduler"]
+        assert found["class_path"] == "pytorch_lightning.cli.ReduceLROnPlateau", form
+        assert (found["init_args"]["monitor"], found["init_args"]["patience"]) == ("val/loss", 3), form
+
+
+OF_EP = ["--model", "EquilibriumPropagation"]  # whose recipe has no schedule
+BESIDE = "{class_path: ReduceLROnPlateau, monitor: val/loss}"
+NEEDS = "below init_args, as in {class_path: ReduceLROnPlateau, init_args: {monitor: val/loss}}."
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model.lr_scheduler", BESIDE], f"model.lr_scheduler has monitor beside class_path: .*{re.escape(NEEDS)}"),
+        (["--config", f"model: {{lr_scheduler: {BESIDE}}}"], f"model.lr_scheduler has monitor .*{re.escape(NEEDS)}"),
+        (["--config", f"trainer: {{callbacks: [{BESIDE}]}}"], f"trainer.callbacks has monitor .*{re.escape(NEEDS)}"),
+        (
+            ["--config", "model: {class_path: CorInfoMax, beta: 1, leak: 2}"],
+            "model has beta and leak beside class_path",
+        ),
+        (
+            [*OF_EP, "--model.lr_scheduler.monitor", "val/loss"],
+            r"model.lr_scheduler has settings \(monitor\) and no class: name",
+        ),
+        (
+            [*OF_EP, "--model.lr_scheduler", "{monitor: val/loss}"],
+            r"model.lr_scheduler has settings \(monitor\) and no class",
+        ),
+        (["--config", OF_ONE_S_OWN.replace("class_path: CosineAnnealingLR, ", "")], r"model.lr_scheduler has settings"),
+    ],
+)
+def test_a_setting_without_a_class_or_beside_one_is_refused(options, said, capsys):
+    assert main(["fit", *options, *FEW, "--trainer.max_steps", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.match(f"error: {said}", error), error
 
 
 # ------------------------------------------------------------------------------------------------ files, odd and broken

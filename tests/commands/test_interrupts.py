@@ -197,25 +197,28 @@ IMPORTS = [("fit", module) for module in ("torch", "pytorch_lightning", "bioplau
 IMPORTS += [("benchmark --batches 0", "torch"), ("report logs", "matplotlib")]  # which import it after their options
 
 
-@pytest.mark.parametrize(("command", "module"), IMPORTS)
-def test_ctrl_c_during_imports(command, module, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT.format(module=module))
+@pytest.mark.parametrize(
+    ("command", "module", "number"),
+    [*((*each, signal.SIGINT) for each in IMPORTS), *((*each, signal.SIGTERM) for each in IMPORTS[-2:])],
+)
+def test_a_signal_during_imports(command, module, number, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT.format(module=module, number=int(number)))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     command = [sys.executable, "-m", "bioplausible", *command.split()]
     environment = os.environ | {"PYTHONPATH": path}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 130
-    assert ended.stderr == "stopped by SIGINT\n"
+    assert ended.returncode == 128 + number
+    assert ended.stderr == f"stopped by {number.name}\n"
 
 
 INTERRUPTED_IMPORT = """
-import os, signal, sys
+import os, sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             sys.meta_path.remove(self)
             try:
-                exec("os.kill(os.getpid(), signal.SIGINT)")
+                exec("os.kill(os.getpid(), {number})")
             except BaseException:  # as an extension that is half initialised
                 raise ImportError("half initialised") from None
 sys.meta_path.insert(0, Finder())

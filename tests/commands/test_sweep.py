@@ -13,8 +13,8 @@ import yaml
 
 from bioplausible.__main__ import main
 from bioplausible.commands.sweep import on_ray
-from bioplausible.commands.sweep.running import is_finished, run_trial
-from bioplausible.commands.sweep.trials import trials
+from bioplausible.commands.sweep.running import Training, is_finished, run_trial
+from bioplausible.commands.sweep.trials import Trial, trials
 from bioplausible.errors import UserError
 from tests.helpers import CONFIGS, ROOT, command_line
 
@@ -176,6 +176,35 @@ def test_a_sweep_that_is_stopped_says_so_and_leaves_nothing_running(number, stat
     while running(out / "digits") and time.monotonic() < patience:
         time.sleep(0.5)
     assert not running(out / "digits")
+
+
+TRAINER = """#!/bin/sh
+echo begins >> {moments}
+sleep {seconds}
+echo ends >> {moments}
+"""
+"""Stands for a trial's process."""
+
+
+def test_a_trial_begins_once_the_last_process_in_its_folder_has_ended(tmp_path, monkeypatch):
+    """Of a sweep that was killed a trial may live on while the next sweep starts: two would write in one folder."""
+    moments, program = tmp_path / "moments.txt", tmp_path / "python"
+    program.write_text(TRAINER.format(moments=moments, seconds=0.5))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    trial = Trial("a", str(tmp_path / "trial"), [], {"seed": 0}, threads=1)
+    both = [Training(trial), Training(trial)]
+    for training in both:
+        assert training.wait(30)
+    assert moments.read_text().split() == ["begins", "ends"] * 2
+
+    program.write_text("#!/bin/sh\nexec sleep 99\n")
+    living = Training(trial)
+    monkeypatch.setattr("bioplausible.commands.sweep.running.PATIENCE", 0.2)
+    with pytest.raises(RuntimeError, match=r"another process trains in .*trial: wait for its sweep to end, or end it"):
+        Training(trial)
+    living.terminate()
+    assert living.wait(30)
 
 
 def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):

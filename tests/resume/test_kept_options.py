@@ -154,6 +154,17 @@ def test_an_optimizer_that_treats_groups_apart_must_be_named(index, tmp_path):
     assert list(differences(state(whole), state(fit(rule([64, 12, 10], optimizer=apart, **rates), 2, end, half)))) == []
 
 
+@pytest.mark.parametrize("option", ["lr", "momentum"])
+def test_each_option_that_a_function_sets_by_group_is_named(option, tmp_path):
+    def apart(groups):
+        return SGD([{**g, option: 0.3 * (k + 1)} for k, g in enumerate(groups)], lr=0.3)
+
+    half = tmp_path / "half.ckpt"
+    fit(EquilibriumPropagation([64, 12, 10], optimizer=apart, learning_rates=[0.1, 0.2]), 1, half)
+    with pytest.raises(UserError, match=f"a function that sets {option} group by group"):
+        fit(EquilibriumPropagation.load_from_checkpoint(half), 2, tmp_path / "end.ckpt", half)
+
+
 OPTIONS = {
     PredictiveCoding: {"beta": 0.5, "target_range": (0.1, 0.9), "activation_function": "tanh"},
     NudgedPredictiveCoding: {"beta": 0.5, "random_beta_sign": True},
@@ -200,6 +211,13 @@ def test_options_that_change_are_said(tmp_path):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "(?s).*goes on with other options")
         fit(Backpropagation([64, 10], optimizer=partial(SGD, lr=0.2, momentum=0.5)), 2, end, half)
+
+
+def test_options_of_a_schedule_that_change_are_said(tmp_path):
+    half = tmp_path / "half.ckpt"
+    fit(Backpropagation([64, 10], lr_scheduler=partial(StepLR, step_size=3, gamma=0.5)), 1, half)
+    with pytest.warns(UserWarning, match=r"goes on with other options .*: gamma 0.25 instead of 0.5\."):
+        fit(Backpropagation([64, 10], lr_scheduler=partial(StepLR, step_size=3, gamma=0.25)), 2, half, half)
 
 
 def test_rates_of_layers_that_nobody_names_stay(tmp_path):

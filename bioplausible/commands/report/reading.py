@@ -95,14 +95,17 @@ def read_run(path: Path) -> Run:
 
 
 def _is_evaluation(folder: Path) -> bool:
-    """Returns whether a folder holds what an evaluation logged, and nothing of a run."""
+    """Returns whether a folder holds what an evaluation logged, and nothing of a run.
+
+    A script may have logged hyperparameters of its own there; those of training name the rule.
+    """
     if any((folder / name).is_file() for name in (CONFIG, ENVIRONMENT)):
         return False
     try:
-        log = read_log(folder)
+        log, values = read_log(folder), read_yaml(folder / HPARAMS, {})
     except Exception:  # damaged: it is listed so
         return False
-    return bool(log.curves) and not log.trained and not read_yaml(folder / HPARAMS, {})
+    return bool(log.curves) and not log.trained and "rule" not in values
 
 
 def _each_once(found: Iterable[Run]) -> list[Run]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 
@@ -30,6 +32,9 @@ OUTCOME = "outcome.yaml"
 
 SECONDS = "seconds.txt"
 """File in a trial's folder that says how long it has been trained, whatever has stopped it."""
+
+PATIENCE = 30.0
+"""Seconds that a trial waits for the process that trained it before: a killed sweep's lives on for some."""
 
 
 @dataclass(frozen=True)
@@ -102,20 +107,24 @@ class Training:
 
     Args:
         trial: the trial.
+
+    Raises:
+        RuntimeError: another process trains in the trial's folder, and goes on.
     """
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         folder = Path(trial.folder)
+        folder.mkdir(parents=True, exist_ok=True)
         note, arguments = folder / NOTE, trial.arguments
-        if note.is_file() and list(folder.rglob("*.ckpt")):
-            arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
-        else:
-            shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
-            folder.mkdir(parents=True)
-            note.write_text(yaml.safe_dump(trial.what))
-        self._before, self._start = seconds(trial), time.monotonic()
         with (folder / LOG).open("a") as file:
+            _wait_for_the_last_one(file)
+            if note.is_file() and list(folder.rglob("*.ckpt")):
+                arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
+            else:
+                _clear(folder)  # nothing that could be resumed
+                note.write_text(yaml.safe_dump(trial.what))
+            self._before, self._start = seconds(trial), time.monotonic()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "bioplausible", "fit", *arguments],
                 stdout=file,
@@ -163,6 +172,41 @@ def run_trial(trial: Trial) -> float:
     while not training.wait(1):
         pass
     return training.conclude()
+
+
+def _wait_for_the_last_one(log: TextIO) -> None:
+    """Takes a trial's folder, once the process that trained there before has ended.
+
+    Of a sweep that was killed, trials live on until Ray or Linux ends them. A trial's process keeps its log open, and
+    with it the lock, as long as it lives.
+
+    Raises:
+        RuntimeError: it does not end.
+    """
+    latest = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > latest:
+                folder = Path(log.name).parent
+                raise RuntimeError(
+                    f"another process trains in {folder}: wait for its sweep to end, or end it, and sweep again"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _clear(folder: Path) -> None:
+    """Removes what is in a trial's folder but for its log, which is emptied: a process that starts has it open."""
+    for path in folder.iterdir():
+        if path.name == LOG:
+            os.truncate(path, 0)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _write(file: Path, text: str) -> None:
