@@ -62,7 +62,7 @@ OTHERS = {
     "alpha": [0.3],
     "form": ["raovr"],
     "order": ["forward", "forward_backward", "layer_by_layer"],
-    "sweeps": [3],
+    "sweeps": [5],
     "goodness": ["mean"],
     "threshold": [0.7],
     "normalization": ["norm"],
@@ -158,6 +158,8 @@ def test_an_option_changes_what_is_computed_or_is_refused(cls, context, monkeypa
                 continue  # what a readout is before its softmax
             if (cls.__name__, name, value) in ONLY_ONES:
                 continue
+            if (name, value) == ("read_from", 1) and context.get("prediction") == "goodness":
+                continue  # its default there
             if (name, value) == ("form", "raovr") and not context.keys() & {"alpha", "order"}:
                 continue  # with α = ½ and one visit a layer both forms are the same
             try:
