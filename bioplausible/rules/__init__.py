@@ -9,12 +9,15 @@ from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_ebd import CorInfoMaxEBD
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
+from bioplausible.rules.difference_target_propagation import DifferenceTargetPropagation
+from bioplausible.rules.direct_difference_target_propagation import DirectDifferenceTargetPropagation
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from bioplausible.rules.direct_random_target_projection import DirectRandomTargetProjection
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.kolen_pollack import KolenPollack
+from bioplausible.rules.local_difference_reconstruction import LocalDifferenceReconstruction
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.training.phase import Phase, Phases
@@ -26,6 +29,8 @@ __all__ = [
     "CorInfoMaxEBD",
     "CorInfoMaxSparse",
     "CorrelativeInformation",
+    "DifferenceTargetPropagation",
+    "DirectDifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
     "EquilibriumPropagation",
@@ -33,6 +38,7 @@ __all__ = [
     "FeedbackAlignment",
     "KolenPollack",
     "LearningRule",
+    "LocalDifferenceReconstruction",
     "NudgedPredictiveCoding",
     "Phase",
     "Phases",
