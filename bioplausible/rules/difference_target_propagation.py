@@ -104,7 +104,8 @@ class DifferenceTargetPropagation(TargetPropagation):
             **options,
         )
         require_steps("feedback_steps", feedback_steps)
-        self.feedback_loss, self.by_gradient, self.feedback_steps = feedback_loss, by_gradient, feedback_steps
+        self.differs = feedback_loss == "difference_reconstruction"
+        self.by_gradient, self.feedback_steps = by_gradient, feedback_steps
         self.f_b = self.f if feedback_activation is None else activation(feedback_activation)
         self.feedback_biases = nn.ParameterDict()
         """c_k (channels or units of layer k)."""
@@ -159,39 +160,47 @@ class DifferenceTargetPropagation(TargetPropagation):
     def feedback_updates(self, phase: Phase, q: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields V_{k+1} and c_k with the descent of G_k's loss, by the noise of step q."""
         r = phase.activity
-        differs = self.feedback_loss == "difference_reconstruction"
-        of_r = {k: self.G(k, r, r) for k in self.feedback_layers} if differs else {}
+        of_r = {k: self.G(k, r, r) for k in self.feedback_layers} if self.differs else {}
         for k in self.feedback_layers:
-            σξ = self.sigma[k] * self.noise(phase, r[k], k, q)
-            yield from self.descend_difference(k, r, σξ, of_r) if differs else self.descend_reconstruction(k, r, σξ)
+            u, at, error, slope = self.reconstruct(k, r, self.sigma[k] * self.noise(phase, r[k], k, q), of_r)
+            missing = error * (-2 * self.scale(k) / self.network.sizes[k])
+            δ, δ_r = slope * missing, of_r[k][1] * missing if self.differs else None
+            for c in self.learners(k):
+                if δ_r is None:
+                    yield c.feedback_weight, c.correlate(u[c.post], δ, at=at[k])
+                else:
+                    yield c.feedback_weight, c.contrast((u[c.post], δ), (r[c.post], δ_r), at=(at[k], at[k]))
+            yield self.feedback_biases[str(k)], bias_update(δ if δ_r is None else δ - δ_r)
 
-    def descend_reconstruction(self, k: int, r: list[Tensor], σξ: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields V_{k+1} and c_k with what takes G_k(F_{k+1}(r_k + σξ)) to r_k + σξ."""
-        noisy = u = moved(r, k, r[k] + σξ)
-        for c in self.network.out_of(k):
-            u = moved(u, c.post, self.layer(c.post, noisy))
-        g, slope = self.G(k, u, noisy)
-        s = 1 / max(self.sigma[k], SMALLEST_SIGMA) ** 2
-        δ = 2 * s / self.network.sizes[k] * slope * (noisy[k] - g)
-        for c in self.learners(k):
-            yield c.feedback_weight, c.correlate(u[c.post], δ, at=noisy[k])
-        yield self.feedback_biases[str(k)], bias_update(δ)
-
-    def descend_difference(
+    def reconstruct(
         self, k: int, r: list[Tensor], σξ: Tensor, of_r: dict[int, tuple[Tensor, Tensor]]
-    ) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields V_{k+1} and c_k with what takes G_k(u) − G_k(r) to σξ, where G_j(r) and f_b′ are given by layer."""
-        L, u = self.network.L, moved(r, k, r[k] + σξ)
+    ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+        """Returns u, the activities whose winners count, G_k's error (n × shape_k), and f_b′ at G_k(u).
+
+        Args:
+            k: the layer.
+            r: r_0 … r_L.
+            σξ: what moves r_k.
+            of_r: by layer G_j(r) and f_b′ there, with ``difference_reconstruction``.
+        """
+        noisy = u = moved(r, k, r[k] + σξ)
+        if not self.differs:
+            for c in self.network.out_of(k):
+                u = moved(u, c.post, self.layer(c.post, noisy))
+            g, slope = self.G(k, u, noisy)
+            return u, noisy, g - noisy[k], slope
+        L = self.network.L
         for j in range(k + 1, L + 1):
             u = moved(u, j, self.layer(j, u))
         for j in range(L - 1, k, -1):
             u = moved(u, j, r[j] + self.G(j, u, r)[0] - of_r[j][0])
-        (g, slope), (g_r, slope_r) = self.G(k, u, r), of_r[k]
-        error = 2 / (self.sigma[k] ** 2 * self.network.sizes[k]) * (σξ - (g - g_r))
-        δ, δ_r = slope * error, slope_r * error
-        for c in self.learners(k):
-            yield c.feedback_weight, c.contrast((u[c.post], δ), (r[c.post], δ_r), at=(r[k], r[k]))
-        yield self.feedback_biases[str(k)], bias_update(δ - δ_r)
+        g, slope = self.G(k, u, r)
+        return u, r, g - of_r[k][0] - σξ, slope
+
+    def scale(self, k: int) -> float:
+        """Returns what multiplies the mean square error of G_k."""
+        σ = self.sigma[k]
+        return float(1 / σ**2 if self.differs else 1 / max(σ, SMALLEST_SIGMA) ** 2)
 
     def feedback_parameters(self, k: int) -> list[Tensor]:
         """Returns V of the connections out of layer k, and c_k."""

@@ -122,15 +122,22 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
 
     def feedback_updates(self, phase: Phase, q: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields Q_k with the descent of its loss, by the noise of step q."""
-        r, L = phase.activity, self.network.L
+        r = phase.activity
         for k in self.feedback_layers:
-            σξ = self.sigma[k] * self.noise(phase, r[k], k, q)
-            noisy = moved(r, k, r[k] + σξ)
-            for j in range(k + 1, L + 1):
-                noisy = moved(noisy, j, self.layer(j, noisy))
-            change = self.sent_down(k, noisy[L]) - self.sent_down(k, r[L])
-            error = broadcast(self.Q[str(k)], change) - σξ
-            yield self.Q[str(k)], mean_product(error, change) * (-2 / (self.sigma[k] ** 2 * self.network.sizes[k]))
+            change, error = self.reconstruct(k, r, self.sigma[k] * self.noise(phase, r[k], k, q))
+            yield self.Q[str(k)], mean_product(error, change) * (-2 * self.scale(k) / self.network.sizes[k])
+
+    def reconstruct(self, k: int, r: list[Tensor], σξ: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what Q_k gets of noise in layer k, and how far Q_k of it is from the noise (n × shape_k)."""
+        noisy = moved(r, k, r[k] + σξ)
+        for j in range(k + 1, self.network.L + 1):
+            noisy = moved(noisy, j, self.layer(j, noisy))
+        change = self.sent_down(k, noisy[-1]) - self.sent_down(k, r[-1])
+        return change, broadcast(self.Q[str(k)], change) - σξ
+
+    def scale(self, k: int) -> float:
+        """Returns what multiplies the mean square error of Q_k."""
+        return float(1 / self.sigma[k] ** 2)
 
     def feedback_parameters(self, k: int) -> list[Tensor]:
         """Returns Q_k."""

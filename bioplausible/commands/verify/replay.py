@@ -54,7 +54,9 @@ class _Compare(Callback):
     ) -> None:
         with torch.no_grad():
             weights = {name: w * self.rule.units(name) for name, w in self.rule.weights().items()}
-            replayed, terms = {**weights, **self.rule.observations()}, self.rule.terms()
+            held = self.recording.after_step(batch_idx).keys()
+            idle = {name: weight for name, weight in self.rule.idle.items() if name in held}
+            replayed, terms = {**idle, **weights, **self.rule.observations()}, self.rule.terms()
         self.recording.require_keys(self.rule, batch_idx, replayed.keys())
         for key, recorded in self.recording.after_step(batch_idx).items():
             self._compare(f"step{batch_idx}", key, replayed[key], recorded, terms.get(key, 0.0))
@@ -119,12 +121,12 @@ def largest_error(replayed: Any, recorded: Any, small: float = SMALL, terms: flo
 
 def _group(key: str) -> str:
     """Returns what kind of quantity a recorded key names."""
-    if re.fullmatch(r"(W|Wfb|Wfa|b)\d+", key):
+    if re.fullmatch(r"(W|Wfb|Wfa|Wdir|Whid|b|bfb|bdir|bhid)\d*", key):
         return "weights"
     if re.fullmatch(r"[BM]\d+", key):
         return "lateral matrices"
     if re.fullmatch(r"(R|Rerror)\d+", key):
         return "correlations"
-    if re.fullmatch(r"(free|nudged|antinudged|first|second|state|feedforward|error)\d+", key):
+    if re.fullmatch(r"(free|nudged|antinudged|first|second|state|feedforward|error|target)\d+", key):
         return "states"
     return "derived"
