@@ -58,7 +58,7 @@ class RecordedLocalDifference(RecordedTargets):
             f"bfb{c.pre}": (c.pre_shape[0],) if c.feedback_weight.ndim == 4 else (rule.network.sizes[c.pre],)
             for c in rule.network.chain[1:]
         }
-        self.forms(rule)
+        self.observe(rule)
         own = rule.feedback_updates
 
         def feedback_updates(phase: Phase, k: int, q: int) -> Updates:

@@ -24,11 +24,11 @@ Updates = Iterable[tuple[Tensor, Tensor]]
 
 
 class RecordedTargets(RecordedRule):
-    """What all target propagation has in common: the recorded noise takes the place of the rule's, and targets are taken down."""
+    """What all target propagation has in common: the recorded noise is the rule's, and targets are taken down."""
 
     targets: list[Tensor]
 
-    def forms(self, rule: TargetPropagation) -> None:
+    def observe(self, rule: TargetPropagation) -> None:
         """Lets the rule draw the recorded noise, and takes its targets down."""
         own = rule.targets
 
@@ -153,7 +153,7 @@ class RecordedTargetPropagation(RecordedTargets):
             last = layers[-1]
             units, d = cast(Tensor, last.weight).shape
             self.unused = {f"Wfb{last.pre}": (d, units), f"bfb{last.pre}": (last.pre_shape[0],)}
-        self.forms(rule)
+        self.observe(rule)
         own = rule.feedback_updates
 
         def feedback_updates(phase: Phase, q: int) -> Updates:
