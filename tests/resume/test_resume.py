@@ -14,7 +14,9 @@ from torch.optim import lr_scheduler
 from bioplausible import (
     CorInfoMax,
     CorInfoMaxEBD,
+    DifferenceTargetPropagation,
     DigitsDataModule,
+    DirectDifferenceTargetPropagation,
     DirectFeedbackAlignment,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
@@ -386,6 +388,13 @@ VARIANTS = {
     "ErrorBroadcastDecorrelation, all terms": (ErrorBroadcastDecorrelation, IMAGES, ALL_TERMS_OF_EBD),
     "CorInfoMaxEBD, all terms": (CorInfoMaxEBD, IMAGES, ALL_TERMS_OF_CORINFOMAX_EBD),
     **{f"{mirror} mirror": (KolenPollack, IMAGES, {"mirror": mirror}) for mirror in ("zero_mean", "published")},
+    "difference reconstruction": (
+        DifferenceTargetPropagation,
+        IMAGES,
+        {"feedback_loss": "difference_reconstruction", "feedback_steps": 2},
+    ),
+    "last hidden target by the gradient": (DifferenceTargetPropagation, IMAGES, {"last_hidden_target": "gradient"}),
+    "hidden units": (DirectDifferenceTargetPropagation, IMAGES, {"hidden_units": 7}),
     "persistent states": (EquilibriumPropagation, [64, 20, 10], {"persistent_states": True}),
     "persistent states on images": (EquilibriumPropagation, IMAGES, {"persistent_states": True}),
     "learned feedback": (EquilibriumPropagation, IMAGES, {"feedback": "learned", "three_phase": True}),

@@ -14,12 +14,15 @@ from bioplausible import (
     CorInfoMax,
     CorInfoMaxEBD,
     CorInfoMaxSparse,
+    DifferenceTargetPropagation,
+    DirectDifferenceTargetPropagation,
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
     KolenPollack,
+    LocalDifferenceReconstruction,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
@@ -28,6 +31,7 @@ from bioplausible.rules import LearningRule
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
+from bioplausible.rules.target_propagation import TargetPropagation
 from bioplausible.training.randomness import mix
 from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
 
@@ -513,6 +517,13 @@ DEFAULTS = {
     FeedbackAlignment: "loss=mean_squared_error feedback=fixed initialization=xavier",
     DirectFeedbackAlignment: "signal=error projection=input initialization=xavier",
     DirectRandomTargetProjection: "loss=binary_cross_entropy activation_function=tanh projection=output"
+    " initialization=xavier",
+    TargetPropagation: "last_feedback=1 feedback=tied initialization=xavier",
+    DifferenceTargetPropagation: "feedback_loss=reconstruction last_hidden_target=difference target_step=0.1 sigma=0.1"
+    " feedback_steps=1 activation_function=tanh initialization=xavier",
+    DirectDifferenceTargetPropagation: "target_step=0.1 sigma=0.1 feedback_steps=1 activation_function=tanh"
+    " initialization=xavier",
+    LocalDifferenceReconstruction: "target_step=0.5 sigma=0.2 feedback_steps=10 activation_function=elu"
     " initialization=xavier",
     KolenPollack: "loss=cross_entropy decay=0.9999 initialization=xavier",
     ErrorBroadcastDecorrelation: "loss=mean_squared_error error_forgetting_factor=0.99999 correlated=identity"
