@@ -91,17 +91,9 @@ class DifferenceTargetPropagation(TargetPropagation):
             "feedback_loss is difference_reconstruction and last_hidden_target gradient: what runs up to the output"
             " can't come down without feedback from it, so change one of them.",
         )
-        super().__init__(
-            layer_sizes,
-            target_step,
-            sigma,
-            learning_rates,
-            feedback_learning_rates,
-            last_feedback=2 if by_gradient else 1,
-            feedback="learned",
-            initialization=initialization,
-            activation_function=activation_function,
-            **options,
+        super().__init__(layer_sizes, target_step, activation_function=activation_function, **options)
+        self.connect(
+            initialization, sigma, learning_rates, feedback_learning_rates, "learned", highest=2 if by_gradient else 1
         )
         require_steps("feedback_steps", feedback_steps)
         self.differs = feedback_loss == "difference_reconstruction"
@@ -145,6 +137,10 @@ class DifferenceTargetPropagation(TargetPropagation):
         """Returns δ_1 … δ_L, each (n × shape_k)."""
         δ = super().errors(phase)
         return [*δ[:-1], self.output_error(phase)] if self.by_gradient else δ
+
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return self.feedback_steps if self.is_feedback(parameter) else 1
 
     def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
         """Yields V and c alone for all but the last of their steps, then all parameters together."""

@@ -67,16 +67,8 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
         initialization: Initialization = "xavier",
         **options: Any,
     ) -> None:
-        super().__init__(
-            layer_sizes,
-            target_step,
-            sigma,
-            learning_rates,
-            feedback_learning_rates,
-            initialization=initialization,
-            activation_function=activation_function,
-            **options,
-        )
+        super().__init__(layer_sizes, target_step, activation_function=activation_function, **options)
+        self.connect(initialization, sigma, learning_rates, feedback_learning_rates)
         require_steps("feedback_steps", feedback_steps)
         self.feedback_steps, self.hidden_units = feedback_steps, hidden_units
         shapes, L = self.network.shapes, self.network.L
@@ -109,6 +101,10 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
             t[k] = r[k] + broadcast(self.Q[str(k)], self.sent_down(k, t_L) - self.sent_down(k, r[-1]))
         return t
 
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return self.feedback_steps if self.is_feedback(parameter) else 1
+
     def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
         """Yields Q alone for all but the last of its steps, then all parameters together."""
         for q in range(self.feedback_steps - 1):
@@ -125,7 +121,9 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
         r = phase.activity
         for k in self.feedback_layers:
             change, error = self.reconstruct(k, r, self.sigma[k] * self.noise(phase, r[k], k, q))
-            yield self.Q[str(k)], mean_product(error, change) * (-2 * self.scale(k) / self.network.sizes[k])
+            lower = self.network.chain[k].product_dtype  # as all Hebbian products
+            product = mean_product(error.to(lower), change.to(lower)).to(error.dtype)
+            yield self.Q[str(k)], product * (-2 * self.scale(k) / self.network.sizes[k])
 
     def reconstruct(self, k: int, r: list[Tensor], σξ: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what Q_k gets of noise in layer k, and how far Q_k of it is from the noise (n × shape_k)."""

@@ -61,17 +61,8 @@ class LocalDifferenceReconstruction(TargetPropagation):
         initialization: Initialization = "xavier",
         **options: Any,
     ) -> None:
-        super().__init__(
-            layer_sizes,
-            target_step,
-            sigma,
-            learning_rates,
-            feedback_learning_rates,
-            feedback="learned",
-            initialization=initialization,
-            activation_function=activation_function,
-            **options,
-        )
+        super().__init__(layer_sizes, target_step, activation_function=activation_function, **options)
+        self.connect(initialization, sigma, learning_rates, feedback_learning_rates, "learned")
         self.feedback_steps = by_layer("feedback_steps", feedback_steps, self.feedback_layers)
         for steps in self.feedback_steps.values():
             require_steps("feedback_steps", steps)
@@ -90,6 +81,10 @@ class LocalDifferenceReconstruction(TargetPropagation):
         for k in range(self.network.L - 1, 0, -1):
             t[k] = r[k] + self.back(k, t, r[k]) - self.back(k, r, r[k])
         return t
+
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return next((m for k, m in self.feedback_steps.items() if self.is_feedback(parameter, k)), 1)
 
     def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
         """Yields each V in all of its iterations, layer by layer, then W and b."""

@@ -27,40 +27,45 @@ class TargetPropagation(FeedforwardRule):
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         target_step: η̂ > 0, how far the output's target lies down the loss's gradient.
-        sigma: standard deviation σ > 0 of the noise from which feedback learns, one number or one per layer 1 … L − 1.
-        learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
-        feedback_learning_rates: rate of the feedback to layers 1 … L − 1, one number or one per layer; None: the
-            optimizer's own.
-        last_feedback: the highest layer to which feedback learns, by how far it lies below the output.
-        feedback: of every connection above the input (:class:`bioplausible.network.Connection`).
-        initialization: of all weights (:func:`bioplausible.network.initialization.draw`).
         options: the other arguments of :class:`bioplausible.rules.backpropagation.FeedforwardRule`.
 
     Raises:
-        UserError: an argument is outside its range, or a list has the wrong length.
+        UserError: an argument is outside its range.
     """
 
     local_loss_factor = 2.0
     """c, of the squared distance to the target; 1 of half of it."""
 
-    def __init__(
-        self,
-        layer_sizes: list[int] | None,
-        target_step: float,
-        sigma: float | list[float],
-        learning_rates: float | list[float] | None,
-        feedback_learning_rates: float | list[float] | None,
-        last_feedback: int = 1,
-        feedback: Feedback = "tied",
-        initialization: Initialization = "xavier",
-        **options: Any,
-    ) -> None:
+    def __init__(self, layer_sizes: list[int] | None, target_step: float, **options: Any) -> None:
         super().__init__(layer_sizes, **options)
         require(target_step > 0, f"target_step is {target_step}: it must be positive, or no target differs.")
         self.target_step = target_step
+
+    def connect(
+        self,
+        initialization: Initialization,
+        sigma: float | list[float],
+        learning_rates: float | list[float] | None,
+        feedback_learning_rates: float | list[float] | None,
+        feedback: Feedback = "tied",
+        highest: int = 1,
+    ) -> None:
+        """Builds the network, and reads what there is one of for each layer.
+
+        Args:
+            initialization: of the weights (:func:`bioplausible.network.initialization.draw`).
+            sigma: standard deviation σ > 0 of the noise from which feedback learns, one number or one per layer.
+            learning_rates: rate of W_k and b_k, one number or one per layer 1 … L; None: the optimizer's own.
+            feedback_learning_rates: rate of the feedback to each layer, as ``sigma``; None: the optimizer's own.
+            feedback: of every connection above the input (:class:`bioplausible.network.Connection`).
+            highest: the highest layer to which feedback learns, by how far it lies below the output.
+
+        Raises:
+            UserError: a number is outside its range, or a list has the wrong length.
+        """
         self.network = self.build_network(feedback=feedback, initialization=initialization)
         L = self.network.L
-        self.feedback_layers = range(1, max(L - last_feedback + 1, 1))
+        self.feedback_layers = range(1, max(L - highest + 1, 1))
         """The layers to which feedback learns."""
         self.sigma = by_layer("sigma", sigma, self.feedback_layers)
         require(all(σ > 0 for σ in self.sigma.values()), f"sigma is {sigma}: without noise feedback can't learn.")
@@ -109,6 +114,11 @@ class TargetPropagation(FeedforwardRule):
     def learners(self, k: int) -> list[Connection]:
         """Returns the connections out of layer k whose V learns."""
         return [c for c in self.network.out_of(k) if c.weight is not None and not c.is_tied]
+
+    def is_feedback(self, parameter: Tensor, k: int | None = None) -> bool:
+        """Returns whether a parameter belongs to the feedback, to layer k or any."""
+        layers = self.feedback_layers if k is None else (k,)
+        return any(parameter is p for j in layers for p in self.feedback_parameters(j))
 
     def noise(self, phase: Phase, like: Tensor, *stream: int) -> Tensor:
         """Returns standard normal draws for each sample of a phase, as many as an activity has (n × shape_k).

@@ -528,7 +528,6 @@ DEFAULTS = {
     DirectFeedbackAlignment: "signal=error projection=input initialization=xavier",
     DirectRandomTargetProjection: "loss=binary_cross_entropy activation_function=tanh projection=output"
     " initialization=xavier",
-    TargetPropagation: "last_feedback=1 feedback=tied initialization=xavier",
     DifferenceTargetPropagation: "feedback_loss=reconstruction last_hidden_target=difference target_step=0.1 sigma=0.1"
     " feedback_steps=1 activation_function=tanh initialization=xavier",
     DirectDifferenceTargetPropagation: "target_step=0.1 sigma=0.1 feedback_steps=1 activation_function=tanh"
