@@ -175,7 +175,7 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     ),
     "difference target propagation, difference reconstruction": (
         DifferenceTargetPropagation,
-        {"feedback_loss": "difference_reconstruction", "feedback_activation": "sigmoid"},
+        {"feedback_loss": "difference_reconstruction", "feedback_activation": "sigmoid", "sigma": 0.5},
     ),
     "direct difference target propagation, hidden units": (
         DirectDifferenceTargetPropagation,

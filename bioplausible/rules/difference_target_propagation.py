@@ -166,7 +166,9 @@ class DifferenceTargetPropagation(TargetPropagation):
                     yield c.feedback_weight, c.correlate(u[c.post], δ, at=at[k])
                 else:
                     yield c.feedback_weight, c.contrast((u[c.post], δ), (r[c.post], δ_r), at=(at[k], at[k]))
-            yield self.feedback_biases[str(k)], bias_update(δ if δ_r is None else δ - δ_r)
+            # the difference of slopes, not of products, which float32 would round off
+            of_bias = slope if δ_r is None else slope - of_r[k][1]
+            yield self.feedback_biases[str(k)], bias_update(of_bias * missing)
 
     def reconstruct(
         self, k: int, r: list[Tensor], σξ: Tensor, of_r: dict[int, tuple[Tensor, Tensor]]
