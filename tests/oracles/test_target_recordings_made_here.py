@@ -189,6 +189,18 @@ def test_what_no_step_depends_on_must_stay_what_it_is_and_noise_must_be_there(na
         replay(path)
 
 
+def test_lees_variant_needs_no_target_of_the_output_and_a_remark_changes_nothing(tmp_path):
+    path = record(tmp_path / "made.npz", "lee", [6, 7, 6, 5, 4], f_b="relu")
+    with np.load(path) as file:
+        kept = {key: value for key, value in dict(file).items() if not key.endswith("/target3")}
+    np.savez(path, **kept)
+    changed(path, {"feedback_activation": "relu (the option is not passed on)"})
+    assert max(d.error for d in replay(path)) < 1e-9
+    np.savez(path, **{key: value for key, value in kept.items() if not key.endswith("/target2")})
+    with pytest.raises(UserError, match="target2"):
+        replay(path)
+
+
 def test_a_direct_recording_has_its_fixed_layer_and_no_other_activation(tmp_path):
     for change, said in (({"feedback_activation": "tanh"}, "linear"), ({"variant": "rhl"}, "Whid")):
         path = tmp_path / "ddtp.npz"

@@ -120,7 +120,7 @@ class RecordedTargetPropagation(RecordedTargets):
             " gradient, verify knows those that are the rule's own.",
         )
         self.factor = factor
-        f_b = meta.read("feedback_activation")
+        f_b = re.sub(r"\s*\(.*\)$", "", str(meta.read("feedback_activation")))  # without a remark in parentheses
         require(
             not self.direct or f_b == "linear",
             f"its meta says feedback_activation {f_b!r}, where that of direct feedback is linear.",
@@ -208,8 +208,12 @@ class RecordedTargetPropagation(RecordedTargets):
         """Returns the activities and targets, the losses and the gradients."""
         output = self.rule.phases["feedforward"].output
         loss = self.rule.sample_losses(output, self.rule.one_hot(self.rule.classes, output.dtype)).mean()
-        # drawn for the last hidden layer of Lee's variant, without feedback to it
-        spare = f"noise{self.rule.network.L - 2}"
-        if "last_hidden_target" in self.arguments and spare in self.recorded:
-            self.drawn[spare] = torch.from_numpy(self.recorded[spare])
-        return {**self.states(), **self.gradients(), **self.losses, "logits": output, "loss": loss * self.factor}
+        states = self.states()
+        if "last_hidden_target" in self.arguments:
+            L = self.rule.network.L
+            spare = f"noise{L - 2}"  # drawn for the last hidden layer, without feedback to it
+            if spare in self.recorded:
+                states[spare] = torch.from_numpy(self.recorded[spare])
+            if f"target{L - 1}" not in self.recorded:  # the output learns by its loss
+                del states[f"target{L - 1}"]
+        return {**states, **self.gradients(), **self.losses, "logits": output, "loss": loss * self.factor}
