@@ -29,6 +29,8 @@ from bioplausible import (
     CIFAR10DataModule,
     CorInfoMax,
     CorInfoMaxEBD,
+    DifferenceTargetPropagation,
+    DirectDifferenceTargetPropagation,
     DirectFeedbackAlignment,
     DualPropagation,
     EquilibriumPropagation,
@@ -189,6 +191,18 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     "backpropagation, binary cross entropy": (Backpropagation, {"loss": "binary_cross_entropy"}),
     "direct feedback alignment at the output": (DirectFeedbackAlignment, {"projection": "output"}),
     "sign-DFA": (DirectFeedbackAlignment, {"projection": "output", "signal": "error_sign"}),
+    "difference target propagation, last hidden target by the gradient": (
+        DifferenceTargetPropagation,
+        {"last_hidden_target": "gradient", "feedback_steps": 2},
+    ),
+    "difference target propagation, difference reconstruction": (
+        DifferenceTargetPropagation,
+        {"feedback_loss": "difference_reconstruction", "feedback_activation": "sigmoid", "sigma": 0.5},
+    ),
+    "direct difference target propagation, hidden units": (
+        DirectDifferenceTargetPropagation,
+        {"hidden_units": 5, "feedback_steps": 2},
+    ),
     "Kolen–Pollack, mirror of zero mean": (KolenPollack, {"mirror": "zero_mean"}),
     "Kolen–Pollack, published mirror": (KolenPollack, {"mirror": "published"}),
     "dual propagation, RAOVR, forward": (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bioplausible.errors import UserError
 
-ActivationName = Literal["sigmoid", "tanh", "relu", "linear", "gelu", "hard_tanh"]
+ActivationName = Literal["sigmoid", "tanh", "relu", "linear", "gelu", "hard_tanh", "elu"]
 StateActivationName = Literal["clip", "sigmoid", "relu6", "linear", "smooth_clip"]
 
 
@@ -72,6 +72,16 @@ def _is_inside(a: Tensor, out: Tensor | None = None) -> Tensor:
     return inside.to(a.dtype) if out is None else out.copy_(inside)
 
 
+def _elu(values: Tensor, out: Tensor | None = None) -> Tensor:
+    found = F.elu(values)
+    return found if out is None else out.copy_(found)
+
+
+def _elu_derivative(a: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns 1 where a is positive, else 1 + a, which is exp(v) there."""
+    return torch.clamp(a + 1, max=1, out=out)
+
+
 _ACTIVATIONS: dict[str, Activation] = {
     # a (1 − a)
     "sigmoid": Activation(torch.sigmoid, lambda a, out=None: torch.addcmul(a, a, a, value=-1, out=out)),
@@ -84,6 +94,8 @@ _ACTIVATIONS: dict[str, Activation] = {
     "gelu": Activation(_gelu, None, _gelu_derivative),
     # 1 where −1 < a < 1
     "hard_tanh": Activation(partial(torch.clamp, min=-1, max=1), _is_inside),
+    # v where v > 0, else exp(v) − 1
+    "elu": Activation(_elu, _elu_derivative),
 }
 
 
@@ -91,7 +103,8 @@ def activation(name: str) -> Activation:
     """Returns an activation function by its name.
 
     ``sigmoid``; ``tanh``; ``relu``; ``linear``; ``gelu``: v Φ(v), Φ the normal distribution (Hendrycks & Gimpel 2016);
-    ``hard_tanh``: min(max(v, −1), 1).
+    ``hard_tanh``: min(max(v, −1), 1); ``elu``: v, where it is negative exp(v) − 1 (Clevert, Unterthiner & Hochreiter
+    2016).
 
     Raises:
         UserError: there is none of this name.

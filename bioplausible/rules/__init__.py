@@ -10,6 +10,8 @@ from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.corinfomax_ebd import CorInfoMaxEBD
 from bioplausible.rules.corinfomax_sparse import CorInfoMaxSparse
 from bioplausible.rules.correlative_information import CorrelativeInformation
+from bioplausible.rules.difference_target_propagation import DifferenceTargetPropagation
+from bioplausible.rules.direct_difference_target_propagation import DirectDifferenceTargetPropagation
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from bioplausible.rules.direct_random_target_projection import DirectRandomTargetProjection
 from bioplausible.rules.dual_propagation import DualPropagation
@@ -18,6 +20,7 @@ from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecor
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.forward_forward import ForwardForward
 from bioplausible.rules.kolen_pollack import KolenPollack
+from bioplausible.rules.local_difference_reconstruction import LocalDifferenceReconstruction
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.pepita import PEPITA
 from bioplausible.rules.predictive_coding import PredictiveCoding
@@ -32,6 +35,8 @@ __all__ = [
     "CorInfoMaxEBD",
     "CorInfoMaxSparse",
     "CorrelativeInformation",
+    "DifferenceTargetPropagation",
+    "DirectDifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
     "DualPropagation",
@@ -41,6 +46,7 @@ __all__ = [
     "ForwardForward",
     "KolenPollack",
     "LearningRule",
+    "LocalDifferenceReconstruction",
     "NudgedPredictiveCoding",
     "Phase",
     "Phases",

@@ -8,7 +8,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
-from bioplausible.functional import ActivationName, activation
+from bioplausible.functional import Activation, ActivationName, activation
 from bioplausible.network import Connection, Entry, Initialization
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_choice
@@ -79,11 +79,14 @@ class FeedforwardRule(LearningRule):
         """Returns r_0 … r_L and, by layer, what f′ needs of a_k and r_k, x for the input."""
         network, r, kept = self.network, [x], [x]
         for k in range(1, network.L + 1):
-            f = self.f if k < network.L else self.output_f
-            a = network.drive(k, r)
+            f, a = self.f_of(k), network.drive(k, r)
             r.append(f.function(a))
             kept.append(f.kept(a, r[k]))
         return r, kept
+
+    def f_of(self, k: int) -> Activation:
+        """Returns the activation function of layer k = 1 … L."""
+        return self.f if k < self.network.L else self.output_f
 
     def loss_gradient(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the gradient of each sample's loss by the output (n × d_L)."""

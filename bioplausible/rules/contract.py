@@ -186,6 +186,13 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         """
         yield self.local_updates(phases)
 
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter: one, where :meth:`updates` yields one.
+
+        Processes choose by it what they exchange.
+        """
+        return 1
+
     def draws(self, of: Tensor | Phase, *stream: int) -> SampleDraws:
         """Returns draws for each sample, the same however the batch is cut into pieces or shared among processes.
 

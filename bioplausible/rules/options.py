@@ -3,12 +3,14 @@
 import inspect
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pytorch_lightning import LightningModule
 
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection
+
+Number = TypeVar("Number", int, float)
 
 MOST_STEPS = 10**6
 """Iterations of a phase."""
@@ -74,14 +76,14 @@ def per_layer(name: str, rates: float | list[float] | None, count: int, first: i
     return list(rates)
 
 
-def by_layer(name: str, values: float | list[float], layers: range) -> dict[int, float]:
+def by_layer(name: str, values: Number | list[Number], layers: range) -> dict[int, Number]:
     """Returns a number, or the entries of a list, by layer.
 
     Raises:
         UserError: the list has another length, or a number is negative.
     """
-    numbers = per_layer(name, values, len(layers), layers.start)
-    return dict(zip(layers, cast(list[float], numbers), strict=True))
+    numbers = per_layer(name, cast(Any, values), len(layers), layers.start)
+    return dict(zip(layers, cast(list[Number], numbers), strict=True))
 
 
 def group(

@@ -8,7 +8,7 @@ than the updates, those of a large one are more, above all where a few weights m
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -17,6 +17,22 @@ from bioplausible.training.data_parallel import join
 from bioplausible.training.phase import Phase, Phases, tensors_of, with_tensors
 
 Choice = Literal["smaller", "phases", "updates"]
+
+
+class Learner(Protocol):
+    """A rule, as far as its exchange asks."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Returns its parts."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Returns its parameters."""
+        ...
+
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Exchange:
     updates: int
 
     @classmethod
-    def of(cls, rule: nn.Module, phases: Phases, samples: int) -> "Exchange":
+    def of(cls, rule: Learner, phases: Phases, samples: int) -> "Exchange":
         """Returns the bytes of a batch, from the shapes of what is exchanged.
 
         Args:
@@ -42,9 +58,10 @@ class Exchange:
             samples: n.
         """
         kept = [module.weight for module in rule.modules() if isinstance(module, (Lateral, RunningCorrelation))]
-        learned = {id(t): t for t in [*rule.parameters(), *kept]}  # some lateral matrices are parameters
+        # some lateral matrices are parameters
+        learned = {id(t): _bytes(t) for t in kept} | {id(p): _bytes(p) * rule.steps_of(p) for p in rule.parameters()}
         s = sum(_bytes(t) // len(t) for t in tensors_of(phases).values())
-        return cls(samples * s, 2 * sum(map(_bytes, learned.values())))
+        return cls(samples * s, 2 * sum(learned.values()))
 
     @property
     def smaller(self) -> Literal["phases", "updates"]:
@@ -52,7 +69,7 @@ class Exchange:
         return "phases" if self.phases <= self.updates else "updates"
 
 
-def exchanged(rule: nn.Module, phases: dict[str, Phase], samples: int, choice: Choice) -> dict[str, Phase]:
+def exchanged(rule: Learner, phases: dict[str, Phase], samples: int, choice: Choice) -> dict[str, Phase]:
     """Returns the phases from which this process learns, from those of its share of the batch.
 
     These are the whole batch's where the phases are exchanged; else its own share's, which know of how many samples.

@@ -165,6 +165,11 @@ ROWS = {
         f"cifar10/feedback_alignment_lenet_{sign}": {**LENET_10, "momentum": 0.9, "lr": 0.1, "feedback": sign}
         for sign in SIGNS
     },
+    "cifar10/local_difference_reconstruction": {
+        **{"feedback_steps": [20, 30, 35, 55, 20], "sigma": [0.4, 0.4, 0.2, 0.2, 0.08], "target_step": 0.7},
+        **{"feedback_learning_rates": [1e-4, 3.5e-4, 8e-3, 8e-3, 0.18], "learning_rates": 0.08, "momentum": 0.9},
+        **{"weight_decay": 1e-4, "batch_size": 128, "max_epochs": 90, "activation_function": "elu"},
+    },
     "cifar10/feedback_alignment_lenet_adam": {**LENET_10, "optimizer": "Adam", "feedback": "fixed"},
     "cifar10/direct_feedback_alignment_lenet_adam": {**LENET_10, "optimizer": "Adam"},
 }

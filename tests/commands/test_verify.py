@@ -238,7 +238,7 @@ WORDS = {
         "loss": "cross entropy, mean over samples",
         "errors": "value - prediction",
         "output_activation": "sigmoid",
-        "activation": "elu",
+        "activation": "selu",
     },
     "corinfomax_sparse_conv_closed_per_position": {
         "activation": "relu",

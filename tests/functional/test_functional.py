@@ -29,6 +29,7 @@ VALUES = [-7.0, -1.5, -0.2, 0.0, 0.3, 0.75, 2.0, 5.5, 8.0]
         ("relu", lambda v: max(v, 0.0), lambda v: float(v > 0)),
         ("linear", lambda v: v, lambda v: 1.0),
         ("hard_tanh", lambda v: min(max(v, -1.0), 1.0), lambda v: float(abs(v) < 1)),
+        ("elu", lambda v: v if v > 0 else math.expm1(v), lambda v: 1.0 if v > 0 else math.exp(v)),
     ],
 )
 @pytest.mark.parametrize("into", [False, True], ids=["new", "out"])

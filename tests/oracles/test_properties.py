@@ -9,11 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bioplausible import CorInfoMax, EquilibriumPropagation, ForwardForward, PredictiveCoding
+from bioplausible import (
+    CorInfoMax,
+    DirectDifferenceTargetPropagation,
+    EquilibriumPropagation,
+    ForwardForward,
+    LocalDifferenceReconstruction,
+    PredictiveCoding,
+)
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
-from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build, updates
+from bioplausible.rules.target_propagation import TargetPropagation
+from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build
+from tests.helpers import updates as local_updates
 
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
@@ -22,6 +31,15 @@ ALL_NETWORKS = pytest.mark.parametrize("network", NETWORKS)
 
 def test_all_nine_rules_are_there():
     assert len(all_rules()) >= 9
+
+
+@torch.no_grad()
+def updates(rule, phases):
+    """Returns the local update of each parameter, also of those that learn in steps of their own."""
+    if not isinstance(rule, LocalDifferenceReconstruction):
+        return local_updates(rule, phases)
+    names = {id(p): name for name, p in rule.named_parameters()}
+    return {names[id(p)]: u.clone() for step in rule.updates(phases) for p, u in step}
 
 
 def require_a_whole_update_and_output(rule, x, y):
@@ -84,6 +102,9 @@ def sides(rule) -> dict[str, tuple[set[int], set[str]]]:
         if isinstance(rule, CorInfoMaxNetwork):
             layers, V_layers = {c.post, *(d.pre for d in below)}, {c.pre, *(d.post for d in above)}
             others, V_others = of(below), of(above)
+        if isinstance(rule, TargetPropagation):  # V reconstructs from all layers that its own one reaches
+            reached = [d for e in above for d in network.into(e.post)]
+            V_layers, V_others = {c.pre, *(e.post for e in above), *(d.pre for d in reached)}, of(above + reached)
         third = {network.L} if hasattr(rule, "error_correlations") else set()  # the output's error is broadcast
         if getattr(rule, "forward_broadcast", 0) and c.post == network.L:
             third |= {*range(1, network.L)}
@@ -92,6 +113,14 @@ def sides(rule) -> dict[str, tuple[set[int], set[str]]]:
         found |= {name: ({c.pre, c.post} if reads_out else {c.post} | third, of([c])) for name in b}
     for k in getattr(rule, "classifier", ()):  # forward-forward's, which reads several layers
         found[f"classifier.{k}"] = ({int(k), network.L}, set())
+    if isinstance(rule, TargetPropagation):
+        all_there_is = {*range(network.L + 1)}, set(names.values())
+        runs_up = isinstance(rule, DirectDifferenceTargetPropagation) or getattr(rule, "differs", False)
+        for k in rule.feedback_layers:
+            mine = {names[id(p)] for p in rule.feedback_parameters(k)}
+            V = next((found[name] for name in mine if name in found), all_there_is)
+            # noise runs from layer k to the output and down again: tests/rules/test_target_propagation.py knows what of
+            found |= dict.fromkeys(mine, all_there_is if runs_up else (V[0], V[1] | mine))
     return found
 
 
@@ -114,6 +143,9 @@ def test_every_update_is_local(variant, network):
             c.bias.add_(0.3)  # no layer of rectified units is silent
     x, _, y = batch(network)
     phases = rule.settle(x, y)
+    if isinstance(rule, TargetPropagation):  # targets are states: what they depend on is tested with these rules
+        held = rule.targets(phases["feedforward"])
+        rule.targets = lambda phase: held
     before, allowed = updates(rule, phases), sides(rule)
     assert before.keys() == allowed.keys()
 

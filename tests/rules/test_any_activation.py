@@ -8,7 +8,7 @@ from bioplausible import Backpropagation, DirectFeedbackAlignment, FeedbackAlign
 from tests.helpers import batch, build, updates
 
 
-@pytest.mark.parametrize("f", ["gelu", "hard_tanh"])
+@pytest.mark.parametrize("f", ["gelu", "hard_tanh", "elu"])
 @pytest.mark.parametrize("cls", [Backpropagation, FeedbackAlignment])
 @pytest.mark.parametrize("network", ["dense", "max pool", "average pool"])
 def test_updates_are_the_gradients_where_feedback_is_tied(network, cls, f):

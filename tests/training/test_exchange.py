@@ -39,6 +39,11 @@ OPTIONS = {
     ],
     "FeedbackAlignment": [{"feedback": kind} for kind in ("uniform_sign", "batchwise_random_sign")],
     "DirectFeedbackAlignment": [{"projection": "output", "signal": signal} for signal in ("error", "error_sign")],
+    "DifferenceTargetPropagation": [
+        {"last_hidden_target": "gradient", "feedback_steps": 2},
+        {"feedback_loss": "difference_reconstruction"},
+    ],
+    "DirectDifferenceTargetPropagation": [{"hidden_units": 5, "feedback_steps": 2}],
     "KolenPollack": [{"mirror": mirror} for mirror in ("zero_mean", "published")],
     "DualPropagation": [{"form": "raovr", "order": "forward", "alpha": 0.2}, {"order": "forward_backward"}],
     "PEPITA": [{"dropout": 0.3}, {"published_convolution": True}],

@@ -16,7 +16,7 @@ REMARKS = frozenset({"name", "note", "source"})
 REQUIRED: Any = object()
 """Stands for no default: the recording must say it."""
 
-LIKE_CONVOLUTION_POOLING_ACTIVATION = ("f", "activation", "relu", "tanh", "sigmoid", "linear")
+LIKE_CONVOLUTION_POOLING_ACTIVATION = ("f", "activation", "relu", "tanh", "sigmoid", "linear", "elu")
 """What a layer's ``order`` may call its activation function."""
 
 

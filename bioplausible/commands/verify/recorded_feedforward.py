@@ -63,8 +63,6 @@ class RecordedFeedforward(RecordedRule):
         if "feedback" in meta or not dense:
             drawn = "xavier" if initialization == "xavier" else "kaiming"
             meta.confirm("feedback", self.sent_down[self.variant].replace("INITIALIZATION", drawn))
-        if dense and self.variant == "fa":
-            self.unused = {"Wfa0": "W0"}  # the first layer sends no error down
         if not dense:
             self.kinds = frozenset({"grad_W", "grad_b", "logits", "loss"})
         if self.variant in ("usf", "brsf"):
@@ -87,6 +85,8 @@ class RecordedFeedforward(RecordedRule):
             optimizer=self.optimizer(meta.number("lr"), lambda group: self.factor),
             **arguments,
         )
+        if dense and self.variant == "fa":  # the first layer sends no error down
+            self.unused = {"Wfa0": tuple(cast(Tensor, rule.network.chain[0].weight).shape)}
         if "scale" in meta or not dense:
             self._check_scale(rule)
         return rule

@@ -86,10 +86,12 @@ class RecordedRule:
         meta: the recording's hyperparameters.
         steps: batches.
         batch_size: samples a batch.
+        start: shapes of the recorded initial weights by their keys, for what the hyperparameters do not say.
 
     Attributes:
         rule: the rule, in float64.
         step: number of the batch, from 0.
+        idle: initial weights on which nothing depends, by their keys: they stay what they are.
 
     Raises:
         UserError: a hyperparameter is missing, or stands for nothing that is known of the rule.
@@ -105,11 +107,14 @@ class RecordedRule:
     """What a recording of the rule means by adam."""
     constant: frozenset[str] = frozenset()
     """The kinds of weights that never change: they need not be recorded after each step."""
-    unused: Mapping[str, str] = MappingProxyType({})
-    """Initial weights that a recording may hold though nothing depends on them, each with one of the same shape."""
+    unused: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    """Shapes of the initial weights that a recording may hold though nothing depends on them."""
 
-    def __init__(self, meta: Meta, steps: int, batch_size: int) -> None:
-        self.meta, self.batch_size = meta, batch_size
+    def __init__(
+        self, meta: Meta, steps: int, batch_size: int, start: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    ) -> None:
+        self.meta, self.batch_size, self.start = meta, batch_size, start
+        self.idle: dict[str, Tensor] = {}
         self.published = type(self) is not RecordedRule
         """Whether it is of the kind that published recordings are, which repeat what x says and name the optimizer."""
         for name, of_arrays in (("steps", steps), ("batch", batch_size)):

@@ -1,5 +1,8 @@
 """Which mapping reads the recordings of which rule."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from bioplausible.commands.verify.meta import Meta
 from bioplausible.commands.verify.recorded_burstprop import RecordedBurstprop
 from bioplausible.commands.verify.recorded_corinfomax import RecordedCorInfoMax
@@ -14,9 +17,11 @@ from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforwar
 from bioplausible.commands.verify.recorded_forward_forward import RecordedForwardForward
 from bioplausible.commands.verify.recorded_holomorphic import RecordedHolomorphic
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
+from bioplausible.commands.verify.recorded_local_difference import RecordedLocalDifference
 from bioplausible.commands.verify.recorded_pepita import RecordedPEPITA
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
 from bioplausible.commands.verify.recorded_rule import RecordedRule
+from bioplausible.commands.verify.recorded_target_propagation import RecordedTargetPropagation
 from bioplausible.errors import UserError
 
 RECORDED: dict[str, type[RecordedRule]] = {
@@ -41,17 +46,22 @@ RECORDED: dict[str, type[RecordedRule]] = {
     "error_broadcast_decorrelation": RecordedErrorBroadcast,
     "corinfomax_ebd": RecordedCorInfoMaxEBD,
     "forward_forward": RecordedForwardForward,
+    "difference_target_propagation": RecordedTargetPropagation,
+    "local_difference_reconstruction": RecordedLocalDifference,
 }
 """By the name of a recording's rule."""
 
 
-def recorded_rule(meta: Meta, steps: int, batch_size: int) -> RecordedRule:
+def recorded_rule(
+    meta: Meta, steps: int, batch_size: int, start: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> RecordedRule:
     """Returns the rule that a recording names, with its hyperparameters.
 
     Args:
         meta: the recording's.
         steps: batches.
         batch_size: samples a batch.
+        start: shapes of the recorded initial weights by their keys.
 
     Raises:
         UserError: there is none, or the recording says of it what is not known.
@@ -59,4 +69,4 @@ def recorded_rule(meta: Meta, steps: int, batch_size: int) -> RecordedRule:
     name = str(meta.read("rule"))
     if name not in RECORDED and "." not in name:
         raise UserError(f"there is no rule {name}: a recording's is one of {', '.join(RECORDED)}, or a class path.")
-    return RECORDED.get(name, RecordedRule)(meta, steps, batch_size)
+    return RECORDED.get(name, RecordedRule)(meta, steps, batch_size, start)

@@ -79,7 +79,8 @@ class Recording:
                 from other weights than the rule has.
         """
         with self.refused("its meta is not that of its rule"):
-            recorded = recorded_rule(Meta(self.meta), len(self.x), self.x.shape[1])
+            start = {name: tuple(weight.shape) for name, weight in self.at_start().items()}
+            recorded = recorded_rule(Meta(self.meta), len(self.x), self.x.shape[1], start)
         self._require(
             self.x.shape[2:] == torch.Size(recorded.rule.network.shapes[0]),
             f"x has samples of {_times(self.x.shape[2:])}, its network takes {_times(recorded.rule.network.shapes[0])}",
@@ -106,11 +107,12 @@ class Recording:
                     f"its init/{name} is {_times(given[name].shape)}, the rule's {_times(weight.shape)}",
                 )
                 weight.copy_(torch.from_numpy(given[name]) / recorded.units(name))
-            for name, like in recorded.unused.items():
+        for name, shape in recorded.unused.items():
+            if name in given:
                 self._require(
-                    name not in given or given[name].shape == given[like].shape,
-                    f"its init/{name} is not of init/{like}'s shape",
+                    given[name].shape == shape, f"its init/{name} is {_times(given[name].shape)}, not {_times(shape)}"
                 )
+                recorded.idle[name] = torch.from_numpy(given[name])
 
     def require_keys(self, recorded: RecordedRule, step: int, replayed: Iterable[str]) -> None:
         """Checks that a step's arrays are those that a recording of the rule holds.

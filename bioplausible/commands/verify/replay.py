@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.commands.verify.recording import SMALL, Recording
 
-STATES = "free|nudged|antinudged|first|second|state|feedforward|error|plus|minus|burst|burst_target"
+STATES = "free|nudged|antinudged|first|second|state|feedforward|error|plus|minus|burst|burst_target|target"
 """The kinds of arrays that are states of a layer."""
 
 
@@ -57,7 +57,9 @@ class _Compare(Callback):
     ) -> None:
         with torch.no_grad():
             weights = {name: w * self.rule.units(name) for name, w in self.rule.weights().items()}
-            replayed, terms = {**weights, **self.rule.observations()}, self.rule.terms()
+            held = self.recording.after_step(batch_idx).keys()
+            idle = {name: weight for name, weight in self.rule.idle.items() if name in held}
+            replayed, terms = {**idle, **weights, **self.rule.observations()}, self.rule.terms()
         self.recording.require_keys(self.rule, batch_idx, replayed.keys())
         for key, recorded in self.recording.after_step(batch_idx).items():
             self._compare(f"step{batch_idx}", key, replayed[key], recorded, terms.get(key, 0.0))
@@ -122,7 +124,7 @@ def largest_error(replayed: Any, recorded: Any, small: float = SMALL, terms: flo
 
 def _group(key: str) -> str:
     """Returns what kind of quantity a recorded key names."""
-    if re.fullmatch(r"(W|Wfb|Wfa|b)\d+", key):
+    if re.fullmatch(r"(W|Wfb|Wfa|Wdir|Whid|b|bfb|bdir|bhid)\d*", key):
         return "weights"
     if re.fullmatch(r"[BM]\d+", key):
         return "lateral matrices"
