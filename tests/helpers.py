@@ -31,6 +31,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    IncrementalPredictiveCoding,
     KolenPollack,
     PredictiveCoding,
     rules,
@@ -159,6 +160,10 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     "predictive coding, cross entropy": (
         PredictiveCoding,
         {"loss": "cross_entropy", "target_range": (0, 1), "stale_errors": True},
+    ),
+    "incremental predictive coding, all options": (
+        IncrementalPredictiveCoding,
+        {"loss": "cross_entropy", "step_size": 0.4, "step_size_discount": 0.5, "inference_momentum": 0.3},
     ),
     **{
         f"feedback alignment, {kind}": (FeedbackAlignment, {"feedback": kind})

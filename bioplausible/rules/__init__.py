@@ -14,6 +14,7 @@ from bioplausible.rules.direct_random_target_projection import DirectRandomTarge
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
+from bioplausible.rules.incremental_predictive_coding import IncrementalPredictiveCoding
 from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.predictive_coding import PredictiveCoding
@@ -31,6 +32,7 @@ __all__ = [
     "EquilibriumPropagation",
     "ErrorBroadcastDecorrelation",
     "FeedbackAlignment",
+    "IncrementalPredictiveCoding",
     "KolenPollack",
     "LearningRule",
     "NudgedPredictiveCoding",

@@ -2,22 +2,21 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import ActivationName, prediction_error_energy
+from bioplausible.functional import ActivationName
 from bioplausible.network import Clamped
-from bioplausible.rules.options import require_beta, require_choice
-from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
+from bioplausible.rules.options import require_beta
+from bioplausible.rules.supervised_predictive_coding import Loss, SupervisedPredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
 
-class PredictiveCoding(PredictiveCodingNetwork):
+class PredictiveCoding(SupervisedPredictiveCoding):
     r"""Supervised predictive coding.
 
     Values start from a feedforward pass, then the output is clamped to the softened target, and the others descend
@@ -63,7 +62,7 @@ class PredictiveCoding(PredictiveCodingNetwork):
         target_range: tuple[float, float] = (0.03, 0.97),
         fixed_predictions: bool = False,
         step_size_decay: float = 0.01,
-        loss: Literal["squared_error", "cross_entropy"] = "squared_error",
+        loss: Loss = "squared_error",
         stale_errors: bool = False,
         beta: float = 1.0,
         beta_growth: float = 0.0,
@@ -71,16 +70,13 @@ class PredictiveCoding(PredictiveCodingNetwork):
         **options: Any,
     ) -> None:
         super().__init__(
-            layer_sizes, activation_function, step_size_decay=step_size_decay, optimizer=optimizer, **options
-        )
-        require(
-            target_range[0] < target_range[1],
-            f"target_range is {target_range}: the right class needs the larger value.",
-        )
-        require_choice("loss", loss, ("squared_error", "cross_entropy"))
-        require(
-            loss == "squared_error" or tuple(target_range) == (0, 1),
-            f"target_range is {target_range}: cross entropy needs [0, 1], the probabilities of the right class.",
+            layer_sizes,
+            activation_function,
+            target_range,
+            loss,
+            step_size_decay=step_size_decay,
+            optimizer=optimizer,
+            **options,
         )
         require_beta(beta)
         require(
@@ -94,15 +90,8 @@ class PredictiveCoding(PredictiveCodingNetwork):
         )
         self.beta = beta
         self.beta_growth = beta_growth
-        self.target_range = target_range
         self.fixed_predictions = fixed_predictions
-        self.loss = loss
         self.stale_errors = stale_errors
-
-    def soften(self, target: Tensor) -> Tensor:
-        """Returns 0.94 y + 0.03 (with the published range) of the one-hot target y (n × d_L)."""
-        low, high = self.target_range
-        return target * (high - low) + low
 
     @property
     def beta_now(self) -> float:
@@ -154,12 +143,6 @@ class PredictiveCoding(PredictiveCodingNetwork):
             self.compare_output_(e, v, target)
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
 
-    def compare_output_(self, e: list[Tensor], v: list[Tensor], target: Tensor) -> None:
-        """Sets e_L = y − softmax(W_L f(v_{L−1}) + b_L) with cross entropy, and v_L to the prediction."""
-        if self.loss == "cross_entropy":
-            v[-1].sub_(e[-1])
-            torch.sub(target, v[-1].softmax(1), out=e[-1])
-
     def clamp_output_(self, v: list[Tensor], target: Tensor) -> None:
         """Moves v_L by β of its way to the target, where the error is the squared one's."""
         if self.loss == "squared_error":
@@ -209,20 +192,4 @@ class PredictiveCoding(PredictiveCodingNetwork):
 
         None with fixed predictions, for then nothing descends it.
         """
-        if self.fixed_predictions:
-            return None
-        if self.loss == "squared_error":
-            return super().energy(phase, target)
-        output = self.network.drive(self.network.L, self.rates(phase.activity))
-        hidden = Phase([*phase.activity[:-1], output])
-        return prediction_error_energy(self.errors(hidden)) + 2 * self.sample_losses(output, target)
-
-    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Returns the loss of each sample (n): ½ ‖v_L − target‖², the energy before inference, or the cross entropy."""
-        if self.loss == "cross_entropy":
-            return F.cross_entropy(output, target, reduction="none")
-        return (output - self.soften(target)).square().sum(1) / 2
-
-    def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
-        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
+        return None if self.fixed_predictions else super().energy(phase, target)

@@ -168,8 +168,11 @@ class PredictiveCodingNetwork(LearningRule):
         return [v[k] - self.network.drive(k, f_v) for k in range(1, self.network.L + 1)]
 
     def hebbian(self, phase: Phase, errors: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
-        f_v = self.rates(phase.activity[:-1])
+        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k), f(v) of a phase."""
+        return self.products(self.rates(phase.activity[:-1]), errors)
+
+    def products(self, f_v: Sequence[Tensor], errors: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k), of x, f(v_1) … and e_1 … e_L."""
         for c in self.network.connections:
             e = errors[c.post - 1]
             if c.weight is not None:

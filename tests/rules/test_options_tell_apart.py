@@ -19,6 +19,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    IncrementalPredictiveCoding,
     KolenPollack,
     NudgedPredictiveCoding,
     Phase,
@@ -28,6 +29,7 @@ from bioplausible.rules import LearningRule
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
+from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.training.randomness import mix
 from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
 
@@ -540,6 +542,8 @@ DEFAULTS = {
     PredictiveCodingNetwork: "activation_function=relu inference_steps=50 inference_momentum=0.0"
     " inference_nesterov=False step_size=0.1 step_size_rule=constant"
     " step_size_floor=0.05 step_size_decay=0.005 initialization=kaiming lr_scheduler_interval=epoch",
+    SupervisedPredictiveCoding: "activation_function=relu target_range=(0.0, 1.0) loss=squared_error",
+    IncrementalPredictiveCoding: "step_size_discount=1.0 update_weights_at=all",
     PredictiveCoding: "activation_function=sigmoid target_range=(0.03, 0.97) fixed_predictions=False"
     " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0",
     NudgedPredictiveCoding: "beta=0.001 random_beta_sign=False lr_scheduler_interval=step",

@@ -9,6 +9,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
 )
 from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
+from bioplausible.commands.verify.recorded_inference import RecordedIncremental
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
 from bioplausible.commands.verify.recorded_rule import RecordedRule
@@ -25,6 +26,7 @@ RECORDED: dict[str, type[RecordedRule]] = {
     **dict.fromkeys(("ep_conv", "ep_conv_vector_field", "coupled_learning_conv"), RecordedPublishedUnits),
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),
     "pc_conv": RecordedRosenbaum,
+    **dict.fromkeys(("incremental_predictive_coding", "predictive_coding"), RecordedIncremental),
     **dict.fromkeys(
         ("corinfomax", "corinfomax_sparse", "corinfomax_conv", "corinfomax_sparse_conv"), RecordedCorInfoMax
     ),

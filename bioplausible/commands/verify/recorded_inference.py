@@ -1,0 +1,98 @@
+"""Recordings of incremental predictive coding, and of other forms that are recorded with their energy."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from bioplausible.commands.verify.meta import network_of
+from bioplausible.commands.verify.recorded_rule import RecordedRule
+from bioplausible.errors.checks import require
+from bioplausible.rules import IncrementalPredictiveCoding, LearningRule, Phase
+
+
+class RecordedInference(RecordedRule):
+    """Predictive coding of which the energy F before each iteration is recorded, a sum or a mean over samples."""
+
+    def build(self) -> LearningRule:
+        """Returns the rule, whose energy is taken down while it settles."""
+        rule = self.build_rule()
+        settle = rule.settle
+
+        def noting(x: Tensor, target: Tensor) -> dict[str, Phase]:
+            self._target = target
+            return settle(x, target)
+
+        rule.settle = noting  # type: ignore[method-assign]
+        rule.watch = self._note
+        return rule
+
+    def build_rule(self) -> LearningRule:
+        """Returns the rule."""
+        raise NotImplementedError
+
+    def before_step(self, step: int, recorded: Mapping[str, Any]) -> None:
+        """Forgets the energy of the step before."""
+        super().before_step(step, recorded)
+        self._energy: list[Tensor] = []
+
+    def _note(self, t: int, activity: list[Tensor], step_size: float) -> None:
+        energy = self.rule.energy(Phase(activity), self._target)
+        assert energy is not None
+        self._energy.append(energy / 2)
+
+    @property
+    def energy(self) -> Tensor:
+        """F of each sample before each iteration (T × n)."""
+        return torch.stack(self._energy[:-1])
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns W and b."""
+        return {**self.by_layer("W", lambda c: c.weight), **self.by_layer("b", lambda c: c.bias)}
+
+    def number(self, name: str, default: Any = None) -> float:
+        """Returns an entry that is one number."""
+        found = self.meta.number(name) if default is None else self.meta.number(name, default)
+        require(not isinstance(found, list), f"its meta has {name} {found!r}: give one number.")
+        return float(found)
+
+
+class RecordedIncremental(RecordedInference):
+    """Incremental predictive coding, and predictive coding that moves its weights last, of Song et al.'s library."""
+
+    kinds = frozenset({"state", "energy"})
+
+    def build_rule(self) -> LearningRule:
+        """Returns the rule; the library sums over samples."""
+        meta = self.meta
+        name = meta.read("rule")
+        meta.confirm("output_activation", "linear")
+        meta.confirm("node", r"values:v_k=wf\(v_\{k-1\}\)\+b,f\(v_0\)=x")
+        meta.confirm("energy", r"energy\[t\]:halfsquarederrors\+loss,beforestept,summedoversamples")
+        meta.confirm("order", "ateveryt:gradientsofvaluesandweightsatthesamepoint,thenbothstep")
+        losses = {"half squared error, summed over outputs and samples": "squared_error"}
+        losses |= {"cross entropy, summed over samples": "cross_entropy"}
+        at = meta.word("update_weights_at", {"all": "all", "last": "last"})
+        require(
+            (name == "predictive_coding") == (at == "last"),
+            f"its meta says update_weights_at {at!r} of {name}: incremental predictive coding moves weights at all"
+            " iterations, plain predictive coding at the last.",
+        )
+        return IncrementalPredictiveCoding(
+            **network_of(meta, meta.read("activation")),
+            activation_function=meta.read("activation"),
+            inference_steps=meta.number("inference_steps"),
+            step_size=self.number("eta"),
+            step_size_discount=self.number("eta_discount"),
+            update_weights_at=cast(Any, at),
+            loss=meta.word(
+                "loss", {**losses, **{f"{words} (output not a node)": loss for words, loss in losses.items()}}
+            ),
+            optimizer=self.optimizer(self.number("lr"), lambda group: self.batch_size),
+        )
+
+    def observations(self) -> dict[str, Tensor]:
+        """Returns the values and the energy."""
+        hidden = self.rule.phases["inference"].activity[1:-1]
+        return {**{f"state{i}": v for i, v in enumerate(hidden)}, "energy": self.energy.sum(1)}
