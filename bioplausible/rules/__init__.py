@@ -16,6 +16,7 @@ from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecor
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.incremental_predictive_coding import IncrementalPredictiveCoding
 from bioplausible.rules.kolen_pollack import KolenPollack
+from bioplausible.rules.mu_predictive_coding import MuPredictiveCoding
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.training.phase import Phase, Phases
@@ -35,6 +36,7 @@ __all__ = [
     "IncrementalPredictiveCoding",
     "KolenPollack",
     "LearningRule",
+    "MuPredictiveCoding",
     "NudgedPredictiveCoding",
     "Phase",
     "Phases",

@@ -94,7 +94,8 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
             if self.step_size_discount < 1:
                 F = self._mean_energy(phase, target)
                 scale, F_before = scale * (1.0 if F < F_before else self.step_size_discount), F
-            direction = [self._direction(k, v, f_v, e) for k in range(1, len(v) - 1)]
+            of_layers = [v[0], *e]
+            direction = [self.brought_back(k, of_layers, v, f_v).sub_(e[k - 1]) for k in range(1, len(v) - 1)]
             if self.update_weights_at == "all" or t == T:
                 yield self.products(f_v, e)
             for k, g in enumerate(direction, start=1):
@@ -103,14 +104,9 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
                 else:
                     v[k].add_(g, alpha=phase.step_size)
             f_v = self.rates(v)
-            now = [v[0], *(v[k] - self.network.drive(k, f_v) for k in range(1, len(v)))]
+            now = [v[0], *(v[k] - self.prediction(self.network, k, v, f_v) for k in range(1, len(v)))]
             self.compare_output_(now, v, target)
             phase.internal["error"] = now[1:]
-
-    def _direction(self, k: int, v: list[Tensor], f_v: list[Tensor], errors: list[Tensor]) -> Tensor:
-        """Returns −e_k + f′(v_k) ⊙ W_{k+1}ᵀ e_{k+1} (n × shape_k)."""
-        back = self.network.feedback(k, [v[0], *errors], at=f_v)
-        return back.mul_(self.f.slope(self.f.kept(v[k], f_v[k]))).sub_(errors[k - 1])
 
     def _mean_energy(self, phase: Phase, target: Tensor) -> float:
         energy = self.energy(phase, target)

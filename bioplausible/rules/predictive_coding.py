@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.cli import OptimizerCallable
@@ -11,7 +11,8 @@ from torch import Tensor
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
 from bioplausible.network import Clamped
-from bioplausible.rules.options import require_beta
+from bioplausible.rules.error_based_inference import settle_errors
+from bioplausible.rules.options import require_beta, require_choice
 from bioplausible.rules.supervised_predictive_coding import Loss, SupervisedPredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
@@ -37,6 +38,16 @@ class PredictiveCoding(SupervisedPredictiveCoding):
     divided by β: 1 is plain predictive coding, 0 < β < 1 positive and β < 0 negative nudging (Pinchetti et al. 2025).
     ``beta_growth`` lets β grow from epoch to epoch, in epoch e = 0, 1, … β_e = sign(β) min(|β| + growth · e, 1).
 
+    With ``inference: errors`` the errors settle in place of the values (Goemaere et al. 2025)::
+
+        v_k = W_k f(v_{k−1}) + b_k + e_k,    e_k ← e_k + η_t (δ_k − e_k)           e = 0 at the start
+        δ_L = y − W_L f(v_{L−1}) − b_L,      δ_k = f′(v_k) ⊙ W_{k+1}ᵀ δ_{k+1},      ΔW_k ∝ ⟨δ_k f(v_{k−1})⟩
+
+    They come to the same equilibrium in far fewer iterations, the first of which is η times backpropagation. But each
+    is a whole pass up and down, so this is local neither in space nor in time. In the published code the output's
+    error moves too, unpunished (``free_output_error``): it takes up the target, and as inference converges nothing is
+    left to learn, so by default it is held at 0.
+
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         activation_function: f.
@@ -45,6 +56,8 @@ class PredictiveCoding(SupervisedPredictiveCoding):
         step_size_decay: c of ``divide_by_slow_loop_index``.
         loss: whose error the output has; cross entropy needs the target range [0, 1].
         stale_errors: whether learning sees the errors from before the last iteration.
+        inference: whether values or errors settle.
+        free_output_error: whether with ``inference: errors`` the output's error moves.
         beta: β ≠ 0, how far the output is moved towards the target.
         beta_growth: how much |β| grows each epoch, up to 1.
         optimizer: any torch optimizer.
@@ -66,6 +79,8 @@ class PredictiveCoding(SupervisedPredictiveCoding):
         stale_errors: bool = False,
         beta: float = 1.0,
         beta_growth: float = 0.0,
+        inference: Literal["values", "errors"] = "values",
+        free_output_error: bool = False,
         optimizer: OptimizerCallable = torch.optim.Adam,
         **options: Any,
     ) -> None:
@@ -88,6 +103,18 @@ class PredictiveCoding(SupervisedPredictiveCoding):
             f"beta_growth is {beta_growth} and beta {beta}: it must not be negative, and beta grows up to 1 or down to"
             " -1, from between them.",
         )
+        require_choice("inference", inference, ("values", "errors"))
+        for name, given in (("fixed_predictions", fixed_predictions), ("stale_errors", stale_errors)):
+            require(
+                inference == "values" or not given,
+                f"inference is errors, which are those of the values that they lead to: leave out {name}.",
+            )
+        require(
+            inference == "errors" or not free_output_error,
+            "free_output_error has no effect where values settle: set inference to errors, or leave it out.",
+        )
+        self.inference = inference
+        self.free_output_error = free_output_error
         self.beta = beta
         self.beta_growth = beta_growth
         self.fixed_predictions = fixed_predictions
@@ -104,7 +131,10 @@ class PredictiveCoding(SupervisedPredictiveCoding):
         """Returns the phases ``feedforward`` and ``inference``, with its errors e_1 … e_L as ``internal["error"]``."""
         network, target = self.network.clamp(x), self.soften(target)
         feedforward = self.feedforward(network)
-        relax = self.relax_fixed if self.fixed_predictions else self.relax
+        if self.inference == "errors":
+            relax = self.relax_errors
+        else:
+            relax = self.relax_fixed if self.fixed_predictions else self.relax
         return {"feedforward": feedforward, "inference": relax(network, feedforward, target)}
 
     @torch.no_grad()
@@ -130,12 +160,7 @@ class PredictiveCoding(SupervisedPredictiveCoding):
             self.find_errors_(network, layers, e, v, f_v)
             self.compare_output_(e, v, target)
             for k in hidden:
-                network.set_feedback_(k, back[k], e, f_v)
-                if m:
-                    self.move_(v[k], back[k].mul_(slope[k]).sub_(self.error_of(network, k, v, e)), m[k], η)
-                else:
-                    self.subtract_error_(network, k, v, e, η)
-                    v[k].addcmul_(slope[k], back[k], value=η)
+                self.descend_(network, k, v, e, back, (f_v, slope), m, η)
         if not self.stale_errors:
             for k in hidden:
                 f.function(v[k], out=f_v[k])
@@ -171,15 +196,26 @@ class PredictiveCoding(SupervisedPredictiveCoding):
             for k in range(1, len(v)):
                 torch.sub(v[k], μ[k], out=e[k])
             for k in hidden:
-                network.set_feedback_(k, back[k], e, f_μ)
-                if m:
-                    self.move_(v[k], back[k].mul_(slope[k]).sub_(e[k]), m[k], η)
-                else:
-                    v[k].sub_(e[k], alpha=η).addcmul_(slope[k], back[k], value=η)
+                self.descend_(network, k, v, e, back, (f_μ, slope), m, η)
         if not self.stale_errors:
             for k in hidden:
                 torch.sub(v[k], μ[k], out=e[k])
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
+
+    def relax_errors(self, network: Clamped, start: Phase, target: Tensor) -> Phase:
+        """Lets the errors settle, and returns the values that they lead to, with the errors δ that come down there.
+
+        Args:
+            network: with the input clamped.
+            start: the values of the feedforward pass.
+            target: y (n × d_L), softened.
+        """
+        held = target if self.loss == "cross_entropy" else start.output.lerp(target, self.beta_now)
+        return settle_errors(self, network, start, held, self.free_output_error)
+
+    def compared_output(self, output: Tensor, error: Tensor) -> Tensor:
+        """Returns the output (n × d_L) that cross entropy compares with y, which a free error moves away from μ_L."""
+        return output if self.free_output_error else super().compared_output(output, error)
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ⟨e_k f(v_{k−1})⟩ / β and b_k with mean(e_k) / β."""

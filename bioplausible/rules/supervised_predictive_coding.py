@@ -69,9 +69,13 @@ class SupervisedPredictiveCoding(PredictiveCodingNetwork):
         """Returns Σ_k ‖e_k‖² of each sample (n), twice what is descended, 2 C in the place of its last term."""
         if self.loss == "squared_error":
             return super().energy(phase, target)
-        output = self.network.drive(self.network.L, self.rates(phase.activity))
-        hidden = Phase([*phase.activity[:-1], output])
-        return prediction_error_energy(self.errors(hidden)) + 2 * self.sample_losses(output, target)
+        *hidden, last = self.errors(phase)
+        cost = self.sample_losses(self.compared_output(phase.output, last), target)
+        return prediction_error_energy([*hidden, torch.zeros_like(last)]) + 2 * cost
+
+    def compared_output(self, output: Tensor, error: Tensor) -> Tensor:
+        """Returns the output (n × d_L) that cross entropy compares with y, μ_L, from v_L and v_L − μ_L."""
+        return output - error
 
     def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each sample (n): ½ ‖v_L − target‖², the energy before inference, or the cross entropy."""

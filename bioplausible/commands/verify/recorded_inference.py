@@ -9,7 +9,13 @@ from torch import Tensor
 from bioplausible.commands.verify.meta import network_of
 from bioplausible.commands.verify.recorded_rule import RecordedRule
 from bioplausible.errors.checks import require
-from bioplausible.rules import IncrementalPredictiveCoding, LearningRule, Phase
+from bioplausible.rules import (
+    IncrementalPredictiveCoding,
+    LearningRule,
+    MuPredictiveCoding,
+    Phase,
+    PredictiveCoding,
+)
 
 
 class RecordedInference(RecordedRule):
@@ -96,3 +102,50 @@ class RecordedIncremental(RecordedInference):
         """Returns the values and the energy."""
         hidden = self.rule.phases["inference"].activity[1:-1]
         return {**{f"state{i}": v for i, v in enumerate(hidden)}, "energy": self.energy.sum(1)}
+
+
+class RecordedScaled(RecordedInference):
+    """Predictive coding of the library jpc, whose weights may act scaled, and whose values or errors may settle."""
+
+    def build_rule(self) -> LearningRule:
+        """Returns the rule; the library takes the mean energy of a batch, so its steps are divided by the samples."""
+        meta = self.meta
+        self.errors = meta.read("rule") == "error_predictive_coding"
+        self.kinds = frozenset({"error", "energy"} if self.errors else {"feedforward", "state", "energy"})
+        meta.confirm("output_activation", "linear")
+        meta.confirm("node", r"z_k=a_kw_kf\(z_\{k-1\}\)\(\+z_\{k-1\}\),f\(z_0\)=x")
+        meta.confirm(
+            "energy",
+            r"meanoversamples;energy\[t\]beforestept;values/errorssteponthegradientofthemeanenergy",
+        )
+        losses = {"half squared error": "squared_error", "cross entropy": "cross_entropy"}
+        scaled = meta.word("parameterisation", {"sp": False, "mupc": True})
+        γ = meta.number("gamma", None)
+        require(scaled or γ is None, f"its meta says gamma {γ!r}, which verify knows of the parameterisation mupc alone.")
+        of_scaled = {} if γ is None else {"output_divisor": self.number("gamma")}
+        cls: Any = MuPredictiveCoding if scaled else PredictiveCoding
+        return cast(
+            LearningRule,
+            cls(
+                **network_of(meta, meta.read("activation")),
+                activation_function=meta.read("activation"),
+                inference_steps=meta.number("inference_steps"),
+                step_size=self.number("eta") / self.batch_size,
+                inference="errors" if self.errors else "values",
+                free_output_error=self.errors,
+                residual=meta.flag("skip"),
+                bias=meta.flag("bias"),
+                target_range=(0, 1),
+                loss=meta.word("loss", losses),
+                optimizer=self.optimizer(self.number("lr")),
+                **of_scaled,
+            ),
+        )
+
+    def observations(self) -> dict[str, Tensor]:
+        """Returns values or errors, the feedforward pass, and the energy."""
+        inference, start = self.rule.phases["inference"], self.rule.phases["feedforward"]
+        found = {"energy": self.energy.mean(1), **{f"feedforward{i}": μ for i, μ in enumerate(start.activity[1:])}}
+        if self.errors:
+            return {**found, **{f"error{i}": e for i, e in enumerate(inference.internal["inferred_error"])}}
+        return {**found, **{f"state{i}": v for i, v in enumerate(inference.activity[1:-1])}}

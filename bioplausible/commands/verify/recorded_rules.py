@@ -9,7 +9,7 @@ from bioplausible.commands.verify.recorded_equilibrium_propagation import (
 )
 from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInfoMaxEBD, RecordedErrorBroadcast
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
-from bioplausible.commands.verify.recorded_inference import RecordedIncremental
+from bioplausible.commands.verify.recorded_inference import RecordedIncremental, RecordedScaled
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
 from bioplausible.commands.verify.recorded_predictive_coding import RecordedPredictiveCoding, RecordedRosenbaum
 from bioplausible.commands.verify.recorded_rule import RecordedRule
@@ -27,6 +27,7 @@ RECORDED: dict[str, type[RecordedRule]] = {
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),
     "pc_conv": RecordedRosenbaum,
     **dict.fromkeys(("incremental_predictive_coding", "predictive_coding"), RecordedIncremental),
+    **dict.fromkeys(("mu_predictive_coding", "error_predictive_coding"), RecordedScaled),
     **dict.fromkeys(
         ("corinfomax", "corinfomax_sparse", "corinfomax_conv", "corinfomax_sparse_conv"), RecordedCorInfoMax
     ),
