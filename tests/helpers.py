@@ -38,6 +38,7 @@ from bioplausible import (
 )
 from bioplausible.network import Connection
 from bioplausible.rules import LearningRule
+from bioplausible.rules.contract import RuleContract
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -161,6 +162,11 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
         PredictiveCoding,
         {"loss": "cross_entropy", "target_range": (0, 1), "stale_errors": True},
     ),
+    "predictive coding, errors": (PredictiveCoding, {"inference": "errors"}),
+    "predictive coding, errors with a free one at the output": (
+        PredictiveCoding,
+        {"inference": "errors", "free_output_error": True, "loss": "cross_entropy", "target_range": (0, 1)},
+    ),
     "incremental predictive coding, all options": (
         IncrementalPredictiveCoding,
         {"loss": "cross_entropy", "step_size": 0.4, "step_size_discount": 0.5, "inference_momentum": 0.3},
@@ -209,6 +215,16 @@ def updates(rule: LearningRule, phases) -> dict[str, torch.Tensor]:
     """Returns the local update of each parameter by its name."""
     names = {id(p): name for name, p in rule.named_parameters()}
     return {names[id(p)]: u.clone() for p, u in rule.local_updates(phases)}
+
+
+@torch.no_grad()
+def settled(rule: LearningRule, x, target):
+    """Returns a batch's phases: of a rule whose states move between its steps where they end, with held weights."""
+    phases = rule.settle(x, target)
+    if type(rule).updates is not RuleContract.updates:
+        for step in rule.updates(phases):
+            list(step)
+    return phases
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs

@@ -21,6 +21,7 @@ OPTIONS = {
     "softened": {"target_range": (0.1, 0.8)},
     "discount": {"step_size": 1.7, "step_size_discount": 0.5},
     "last": {"update_weights_at": "last"},
+    "residual": {"residual": True},
 }
 
 
@@ -29,6 +30,8 @@ def energy_of(rule, v, y):
     f = HIDDEN[rule.hparams["activation_function"]]
     f_v = [v[0], *map(f, v[1:])]
     μ = [rule.network.drive(k, f_v) for k in range(1, len(v))]
+    if rule.hparams.get("residual"):
+        μ[1:-1] = [a + b for a, b in zip(μ[1:-1], v[1:-2], strict=True)]
     if rule.loss == "cross_entropy":
         output = F.cross_entropy(μ[-1], y, reduction="none")
     else:
@@ -71,6 +74,7 @@ def reference(rule, x, y, target, optimizer):
 )
 def test_values_and_weights_move_as_torchs_optimizers_would_move_them(network, f, optimizer, options):
     given = {"activation_function": f, "inference_steps": 7, "step_size": 0.2, **OPTIONS[options]}
+    network = [5, 6, 6, 6, 4] if options == "residual" else network
     rule, other = (build(IncrementalPredictiveCoding, network, **given) for _ in range(2))
     other.load_state_dict(rule.state_dict())
     own, others = optimizer(rule.parameter_groups()), optimizer(list(other.parameters()))

@@ -21,6 +21,7 @@ from bioplausible import (
     FeedbackAlignment,
     IncrementalPredictiveCoding,
     KolenPollack,
+    MuPredictiveCoding,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
@@ -31,7 +32,7 @@ from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.training.randomness import mix
-from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
+from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, settled, updates
 
 
 def watched(rule, run):
@@ -357,8 +358,9 @@ def test_an_update_depends_on_no_tensor_of_another_layer(variant):
         if c.bias is not None:
             c.bias.add_(0.3)
     x, _, y = batch()
-    phases = rule.settle(x, y)
+    phases = settled(rule, x, y)
     before = updates(rule, phases)
+    assert all(u.any() for u in before.values())
     layer_of = {name: name.split(".")[2] for name in before}
     for name, tensor in [*rule.named_parameters(), *rule.named_buffers()]:
         if not name.startswith("network."):
@@ -475,6 +477,7 @@ def test_the_last_activity_is_the_output(variant):
     [
         (PredictiveCoding, {}),
         (PredictiveCoding, {"fixed_predictions": True}),
+        (PredictiveCoding, {"inference": "errors"}),
         (NudgedPredictiveCoding, {}),
         (CorInfoMax, {}),
         (CorInfoMax, {"three_phase": True}),
@@ -541,11 +544,15 @@ DEFAULTS = {
     ContrastiveSimilarityMatching: "lateral_learning_rates=0.002 scheduled_decay=False signed_hebbian_term=True",
     PredictiveCodingNetwork: "activation_function=relu inference_steps=50 inference_momentum=0.0"
     " inference_nesterov=False step_size=0.1 step_size_rule=constant"
-    " step_size_floor=0.05 step_size_decay=0.005 initialization=kaiming lr_scheduler_interval=epoch",
+    " step_size_floor=0.05 step_size_decay=0.005 residual=False bias=True initialization=kaiming"
+    " lr_scheduler_interval=epoch",
     SupervisedPredictiveCoding: "activation_function=relu target_range=(0.0, 1.0) loss=squared_error",
     IncrementalPredictiveCoding: "step_size_discount=1.0 update_weights_at=all",
     PredictiveCoding: "activation_function=sigmoid target_range=(0.03, 0.97) fixed_predictions=False"
-    " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0",
+    " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0"
+    " inference=values free_output_error=False",
+    MuPredictiveCoding: "activation_function=relu target_range=(0.0, 1.0) loss=squared_error output_divisor=1.0"
+    " bias=False initialization=standard_normal",
     NudgedPredictiveCoding: "beta=0.001 random_beta_sign=False lr_scheduler_interval=step",
 }
 
