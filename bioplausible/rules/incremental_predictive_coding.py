@@ -57,11 +57,12 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
     ) -> None:
         super().__init__(layer_sizes, **options)
         require(
-            0 < step_size_discount <= 1, f"step_size_discount is {step_size_discount}: give a number in (0, 1], 1: none."
+            0 < step_size_discount <= 1,
+            f"step_size_discount is {step_size_discount}: give a number in (0, 1], 1: none.",
         )
         require(
             step_size_discount == 1 or len(self.step_sizes) > 2,
-            f"step_size_discount has no effect with inference_steps {len(self.step_sizes)}: F can be seen not to fall at"
+            f"step_size_discount has no effect with inference_steps {len(self.step_sizes)}: whether F falls is seen at"
             " the second iteration, and the third is the first that may be smaller.",
         )
         require_choice("update_weights_at", update_weights_at, ("all", "last"))
@@ -69,7 +70,7 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
         self.update_weights_at = update_weights_at
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Returns the phases ``feedforward``, and ``inference`` where it starts, with e_1 … e_L as ``internal["error"]``.
+        """Returns the phases ``feedforward``, and ``inference`` where it starts, with its errors in ``internal``.
 
         Values move in :meth:`updates`. Errors start at 0 to the bit: an optimizer such as Adam makes a step of any
         rounding.
@@ -93,7 +94,7 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
             e, phase.step_size = phase.internal["error"], η * scale
             if self.step_size_discount < 1:
                 F = self._mean_energy(phase, target)
-                scale, F_before = scale * (1.0 if F < F_before else self.step_size_discount), F
+                scale, F_before = scale * (1.0 if F_before > F else self.step_size_discount), F
             of_layers = [v[0], *e]
             direction = [self.brought_back(k, of_layers, v, f_v).sub_(e[k - 1]) for k in range(1, len(v) - 1)]
             if self.update_weights_at == "all" or t == T:

@@ -23,8 +23,7 @@ class PredictiveCodingNetwork(LearningRule):
     and updates sum over positions.
 
     With ``residual`` each hidden layer k > 1 of the shape of the layer before also receives the values of that layer,
-    not their f: μ_k = W_k f(v_{k−1}) + b_k + v_{k−1} (Innocenti et al. 2025). What a network's own ``skip`` passes on is
-    f(v).
+    not their f: μ_k = W_k f(v_{k−1}) + b_k + v_{k−1} (Innocenti et al. 2025). A network's own ``skip`` passes f(v) on.
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
@@ -92,7 +91,7 @@ class PredictiveCodingNetwork(LearningRule):
         self._like_the_one_before = {k for k in range(2, self.network.L) if shapes[k] == shapes[k - 1]}
         require(
             bool(self._like_the_one_before) or not residual,
-            "residual has no effect here: no hidden layer has the shape of the hidden layer before it, so leave it out.",
+            "residual has no effect here: no hidden layer has the shape of the hidden layer before, so leave it out.",
         )
         self.residual_layers = self._like_the_one_before if residual else set[int]()
         """The layers k that also receive v_{k−1}."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bioplausible import CorInfoMax, CorInfoMaxEBD, DirectFeedbackAlignment, FeedbackAlignment, NudgedPredictiveCoding
 from bioplausible.network import Connection, Convolution, Dense, Local, Pooling
-from tests.helpers import NETWORKS, VARIANTS, batch, build, Depthwise, settled, updates
+from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build, settled, updates
 
 ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
 ALL_NETWORKS = pytest.mark.parametrize("network", NETWORKS)
@@ -359,8 +359,8 @@ def test_twice_as_many_positions_double_gradients_and_leave_statistics(variant, 
         }
         found, double = updates(rule, phases), updates(wide, tiles)
         if keeps_statistics(rule):
-            for learner, settled in ((rule, phases), (wide, tiles)):
-                learner.update_state(settled, learner.optimizer(learner.parameter_groups()))
+            for learner, reached in ((rule, phases), (wide, tiles)):
+                learner.update_state(reached, learner.optimizer(learner.parameter_groups()))
     checked = []
     for name, update in found.items():
         if name.startswith(("network.wiring.1", "network.wiring.2")):

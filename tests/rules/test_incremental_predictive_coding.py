@@ -1,5 +1,6 @@
 """Oracle: incremental predictive coding against torch's optimizers, and what must hold of it, with measured bounds."""
 
+import itertools
 from functools import partial
 
 import pytest
@@ -40,7 +41,7 @@ def energy_of(rule, v, y):
 
 
 def reference(rule, x, y, target, optimizer):
-    """Moves weights and values as torch's optimizers do, by the gradients of F at one point, and returns v and all η."""
+    """Moves weights and values as torch's optimizers do, by the gradients of F at one point; returns v and all η."""
     o = rule.hparams
     v = [a.detach().clone() for a in rule.values(x)]
     low, high = rule.target_range
@@ -146,7 +147,7 @@ def test_the_energy_falls_at_every_iteration(network, loss):
     rule.watch = lambda t, v, η: found.append(float(rule.energy(Phase(v), target).sum()))
     rule.learn(x, target, torch.optim.SGD(rule.parameter_groups(), lr=0.002))
     assert len(found) == 51
-    assert all(after < before for before, after in zip(found, found[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(found))
 
 
 @pytest.mark.parametrize("network", ["dense", "max pool", "identity skip"])

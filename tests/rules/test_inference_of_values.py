@@ -63,7 +63,9 @@ def require_as(rule, phase, v, loss, divisor):
 
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("momentum", MOMENTA)
-@pytest.mark.parametrize(("network", "f"), [("dense", "tanh"), ("max pool", "gelu"), ("strided skip", "hard_tanh"), (RESIDUAL, "tanh")])
+@pytest.mark.parametrize(
+    ("network", "f"), [("dense", "tanh"), ("max pool", "gelu"), ("strided skip", "hard_tanh"), (RESIDUAL, "tanh")]
+)
 def test_values_descend_as_torchs_sgd_would(network, f, momentum, beta):
     """½ Σ_k ‖e_k‖², v_L held at μ_L + β (y − μ_L) of the feedforward pass, and updates divided by β."""
     options = {**MOMENTA[momentum], **BETAS[beta], "step_size_rule": "constant", "step_size": η, "inference_steps": T}

@@ -121,7 +121,9 @@ class RecordedScaled(RecordedInference):
         losses = {"half squared error": "squared_error", "cross entropy": "cross_entropy"}
         scaled = meta.word("parameterisation", {"sp": False, "mupc": True})
         γ = meta.number("gamma", None)
-        require(scaled or γ is None, f"its meta says gamma {γ!r}, which verify knows of the parameterisation mupc alone.")
+        require(
+            scaled or γ is None, f"its meta says gamma {γ!r}, which verify knows of the parameterisation mupc alone."
+        )
         of_scaled = {} if γ is None else {"output_divisor": self.number("gamma")}
         cls: Any = MuPredictiveCoding if scaled else PredictiveCoding
         return cast(
