@@ -169,7 +169,7 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     ),
     "incremental predictive coding, all options": (
         IncrementalPredictiveCoding,
-        {"loss": "cross_entropy", "step_size": 0.4, "step_size_discount": 0.5, "inference_momentum": 0.3},
+        {"loss": "cross_entropy", "step_size": 0.15, "step_size_discount": 0.5, "inference_momentum": 0.3},
     ),
     **{
         f"feedback alignment, {kind}": (FeedbackAlignment, {"feedback": kind})

@@ -1,4 +1,4 @@
-"""Oracle: recordings of predictive coding's further forms, made here in NumPy from their formulas, with other options."""
+"""Oracle: recordings of predictive coding's further forms, made here in NumPy of their formulas."""
 
 import json
 
