@@ -38,7 +38,6 @@ from bioplausible import (
 )
 from bioplausible.network import Connection
 from bioplausible.rules import LearningRule
-from bioplausible.rules.contract import RuleContract
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -215,16 +214,6 @@ def updates(rule: LearningRule, phases) -> dict[str, torch.Tensor]:
     """Returns the local update of each parameter by its name."""
     names = {id(p): name for name, p in rule.named_parameters()}
     return {names[id(p)]: u.clone() for p, u in rule.local_updates(phases)}
-
-
-@torch.no_grad()
-def settled(rule: LearningRule, x, target):
-    """Returns a batch's phases: of a rule whose states move between its steps where they end, with held weights."""
-    phases = rule.settle(x, target)
-    if type(rule).updates is not RuleContract.updates:
-        for step in rule.updates(phases):
-            list(step)
-    return phases
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs

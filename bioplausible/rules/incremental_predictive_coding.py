@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from bioplausible.errors.checks import require
@@ -89,25 +90,35 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
         phase, T = phases["inference"], len(self.step_sizes)
         v, (target,) = phase.activity, phase.internal["target"]
         f_v, m = self.rates(v), self.momenta(v)
-        scale, F_before = 1.0, math.inf
-        for t, η in enumerate(self.iterate(v, self.step_sizes, before_last=phase.previous), start=1):
-            e, phase.step_size = phase.internal["error"], η * scale
+        step_sizes, F_before = list(self.step_sizes), math.inf
+        for t, η in enumerate(self.iterate(v, step_sizes, before_last=phase.previous), start=1):
+            e, phase.step_size = phase.internal["error"], η
             if self.step_size_discount < 1:
                 F = self._mean_energy(phase, target)
-                scale, F_before = scale * (1.0 if F_before > F else self.step_size_discount), F
+                if F_before <= F:
+                    step_sizes[t:] = [rate * self.step_size_discount for rate in step_sizes[t:]]
+                F_before = F
             of_layers = [v[0], *e]
             direction = [self.brought_back(k, of_layers, v, f_v).sub_(e[k - 1]) for k in range(1, len(v) - 1)]
             if self.update_weights_at == "all" or t == T:
                 yield self.products(f_v, e)
             for k, g in enumerate(direction, start=1):
                 if m:
-                    self.move_(v[k], g, m[k], phase.step_size)
+                    self.move_(v[k], g, m[k], η)
                 else:
-                    v[k].add_(g, alpha=phase.step_size)
+                    v[k].add_(g, alpha=η)
             f_v = self.rates(v)
             now = [v[0], *(v[k] - self.prediction(self.network, k, v, f_v) for k in range(1, len(v)))]
             self.compare_output_(now, v, target)
             phase.internal["error"] = now[1:]
+
+    @torch.no_grad()
+    def settled(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
+        """Returns the phases where values end that move as in a batch, but with weights that stay."""
+        phases = self.settle(x, target)
+        for _ in self.updates(phases):
+            pass
+        return phases
 
     def _mean_energy(self, phase: Phase, target: Tensor) -> float:
         energy = self.energy(phase, target)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bioplausible import CorInfoMax, CorInfoMaxEBD, DirectFeedbackAlignment, FeedbackAlignment, NudgedPredictiveCoding
 from bioplausible.network import Connection, Convolution, Dense, Local, Pooling
-from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build, settled, updates
+from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build, updates
 
 ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
 ALL_NETWORKS = pytest.mark.parametrize("network", NETWORKS)
@@ -58,7 +58,7 @@ def weights_of(rule):
 @torch.no_grad()
 def settle_and_learn(rule, x, y):
     """Returns a batch's phases, the updates by name, and what stands in B, R and the like after it."""
-    phases = settled(rule, rule.network.as_input(x), y)
+    phases = rule.settled(rule.network.as_input(x), y)
     found = updates(rule, phases)
     if keeps_statistics(rule):
         rule.update_state(phases, rule.optimizer(rule.parameter_groups()))
@@ -348,7 +348,7 @@ def test_twice_as_many_positions_double_gradients_and_leave_statistics(variant, 
 
     x, _, y = batch(one)
     with torch.no_grad():
-        phases = settled(rule, x, y)
+        phases = rule.settled(x, y)
         tiles = {
             name: replace(
                 p,

@@ -13,7 +13,7 @@ from bioplausible import CorInfoMax, EquilibriumPropagation, PredictiveCoding
 from bioplausible.errors import UserError
 from bioplausible.functional import update_inverse_correlation_
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
-from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build, settled, updates
+from tests.helpers import NETWORKS, VARIANTS, all_rules, batch, build, updates
 
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
@@ -29,7 +29,7 @@ def require_a_whole_update_and_output(rule, x, y):
 
     What a rule moves itself may be in a group for its rate.
     """
-    phases = settled(rule, x, y)
+    phases = rule.settled(x, y)
     found = updates(rule, phases)
     assert found.keys() == dict(rule.named_parameters()).keys()
     for name, parameter in rule.named_parameters():
@@ -107,7 +107,7 @@ def test_every_update_is_local(variant, network):
         if c.bias is not None:
             c.bias.add_(0.3)  # no layer of rectified units is silent
     x, _, y = batch(network)
-    phases = settled(rule, x, y)
+    phases = rule.settled(x, y)
     before, allowed = updates(rule, phases), sides(rule)
     assert before.keys() == allowed.keys()
 
@@ -223,8 +223,8 @@ def test_float32_agrees_with_float64(variant, network):
     cls, options = VARIANTS[variant]
     rule = build(cls, network, **options)
     x, _, y = batch(network)
-    double = updates(rule, settled(rule, x, y))
-    single = updates(rule.float(), settled(rule, x.float(), y.float()))
+    double = updates(rule, rule.settled(x, y))
+    single = updates(rule.float(), rule.settled(x.float(), y.float()))
     for name, update in double.items():
         assert torch.allclose(single[name].double(), update, rtol=1e-3, atol=1e-3 * float(update.abs().max()))
 

@@ -55,7 +55,9 @@ def as_convolutions(path, folder):
         name, i = re.fullmatch(r"(?:init|step\d)/([A-Za-z_]+)(\d*)", key).groups()
         if name == "Wfb":  # in the layout of W
             value = value.T
-        if name in ("W", "Wfb", "Wfa", "free", "nudged", "antinudged", "state", "feedforward", "error") and int(i) < len(hidden):
+        if name in ("W", "Wfb", "Wfa", "free", "nudged", "antinudged", "state", "feedforward", "error") and int(
+            i
+        ) < len(hidden):
             value = value[..., None, None]
         if name == "Rerror" and int(i) < len(hidden):
             value = value[:, None, None]

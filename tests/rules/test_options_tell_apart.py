@@ -32,7 +32,7 @@ from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.training.randomness import mix
-from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, settled, updates
+from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
 
 
 def watched(rule, run):
@@ -358,7 +358,7 @@ def test_an_update_depends_on_no_tensor_of_another_layer(variant):
         if c.bias is not None:
             c.bias.add_(0.3)
     x, _, y = batch()
-    phases = settled(rule, x, y)
+    phases = rule.settled(x, y)
     before = updates(rule, phases)
     assert all(u.any() for u in before.values())
     layer_of = {name: name.split(".")[2] for name in before}
