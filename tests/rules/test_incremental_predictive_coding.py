@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from bioplausible import IncrementalPredictiveCoding, Phase, PredictiveCoding, UserError
+from bioplausible.observers.settling import trajectories
 from bioplausible.training import pieces
 from bioplausible.training.data_parallel import share
 from tests.helpers import NETWORKS, batch, build, updates, work_together
@@ -162,6 +163,19 @@ def test_weights_that_move_last_learn_what_predictive_coding_of_one_iteration_le
     for name, change in expected.items():
         torch.testing.assert_close(found[name], change, rtol=1e-9, atol=1e-12)
         assert change.any()
+
+
+@pytest.mark.parametrize("network", ["dense", "max pool", "identity skip"])
+def test_callbacks_see_the_inference_of_predictive_coding_with_weights_that_stay(network):
+    given = {"target_range": (0, 1), "activation_function": "tanh", "step_size": 0.2, "inference_steps": 6}
+    rule, pc = build(IncrementalPredictiveCoding, network, **given), build(PredictiveCoding, network, **given)
+    pc.load_state_dict(rule.state_dict())
+    x, _, target = batch(network)
+    found, expected = rule.settled(x, target), pc.settle(x, target)
+    for a, b in zip(found["inference"].activity, expected["inference"].activity, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
+    assert all(torch.equal(p, q) for p, q in zip(rule.parameters(), pc.parameters(), strict=True))
+    assert trajectories(rule, x, target, tolerance=1e-3).keys() == {"inference"}
 
 
 NET = "max pool"
