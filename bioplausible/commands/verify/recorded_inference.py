@@ -85,12 +85,13 @@ class RecordedIncremental(RecordedInference):
             f"its meta says update_weights_at {at!r} of {name}: incremental predictive coding moves weights at all"
             " iterations, plain predictive coding at the last.",
         )
+        T, discount = meta.number("inference_steps"), self.number("eta_discount")
         return IncrementalPredictiveCoding(
             **network_of(meta, meta.read("activation")),
             activation_function=meta.read("activation"),
-            inference_steps=meta.number("inference_steps"),
+            inference_steps=T,
             step_size=self.number("eta"),
-            step_size_discount=self.number("eta_discount"),
+            step_size_discount=discount if T > 2 else 1.0,  # the third iteration is the first that it could change
             update_weights_at=cast(Any, at),
             loss=meta.word(
                 "loss", {**losses, **{f"{words} (output not a node)": loss for words, loss in losses.items()}}
@@ -126,16 +127,18 @@ class RecordedScaled(RecordedInference):
         )
         of_scaled = {} if γ is None else {"output_divisor": self.number("gamma")}
         cls: Any = MuPredictiveCoding if scaled else PredictiveCoding
+        network, skip = network_of(meta, meta.read("activation")), meta.flag("skip")
+        two_hidden = len(network.get("network") or network["layer_sizes"]) > 3
         return cast(
             LearningRule,
             cls(
-                **network_of(meta, meta.read("activation")),
+                **network,
                 activation_function=meta.read("activation"),
                 inference_steps=meta.number("inference_steps"),
                 step_size=self.number("eta") / self.batch_size,
                 inference="errors" if self.errors else "values",
                 free_output_error=self.errors,
-                residual=meta.flag("skip"),
+                residual=skip and two_hidden,  # from the first hidden layer to the second on
                 bias=meta.flag("bias"),
                 target_range=(0, 1),
                 loss=meta.word("loss", losses),
