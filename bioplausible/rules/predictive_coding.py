@@ -46,7 +46,7 @@ class PredictiveCoding(SupervisedPredictiveCoding):
     They come to the same equilibrium in far fewer iterations, the first of which is η times backpropagation. But each
     is a whole pass up and down, so this is local neither in space nor in time. In the published code the output's
     error moves too, unpunished (``free_output_error``): it takes up the target, and as inference converges nothing is
-    left to learn, so by default it is held at 0.
+    left to learn, so by default it is held at 0. That code's η acts on the mean over the batch: it is ours times n.
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.

@@ -112,6 +112,25 @@ def test_a_nudged_output_moves_with_the_others(network, f, momentum):
     require_as(rule, rule.settle(x, y)["inference"], v, energy, 0.3)
 
 
+@pytest.mark.parametrize("network", ["dense", "average pool", "max pool", "local", [5, 6, 6, 6, 6, 4]], ids=str)
+def test_the_error_that_arrives_at_the_first_layer_is_backpropagations_times_a_power_of_the_step_size(network):
+    """After L − 1 iterations e_1 = −η^(L−1) ∂C/∂v_1, to 1e-12 of another net."""
+    given = {"activation_function": "tanh", "target_range": (0, 1), "step_size": 0.3}
+    L = len(build(PredictiveCoding, network).network.shapes) - 1
+    x, _, y = batch(network)
+    for T in (L - 2, L - 1):
+        torch.manual_seed(0)
+        rule = build(PredictiveCoding, network, inference_steps=T, **given)
+        found = rule.settle(x, y)["inference"].internal["error"][0]
+        if T < L - 1:
+            assert found.abs().max() < 1e-14  # nothing has arrived but rounding
+    v = [x, rule.network.drive(1, [x]).detach().requires_grad_()]
+    for k in range(2, L + 1):
+        v.append(rule.network.drive(k, [v[0], *(a.tanh() for a in v[1:])]))
+    (δ,) = torch.autograd.grad((v[-1] - y).square().sum() / 2, v[1])
+    torch.testing.assert_close(found, -(0.3 ** (L - 1)) * δ, rtol=1e-10, atol=1e-13)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("momentum", MOMENTA)
