@@ -37,6 +37,7 @@ from bioplausible import (
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
     ForwardForward,
+    IncrementalPredictiveCoding,
     KolenPollack,
     PredictiveCoding,
     rules,
@@ -183,6 +184,15 @@ VARIANTS: dict[str, tuple[type[LearningRule], dict]] = {
     "predictive coding, cross entropy": (
         PredictiveCoding,
         {"loss": "cross_entropy", "target_range": (0, 1), "stale_errors": True},
+    ),
+    "predictive coding, errors": (PredictiveCoding, {"inference": "errors"}),
+    "predictive coding, errors with a free one at the output": (
+        PredictiveCoding,
+        {"inference": "errors", "free_output_error": True, "loss": "cross_entropy", "target_range": (0, 1)},
+    ),
+    "incremental predictive coding, all options": (
+        IncrementalPredictiveCoding,
+        {"loss": "cross_entropy", "step_size": 0.15, "step_size_discount": 0.5, "inference_momentum": 0.3},
     ),
     **{
         f"feedback alignment, {kind}": (FeedbackAlignment, {"feedback": kind})

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bioplausible.errors.checks import LARGEST, require
 from bioplausible.functional import both_parts, placed, through_both_parts, vector_jacobian
 from bioplausible.lightning_internals import times_changed
-from bioplausible.network.initialization import Initialization, draw, draw_bias
+from bioplausible.network.initialization import BIASES_START_AT_0, Initialization, draw, draw_bias
 from bioplausible.network.pooling import Pooling
 from bioplausible.network.wires import Wires
 
@@ -75,7 +75,7 @@ class Connection(nn.Module, ABC):
         for name, value in (("gain", gain), ("gain of the bias", 1.0 if bias_gain is None else bias_gain)):
             require(0 < value <= LARGEST, f"its {name} is {value}: it must be positive and finite")
         require(
-            bias_gain is None or (bias and initialization != "xavier"),
+            bias_gain is None or (bias and initialization not in BIASES_START_AT_0),
             f"its gain of the bias acts on nothing: {'biases start at 0' if bias else 'the rule has no bias'}: leave"
             " it out",
         )
@@ -90,6 +90,8 @@ class Connection(nn.Module, ABC):
         self._fans = (1, 1) if weight_shape is None else self.fans(weight_shape)
         self._initialization: Initialization = initialization
         self._gain = gain
+        self.scale = 1.0
+        """a > 0: where W and V act, a W and a V do, and ΔW is a times the Hebbian product; what is stored stays W."""
         self.weight: nn.Parameter | None = None
         self._feedback_weight: Tensor | None
         self._shares_signs = feedback.endswith("_sign")
@@ -172,6 +174,11 @@ class Connection(nn.Module, ABC):
         return self._feedback_weight.abs() * scale * self.weight.sign()
 
     @property
+    def fan_in(self) -> int:
+        """Number of inputs of a postsynaptic neuron, on images of one position."""
+        return self._fans[0]
+
+    @property
     def is_tied(self) -> bool:
         """Whether V is W."""
         return self._feedback_weight is None
@@ -188,19 +195,23 @@ class Connection(nn.Module, ABC):
             bound = 3**0.5 * self._standard_deviation()
             self._feedback_weight.copy_(placed(2 * bound * drawn - bound, self._feedback_weight))
 
+    def scaled(self, weight: Tensor | None) -> Tensor | None:
+        """Returns the weights as they act, a W or a V."""
+        return weight if weight is None or self.scale == 1 else weight * self.scale
+
     def feedforward(self, pre: Tensor) -> Tensor:
         """Returns Q(W * r) + b (n × post_shape) of the presynaptic activity (n × pre_shape)."""
-        drive, winners = self.pooled(through_both_parts(partial(self.transform, self.weight), pre))
+        drive, winners = self.pooled(through_both_parts(partial(self.transform, self.scaled(self.weight)), pre))
         self._note_winners("feedforward", pre, winners)
         return drive if self.bias is None else drive + self.bias_of_positions()
 
     def adjoint(self, post: Tensor, at: Tensor) -> Tensor:
         """Returns Wᵀ ⊛ Qᵀ z (n × pre_shape) of z (n × post_shape), through the winners at a presynaptic activity."""
-        return self._back(self.weight, post, self.winners(at))
+        return self._back(self.scaled(self.weight), post, self.winners(at))
 
     def feedback(self, post: Tensor, at: Tensor) -> Tensor:
         """Returns Vᵀ ⊛ Qᵀ z (n × pre_shape) of z (n × post_shape), through the winners at a presynaptic activity."""
-        weight = None if self.weight is None else self.feedback_weight
+        weight = None if self.weight is None else self.scaled(self.feedback_weight)
         return self._back(weight, post, self.winners(at, self.winners_of))
 
     def correlate(self, post: Tensor, pre: Tensor, at: Tensor | None = None, by: Direction = "feedforward") -> Tensor:
@@ -215,13 +226,15 @@ class Connection(nn.Module, ABC):
         return self.correlate_unpooled(self.unpooled(post, self.winners(pre if at is None else at, by)), pre)
 
     def correlate_unpooled(self, post: Tensor, pre: Tensor) -> Tensor:
-        """Returns ⟨z ⋆ r⟩, of W's shape, of z before pooling (n × unpooled_shape) and r (n × pre_shape)."""
+        """Returns a ⟨z ⋆ r⟩, of W's shape, of z before pooling (n × unpooled_shape) and r (n × pre_shape)."""
         if post.is_complex() and pre.is_complex():  # Re z r = Re z Re r − Im z Im r, of 2n samples
             post, pre = 2 * both_parts(post.conj()), both_parts(pre)
         post, pre = post.real, pre.real
         if self.product_dtype is None:
-            return self.correlation(post, pre)
-        return self.correlation(post.to(self.product_dtype), pre.to(self.product_dtype)).to(post.dtype)
+            product = self.correlation(post, pre)
+        else:
+            product = self.correlation(post.to(self.product_dtype), pre.to(self.product_dtype)).to(post.dtype)
+        return product if self.scale == 1 else product * self.scale
 
     def contrast(
         self,
@@ -335,6 +348,7 @@ class Connection(nn.Module, ABC):
     def _standard_deviation(self) -> float:
         fan_in, fan_out = self._fans
         variances = {"xavier": 2 / (fan_in + fan_out), "kaiming": 2 / fan_in, "linear": 1 / (3 * fan_in)}
+        variances |= {"standard_normal": 1.0}
         return self._gain * float(variances[self._initialization] ** 0.5)
 
     def _pooled_shape(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class Dense(Connection):
         """Returns W r + b (n × units)."""
         if pre.is_complex():
             return super().feedforward(pre)
-        return torch.nn.functional.linear(pre.flatten(1), self.weight, self.bias)
+        return torch.nn.functional.linear(pre.flatten(1), cast(Tensor, self.scaled(self.weight)), self.bias)
 
     def transform_adjoint(self, weight: Tensor, post: Tensor) -> Tensor:
         """Returns Wᵀ z (n × pre_shape)."""

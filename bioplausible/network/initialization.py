@@ -7,14 +7,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Initialization = Literal["xavier", "kaiming", "linear"]
+Initialization = Literal["xavier", "kaiming", "linear", "standard_normal"]
+
+BIASES_START_AT_0 = ("xavier", "standard_normal")
 
 
 def draw(shape: Sequence[int], fan_in: int, fan_out: int, initialization: Initialization) -> Tensor:
-    """Returns random weights, uniform in ±bound.
+    """Returns random weights, uniform in ±bound, or standard normal, for rules that scale them.
 
     ``xavier``: bound = √(6 / (fan_in + fan_out)); ``kaiming`` (He et al. 2015): √(6 / fan_in); ``linear``, torch's
-    default: 1/√fan_in.
+    default: 1/√fan_in; ``standard_normal``: mean 0, standard deviation 1.
 
     Args:
         shape: of the weights.
@@ -22,6 +24,8 @@ def draw(shape: Sequence[int], fan_in: int, fan_out: int, initialization: Initia
         fan_out: outputs of a presynaptic neuron.
         initialization: one of the names above.
     """
+    if initialization == "standard_normal":
+        return torch.randn(*shape)
     bound = {
         "xavier": math.sqrt(6 / (fan_in + fan_out)),
         "kaiming": math.sqrt(6 / fan_in),
@@ -31,8 +35,8 @@ def draw(shape: Sequence[int], fan_in: int, fan_out: int, initialization: Initia
 
 
 def draw_bias(size: int, fan_in: int, initialization: Initialization) -> Tensor:
-    """Returns biases (size): 0 with ``xavier``, else uniform in ±1/√fan_in."""
-    bound = 0.0 if initialization == "xavier" else fan_in**-0.5
+    """Returns biases (size): 0 with ``xavier`` and ``standard_normal``, else uniform in ±1/√fan_in."""
+    bound = 0.0 if initialization in BIASES_START_AT_0 else fan_in**-0.5
     return torch.empty(size).uniform_(-bound, bound)
 
 

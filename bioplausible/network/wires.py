@@ -27,8 +27,10 @@ class Wires:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._W: Tensor | None = connection.weight
-        self._V: Tensor | None = None if connection.weight is None else connection.feedback_weight
+        self._W: Tensor | None = connection.scaled(connection.weight)
+        self._V: Tensor | None = self._W
+        if connection.weight is not None and not connection.is_tied:
+            self._V = connection.scaled(connection.feedback_weight)
         self._winners: Tensor | None = None
         self.pre, self.post = connection.pre, connection.post
 

@@ -43,7 +43,7 @@ def trajectories(rule: LearningRule, x: Tensor, target: Tensor, tolerance: float
         target: one-hot target (n × d_L).
         tolerance: residual below which a sample counts as settled.
     """
-    iterated = [(name, phase) for name, phase in rule.settle(x, target).items() if phase.previous]
+    iterated = [(name, phase) for name, phase in rule.settled(x, target).items() if phase.previous]
     found: dict[str, Trajectory] = {}
     before: list[Tensor] = []
     started = 0
@@ -64,7 +64,7 @@ def trajectories(rule: LearningRule, x: Tensor, target: Tensor, tolerance: float
 
     rule.watch = watch
     try:
-        rule.settle(x, target)
+        rule.settled(x, target)
     finally:
         rule.watch = None
     return found

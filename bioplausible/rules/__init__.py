@@ -19,8 +19,10 @@ from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.error_broadcast_decorrelation import ErrorBroadcastDecorrelation
 from bioplausible.rules.feedback_alignment import FeedbackAlignment
 from bioplausible.rules.forward_forward import ForwardForward
+from bioplausible.rules.incremental_predictive_coding import IncrementalPredictiveCoding
 from bioplausible.rules.kolen_pollack import KolenPollack
 from bioplausible.rules.local_difference_reconstruction import LocalDifferenceReconstruction
+from bioplausible.rules.mu_predictive_coding import MuPredictiveCoding
 from bioplausible.rules.nudged_predictive_coding import NudgedPredictiveCoding
 from bioplausible.rules.pepita import PEPITA
 from bioplausible.rules.predictive_coding import PredictiveCoding
@@ -44,9 +46,11 @@ __all__ = [
     "ErrorBroadcastDecorrelation",
     "FeedbackAlignment",
     "ForwardForward",
+    "IncrementalPredictiveCoding",
     "KolenPollack",
     "LearningRule",
     "LocalDifferenceReconstruction",
+    "MuPredictiveCoding",
     "NudgedPredictiveCoding",
     "Phase",
     "Phases",

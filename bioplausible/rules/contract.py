@@ -193,6 +193,13 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         """
         return 1
 
+    def settled(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
+        """Returns the phases where a batch's states end, for callbacks to look at: :meth:`settle`'s, unless they move.
+
+        A rule whose states move between its steps (:meth:`updates`) lets them move here with weights that stay.
+        """
+        return self.settle(x, target)
+
     def draws(self, of: Tensor | Phase, *stream: int) -> SampleDraws:
         """Returns draws for each sample, the same however the batch is cut into pieces or shared among processes.
 

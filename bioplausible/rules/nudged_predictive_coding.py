@@ -77,12 +77,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
                 f.slope(f.kept(v[k], f_v[k]), out=slope[k])
             self.find_errors_(network, layers, e, v, f_v)
             for k in range(1, L):
-                network.set_feedback_(k, back[k], e, f_v)
-                if m:
-                    self.move_(v[k], back[k].mul_(slope[k]).sub_(self.error_of(network, k, v, e)), m[k], 2 * η)
-                else:
-                    self.subtract_error_(network, k, v, e, 2 * η)
-                    v[k].addcmul_(slope[k], back[k], value=2 * η)
+                self.descend_(network, k, v, e, back, (f_v, slope), m, 2 * η)
             if m:
                 self.move_(v[L], (target - v[L]).mul_(beta).sub_(e[L]), m[L], 2 * η)
             else:

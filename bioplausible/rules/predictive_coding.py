@@ -5,19 +5,19 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.functional import ActivationName, prediction_error_energy
+from bioplausible.functional import ActivationName
 from bioplausible.network import Clamped
+from bioplausible.rules.error_based_inference import settle_errors
 from bioplausible.rules.options import require_beta, require_choice
-from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
+from bioplausible.rules.supervised_predictive_coding import Loss, SupervisedPredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
 
-class PredictiveCoding(PredictiveCodingNetwork):
+class PredictiveCoding(SupervisedPredictiveCoding):
     r"""Supervised predictive coding.
 
     Values start from a feedforward pass, then the output is clamped to the softened target, and the others descend
@@ -38,6 +38,16 @@ class PredictiveCoding(PredictiveCodingNetwork):
     divided by β: 1 is plain predictive coding, 0 < β < 1 positive and β < 0 negative nudging (Pinchetti et al. 2025).
     ``beta_growth`` lets β grow from epoch to epoch, in epoch e = 0, 1, … β_e = sign(β) min(|β| + growth · e, 1).
 
+    With ``inference: errors`` the errors settle in place of the values (Goemaere et al. 2025)::
+
+        v_k = W_k f(v_{k−1}) + b_k + e_k,    e_k ← e_k + η_t (δ_k − e_k)           e = 0 at the start
+        δ_L = y − W_L f(v_{L−1}) − b_L,      δ_k = f′(v_k) ⊙ W_{k+1}ᵀ δ_{k+1},      ΔW_k ∝ ⟨δ_k f(v_{k−1})⟩
+
+    They come to the same equilibrium in far fewer iterations, the first of which is η times backpropagation. But each
+    is a whole pass up and down, so this is local neither in space nor in time. In the published code the output's
+    error moves too, unpunished (``free_output_error``): it takes up the target, and as inference converges nothing is
+    left to learn, so by default it is held at 0. That code's η acts on the mean over the batch: it is ours times n.
+
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         activation_function: f.
@@ -46,6 +56,8 @@ class PredictiveCoding(PredictiveCodingNetwork):
         step_size_decay: c of ``divide_by_slow_loop_index``.
         loss: whose error the output has; cross entropy needs the target range [0, 1].
         stale_errors: whether learning sees the errors from before the last iteration.
+        inference: whether values or errors settle.
+        free_output_error: whether with ``inference: errors`` the output's error moves.
         beta: β ≠ 0, how far the output is moved towards the target.
         beta_growth: how much |β| grows each epoch, up to 1.
         optimizer: any torch optimizer.
@@ -63,24 +75,23 @@ class PredictiveCoding(PredictiveCodingNetwork):
         target_range: tuple[float, float] = (0.03, 0.97),
         fixed_predictions: bool = False,
         step_size_decay: float = 0.01,
-        loss: Literal["squared_error", "cross_entropy"] = "squared_error",
+        loss: Loss = "squared_error",
         stale_errors: bool = False,
         beta: float = 1.0,
         beta_growth: float = 0.0,
+        inference: Literal["values", "errors"] = "values",
+        free_output_error: bool = False,
         optimizer: OptimizerCallable = torch.optim.Adam,
         **options: Any,
     ) -> None:
         super().__init__(
-            layer_sizes, activation_function, step_size_decay=step_size_decay, optimizer=optimizer, **options
-        )
-        require(
-            target_range[0] < target_range[1],
-            f"target_range is {target_range}: the right class needs the larger value.",
-        )
-        require_choice("loss", loss, ("squared_error", "cross_entropy"))
-        require(
-            loss == "squared_error" or tuple(target_range) == (0, 1),
-            f"target_range is {target_range}: cross entropy needs [0, 1], the probabilities of the right class.",
+            layer_sizes,
+            activation_function,
+            target_range,
+            loss,
+            step_size_decay=step_size_decay,
+            optimizer=optimizer,
+            **options,
         )
         require_beta(beta)
         require(
@@ -92,17 +103,22 @@ class PredictiveCoding(PredictiveCodingNetwork):
             f"beta_growth is {beta_growth} and beta {beta}: it must not be negative, and beta grows up to 1 or down to"
             " -1, from between them.",
         )
+        require_choice("inference", inference, ("values", "errors"))
+        for name, given in (("fixed_predictions", fixed_predictions), ("stale_errors", stale_errors)):
+            require(
+                inference == "values" or not given,
+                f"inference is errors, which are those of the values that they lead to: leave out {name}.",
+            )
+        require(
+            inference == "errors" or not free_output_error,
+            "free_output_error has no effect where values settle: set inference to errors, or leave it out.",
+        )
+        self.inference = inference
+        self.free_output_error = free_output_error
         self.beta = beta
         self.beta_growth = beta_growth
-        self.target_range = target_range
         self.fixed_predictions = fixed_predictions
-        self.loss = loss
         self.stale_errors = stale_errors
-
-    def soften(self, target: Tensor) -> Tensor:
-        """Returns 0.94 y + 0.03 (with the published range) of the one-hot target y (n × d_L)."""
-        low, high = self.target_range
-        return target * (high - low) + low
 
     @property
     def beta_now(self) -> float:
@@ -115,7 +131,10 @@ class PredictiveCoding(PredictiveCodingNetwork):
         """Returns the phases ``feedforward`` and ``inference``, with its errors e_1 … e_L as ``internal["error"]``."""
         network, target = self.network.clamp(x), self.soften(target)
         feedforward = self.feedforward(network)
-        relax = self.relax_fixed if self.fixed_predictions else self.relax
+        if self.inference == "errors":
+            relax = self.relax_errors
+        else:
+            relax = self.relax_fixed if self.fixed_predictions else self.relax
         return {"feedforward": feedforward, "inference": relax(network, feedforward, target)}
 
     @torch.no_grad()
@@ -141,24 +160,13 @@ class PredictiveCoding(PredictiveCodingNetwork):
             self.find_errors_(network, layers, e, v, f_v)
             self.compare_output_(e, v, target)
             for k in hidden:
-                network.set_feedback_(k, back[k], e, f_v)
-                if m:
-                    self.move_(v[k], back[k].mul_(slope[k]).sub_(self.error_of(network, k, v, e)), m[k], η)
-                else:
-                    self.subtract_error_(network, k, v, e, η)
-                    v[k].addcmul_(slope[k], back[k], value=η)
+                self.descend_(network, k, v, e, back, (f_v, slope), m, η)
         if not self.stale_errors:
             for k in hidden:
                 f.function(v[k], out=f_v[k])
             self.find_errors_(network, range(1, len(v)), e, v, f_v)
             self.compare_output_(e, v, target)
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
-
-    def compare_output_(self, e: list[Tensor], v: list[Tensor], target: Tensor) -> None:
-        """Sets e_L = y − softmax(W_L f(v_{L−1}) + b_L) with cross entropy, and v_L to the prediction."""
-        if self.loss == "cross_entropy":
-            v[-1].sub_(e[-1])
-            torch.sub(target, v[-1].softmax(1), out=e[-1])
 
     def clamp_output_(self, v: list[Tensor], target: Tensor) -> None:
         """Moves v_L by β of its way to the target, where the error is the squared one's."""
@@ -188,15 +196,26 @@ class PredictiveCoding(PredictiveCodingNetwork):
             for k in range(1, len(v)):
                 torch.sub(v[k], μ[k], out=e[k])
             for k in hidden:
-                network.set_feedback_(k, back[k], e, f_μ)
-                if m:
-                    self.move_(v[k], back[k].mul_(slope[k]).sub_(e[k]), m[k], η)
-                else:
-                    v[k].sub_(e[k], alpha=η).addcmul_(slope[k], back[k], value=η)
+                self.descend_(network, k, v, e, back, (f_μ, slope), m, η)
         if not self.stale_errors:
             for k in hidden:
                 torch.sub(v[k], μ[k], out=e[k])
         return Phase(v, 0.0, previous, self.step_sizes[-1], {"error": e[1:]})
+
+    def relax_errors(self, network: Clamped, start: Phase, target: Tensor) -> Phase:
+        """Lets the errors settle, and returns the values that they lead to, with the errors δ that come down there.
+
+        Args:
+            network: with the input clamped.
+            start: the values of the feedforward pass.
+            target: y (n × d_L), softened.
+        """
+        held = target if self.loss == "cross_entropy" else start.output.lerp(target, self.beta_now)
+        return settle_errors(self, network, start, held, self.free_output_error)
+
+    def compared_output(self, output: Tensor, error: Tensor) -> Tensor:
+        """Returns the output (n × d_L) that cross entropy compares with y, which a free error moves away from μ_L."""
+        return output if self.free_output_error else super().compared_output(output, error)
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields W_k with ⟨e_k f(v_{k−1})⟩ / β and b_k with mean(e_k) / β."""
@@ -209,20 +228,4 @@ class PredictiveCoding(PredictiveCodingNetwork):
 
         None with fixed predictions, for then nothing descends it.
         """
-        if self.fixed_predictions:
-            return None
-        if self.loss == "squared_error":
-            return super().energy(phase, target)
-        output = self.network.drive(self.network.L, self.rates(phase.activity))
-        hidden = Phase([*phase.activity[:-1], output])
-        return prediction_error_energy(self.errors(hidden)) + 2 * self.sample_losses(output, target)
-
-    def sample_losses(self, output: Tensor, target: Tensor) -> Tensor:
-        """Returns the loss of each sample (n): ½ ‖v_L − target‖², the energy before inference, or the cross entropy."""
-        if self.loss == "cross_entropy":
-            return F.cross_entropy(output, target, reduction="none")
-        return (output - self.soften(target)).square().sum(1) / 2
-
-    def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
-        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
+        return None if self.fixed_predictions else super().energy(phase, target)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
-from bioplausible.network import Clamped, Entry, Initialization
+from bioplausible.network import Clamped, Entry, Initialization, Network
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_steps
 from bioplausible.training.phase import Phase
@@ -22,6 +22,9 @@ class PredictiveCodingNetwork(LearningRule):
     are e_k = v_k − μ_k. The output is linear. On images W_k f is Q(W_k * f), the values lie after pooling and before f,
     and updates sum over positions.
 
+    With ``residual`` each hidden layer k > 1 of the shape of the layer before also receives the values of that layer,
+    not their f: μ_k = W_k f(v_{k−1}) + b_k + v_{k−1} (Innocenti et al. 2025). A network's own ``skip`` passes f(v) on.
+
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         activation_function: f.
@@ -33,6 +36,8 @@ class PredictiveCodingNetwork(LearningRule):
         step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
         step_size_floor: η_stop of the falling rules.
         step_size_decay: c of ``divide_by_slow_loop_index``.
+        residual: whether hidden layers also receive the values of the layer before.
+        bias: whether there are biases b.
         initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
@@ -55,6 +60,8 @@ class PredictiveCodingNetwork(LearningRule):
         step_size_rule: StepSizeRule = "constant",
         step_size_floor: float = 0.05,
         step_size_decay: float = 0.005,
+        residual: bool = False,
+        bias: bool = True,
         initialization: Initialization = "kaiming",
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -79,7 +86,15 @@ class PredictiveCodingNetwork(LearningRule):
         self.step_sizes = step_sizes(
             inference_steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay
         )
-        self.network = self.build_network(initialization=initialization)
+        self.network = self.build_network(initialization=initialization, bias=bias)
+        shapes = self.network.shapes
+        self._like_the_one_before = {k for k in range(2, self.network.L) if shapes[k] == shapes[k - 1]}
+        require(
+            bool(self._like_the_one_before) or not residual,
+            "residual has no effect here: no hidden layer has the shape of the hidden layer before, so leave it out.",
+        )
+        self.residual_layers = self._like_the_one_before if residual else set[int]()
+        """The layers k that also receive v_{k−1}."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output (n × d_L) of a feedforward pass, for the input x (n × shape_0)."""
@@ -96,19 +111,23 @@ class PredictiveCodingNetwork(LearningRule):
 
     def values(self, x: Tensor) -> list[Tensor]:
         """Returns x and the values of a feedforward pass, v_1 = W_1 x + b_1, v_k = W_k f(v_{k−1}) + b_k."""
-        v, f_v = [x], [x]
-        for k in range(1, self.network.L + 1):
-            v.append(self.network.drive(k, f_v))
-            f_v.append(self.f.function(v[k]))
-        return v
+        return self._pass(self.network, x)
 
     def feedforward(self, network: Clamped) -> Phase:
         """Returns the values of a feedforward pass of a network whose input is clamped."""
-        v, f_v = [network.x], [network.x]
+        return Phase(self._pass(network, network.x))
+
+    def _pass(self, network: Network | Clamped, x: Tensor) -> list[Tensor]:
+        v, f_v = [x], [x]
         for k in range(1, self.network.L + 1):
-            v.append(network.drive(k, f_v))
+            v.append(self.prediction(network, k, v, f_v))
             f_v.append(self.f.function(v[k]))
-        return Phase(v)
+        return v
+
+    def prediction(self, network: Network | Clamped, k: int, v: Sequence[Tensor], f_v: Sequence[Tensor]) -> Tensor:
+        """Returns μ_k = W_k f(v_{k−1}) + b_k, in residual layers + v_{k−1} (n × shape_k)."""
+        drive = network.drive(k, f_v)
+        return drive + v[k - 1] if k in self.residual_layers else drive
 
     def copy_of(self, network: Clamped, start: Phase) -> list[Tensor]:
         """Returns the values of a phase as tensors of their own, stored as the iterations are quickest."""
@@ -117,10 +136,12 @@ class PredictiveCodingNetwork(LearningRule):
     def find_errors_(
         self, network: Clamped, layers: Iterable[int], e: list[Tensor], v: list[Tensor], f_v: list[Tensor]
     ) -> None:
-        """Sets e_k = v_k − W_k f(v_{k−1}) − b_k of some layers."""
+        """Sets e_k = v_k − μ_k of some layers."""
         for k in layers:
             torch.sub(v[k], network.constant[k], out=e[k])
             network.add_drive_(k, e[k], f_v, -1)
+            if k in self.residual_layers:
+                e[k].sub_(v[k - 1])
 
     @staticmethod
     def compared(network: Clamped) -> list[int]:
@@ -134,9 +155,46 @@ class PredictiveCodingNetwork(LearningRule):
         else:
             v[k].lerp_(network.constant[k], rate)
 
-    def error_of(self, network: Clamped, k: int, v: list[Tensor], e: list[Tensor]) -> Tensor:
-        """Returns e_k, also where :meth:`compared` leaves it out, for its prediction never changes."""
-        return e[k] if k in network.driven or k == len(v) - 1 else v[k] - network.constant[k]
+    def descend_(
+        self,
+        network: Clamped,
+        k: int,
+        v: list[Tensor],
+        e: list[Tensor],
+        back: list[Tensor],
+        at: tuple[list[Tensor], list[Tensor]],
+        m: list[Tensor],
+        rate: float,
+    ) -> None:
+        """Moves a hidden layer's values by −e_k + f′(v_k) ⊙ W_{k+1}ᵀ e_{k+1}, below a residual layer + e_{k+1}.
+
+        Args:
+            network: with the input clamped.
+            k: the layer.
+            v: values by layer.
+            e: errors by layer, those that :meth:`compared` names.
+            back: by layer, room for what comes back.
+            at: by layer, f and f′ where the errors come back.
+            m: momentum by layer; none without momentum.
+            rate: step size.
+        """
+        f_v, slope = at
+        network.set_feedback_(k, back[k], e, f_v)
+        below_residual = k + 1 in self.residual_layers
+        if m:
+            error = e[k] if k in network.driven else v[k] - network.constant[k]
+            direction = back[k].mul_(slope[k]).sub_(error)
+            self.move_(v[k], direction.add_(e[k + 1]) if below_residual else direction, m[k], rate)
+            return
+        self.subtract_error_(network, k, v, e, rate)
+        v[k].addcmul_(slope[k], back[k], value=rate)
+        if below_residual:
+            v[k].add_(e[k + 1], alpha=rate)
+
+    def brought_back(self, k: int, e: Sequence[Tensor], v: Sequence[Tensor], f_v: Sequence[Tensor]) -> Tensor:
+        """Returns f′(v_k) ⊙ W_{k+1}ᵀ e_{k+1}, below a residual layer + e_{k+1} (n × shape_k), of e by layer."""
+        back = self.network.feedback(k, e, at=f_v).mul_(self.f.slope(self.f.kept(v[k], f_v[k])))
+        return back.add_(e[k + 1]) if k + 1 in self.residual_layers else back
 
     def momenta(self, v: Sequence[Tensor]) -> list[Tensor]:
         """Returns m_0 … m_L where inference starts, 0; none without momentum."""
@@ -165,11 +223,14 @@ class PredictiveCodingNetwork(LearningRule):
     def errors(self, phase: Phase) -> list[Tensor]:
         """Returns the prediction errors e_1 … e_L, each (n × shape_k), at a phase's end."""
         v, f_v = phase.activity, self.rates(phase.activity)
-        return [v[k] - self.network.drive(k, f_v) for k in range(1, self.network.L + 1)]
+        return [v[k] - self.prediction(self.network, k, v, f_v) for k in range(1, self.network.L + 1)]
 
     def hebbian(self, phase: Phase, errors: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k)."""
-        f_v = self.rates(phase.activity[:-1])
+        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k), f(v) of a phase."""
+        return self.products(self.rates(phase.activity[:-1]), errors)
+
+    def products(self, f_v: Sequence[Tensor], errors: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields W_k with ⟨e_k f(v_{k−1})⟩ and b_k with mean(e_k), of x, f(v_1) … and e_1 … e_L."""
         for c in self.network.connections:
             e = errors[c.post - 1]
             if c.weight is not None:

@@ -260,6 +260,16 @@ BAD_FOR_RULE = {
     "contrastive_similarity_matching": ["beta=0", "evaluation_steps=0", "lateral_learning_rates=[1, 2]"],
     "predictive_coding": ["inference_steps=0", "step_size=-1", "target_range=[0.9, 0.1]", "activation_function=cube"],
     "nudged_predictive_coding": ["beta=0", "inference_steps=-1", "step_size_rule=never", "step_size=0"],
+    "predictive_coding_error_based": ["inference=weights", "fixed_predictions=true", "stale_errors=true", "beta=0"],
+    "incremental_predictive_coding": [
+        "step_size_discount=0",
+        "step_size_discount=1.5",
+        "update_weights_at=first",
+        "target_range=[0.9, 0.1]",
+        "loss=hinge",
+        "residual=true",
+    ],
+    "mu_predictive_coding": ["output_divisor=0", "initialization=zero", "free_output_error=true", "inference=weights"],
     "feedback_alignment": [
         "loss=hinge",
         "activation_function=cube",

@@ -71,6 +71,8 @@ ONE_OF_EACH_KIND = [
         )
     ),
     *(GOLDEN_RULES / f"{stem}.npz" for stem in ("kp_3layer_sigmoid_decay", "wm_3layer_sigmoid")),
+    *(GOLDEN_RULES / f"{stem}.npz" for stem in ("ipc_3layer_tanh", "pc_3layer_tanh_update_last")),
+    *(GOLDEN_RULES / f"{stem}.npz" for stem in ("epc_4layer_tanh", "mupc_5layer_tanh_skips")),
 ]
 
 

@@ -32,6 +32,24 @@ def test_weights_are_uniform_within_their_bound(initialization):
     require_uniform(w, BOUNDS[initialization])
 
 
+def require_normal(w):
+    """The entries are those of a normal distribution of mean 0 and variance 1, by their first four moments."""
+    w = w.detach().double().flatten()
+    for power, mean, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(float(w.pow(power).mean()) - mean) < 5 * (variance / len(w)) ** 0.5
+
+
+def test_standard_normal_weights():
+    w = draw((FAN_OUT, FAN_IN), FAN_IN, FAN_OUT, "standard_normal")
+    assert w.shape == (FAN_OUT, FAN_IN)
+    require_normal(w)
+    assert not draw_bias(50, FAN_IN, "standard_normal").any()
+    with pytest.raises(UserError, match="biases start at 0"):
+        build(FeedbackAlignment, [4, {"dense": 3, "gain": {"bias": 2}}], initialization="standard_normal")
+    signs = build(FeedbackAlignment, [40, 30, 5], initialization="standard_normal", feedback="uniform_sign")
+    assert set(signs.network.connections[1].feedback_weight.abs().flatten().tolist()) == {1.0}
+
+
 @pytest.mark.parametrize("initialization", BOUNDS)
 def test_biases_are_zero_with_xavier_and_else_uniform(initialization):
     b = draw_bias(5000, FAN_IN, initialization)
@@ -61,6 +79,8 @@ DEFAULT = {
     "PredictiveCoding": "kaiming",
     "NudgedPredictiveCoding": "kaiming",
     "PEPITA": "kaiming",
+    "IncrementalPredictiveCoding": "kaiming",
+    "MuPredictiveCoding": "standard_normal",
 }
 """The rules of which a published code starts otherwise than Xavier-uniform, and those without a choice."""
 SIZES = [300, 500, 400, 10]
@@ -86,7 +106,10 @@ def test_every_rule_starts_as_it_says(cls):
             assert not any(W.any() for W in (last.weight, *rule.classifier.parameters()))
             assert last.bias is None
         for c in drawn:
-            require_uniform(c.weight, bound_of(c.weight.shape, initialization))
+            if initialization == "standard_normal":
+                require_normal(c.weight)
+            else:
+                require_uniform(c.weight, bound_of(c.weight.shape, initialization))
             if c.bias is not None:
                 if initialization == "xavier":
                     assert not c.bias.any()

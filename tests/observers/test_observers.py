@@ -134,7 +134,7 @@ def test_watching_sees_every_iteration(variant, network):
     cls, options = VARIANTS[variant]
     rule = build(cls, network, **options)
     x, _, target = batch(network)
-    phases = rule.settle(x, target)
+    phases = rule.settled(x, target)
     seen = trajectories(rule, x, target, tolerance=1e-3)
     assert rule.watch is None
     assert seen.keys() == {name for name, phase in phases.items() if phase.previous}

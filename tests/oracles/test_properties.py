@@ -47,7 +47,7 @@ def require_a_whole_update_and_output(rule, x, y):
 
     What a rule moves itself may be in a group for its rate.
     """
-    phases = rule.settle(x, y)
+    phases = rule.settled(x, y)
     found = updates(rule, phases)
     assert found.keys() == dict(rule.named_parameters()).keys()
     for name, parameter in rule.named_parameters():
@@ -142,7 +142,7 @@ def test_every_update_is_local(variant, network):
         if c.bias is not None:
             c.bias.add_(0.3)  # no layer of rectified units is silent
     x, _, y = batch(network)
-    phases = rule.settle(x, y)
+    phases = rule.settled(x, y)
     if isinstance(rule, TargetPropagation):  # targets are states: what they depend on is tested with these rules
         held = rule.targets(phases["feedforward"])
         rule.targets = lambda phase: held
@@ -261,8 +261,8 @@ def test_float32_agrees_with_float64(variant, network):
     cls, options = VARIANTS[variant]
     rule = build(cls, network, **options)
     x, _, y = batch(network)
-    double = updates(rule, rule.settle(x, y))
-    single = updates(rule.float(), rule.settle(x.float(), y.float()))
+    double = updates(rule, rule.settled(x, y))
+    single = updates(rule.float(), rule.settled(x.float(), y.float()))
     for name, update in double.items():
         assert torch.allclose(single[name].double(), update, rtol=1e-3, atol=1e-3 * float(update.abs().max()))
 

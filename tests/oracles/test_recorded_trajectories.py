@@ -15,13 +15,15 @@ from tests.helpers import GOLDEN, GOLDEN_NETWORKS, GOLDEN_RULES
 DENSE = sorted(GOLDEN.glob("*.npz"))
 CONVOLUTIONAL = sorted(GOLDEN_NETWORKS.glob("*.npz"))
 BROADCAST = sorted(GOLDEN_RULES.glob("*ebd_*.npz"))
+INFERENCE = sorted(GOLDEN_RULES.glob("*pc_*.npz"))
 OF_FURTHER_RULES = sorted(GOLDEN_RULES.glob("*.npz"))
 
 
 def test_the_recordings_are_there():
     assert len(DENSE) == 14
     assert len(CONVOLUTIONAL) == 23
-    assert len(OF_FURTHER_RULES) >= 7
+    assert len(OF_FURTHER_RULES) >= 11
+    assert len(INFERENCE) == 4
 
 
 def require_agreement(path):
@@ -53,7 +55,9 @@ def as_convolutions(path, folder):
         name, i = re.fullmatch(r"(?:init|step\d)/([A-Za-z_]+)(\d*)", key).groups()
         if name == "Wfb":  # in the layout of W
             value = value.T
-        if name in ("W", "Wfb", "Wfa", "free", "nudged", "antinudged", "state") and int(i) < len(hidden):
+        if name in ("W", "Wfb", "Wfa", "free", "nudged", "antinudged", "state", "feedforward", "error") and int(
+            i
+        ) < len(hidden):
             value = value[..., None, None]
         if name == "Rerror" and int(i) < len(hidden):
             value = value[:, None, None]
@@ -63,7 +67,7 @@ def as_convolutions(path, folder):
     return target
 
 
-@pytest.mark.parametrize("path", DENSE + BROADCAST, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", DENSE + BROADCAST + INFERENCE, ids=lambda p: p.stem)
 def test_replay_through_1_by_1_convolutions_agrees(path, tmp_path):
     file = as_convolutions(path, tmp_path)
     shapes = Recording(file).rule().rule.network.shapes

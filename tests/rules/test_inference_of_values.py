@@ -16,6 +16,8 @@ MOMENTA = {
 }
 BETAS = {"plain": {}, "positive": {"beta": 0.3}, "negative": {"beta": -0.2}}
 HIDDEN = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu, "hard_tanh": F.hardtanh}
+RESIDUAL = [5, 6, 6, 6, 4]
+"""A network whose layers 2 and 3 are residual."""
 η, T = 0.05, 7
 
 
@@ -37,7 +39,10 @@ def reference(rule, x, energy_of, start=None, settles=slice(1, -1)):
 
     def energy():
         f_v = [v[0], *(f(a) for a in v[1:])]
-        return energy_of(v, [None, *(rule.network.drive(k, f_v) for k in range(1, len(v)))])
+        μ = [None, *(rule.network.drive(k, f_v) for k in range(1, len(v)))]
+        if rule.hparams.get("residual"):
+            μ[2:-1] = [a + b for a, b in zip(μ[2:-1], v[1:-2], strict=True)]
+        return energy_of(v, μ)
 
     for _ in range(T):
         for leaf, g in zip(leaves, torch.autograd.grad(energy(), leaves), strict=True):
@@ -58,10 +63,13 @@ def require_as(rule, phase, v, loss, divisor):
 
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("momentum", MOMENTA)
-@pytest.mark.parametrize(("network", "f"), [("dense", "tanh"), ("max pool", "gelu"), ("strided skip", "hard_tanh")])
+@pytest.mark.parametrize(
+    ("network", "f"), [("dense", "tanh"), ("max pool", "gelu"), ("strided skip", "hard_tanh"), (RESIDUAL, "tanh")]
+)
 def test_values_descend_as_torchs_sgd_would(network, f, momentum, beta):
     """½ Σ_k ‖e_k‖², v_L held at μ_L + β (y − μ_L) of the feedforward pass, and updates divided by β."""
     options = {**MOMENTA[momentum], **BETAS[beta], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
+    options |= {"residual": True} if network is RESIDUAL else {}
     rule = build(PredictiveCoding, network, activation_function=f, target_range=(0.1, 0.8), **options)
     x, _, y = batch(network)
     β = options.get("beta", 1.0)
@@ -89,10 +97,11 @@ def test_values_descend_with_cross_entropy(momentum):
 
 
 @pytest.mark.parametrize("momentum", MOMENTA)
-@pytest.mark.parametrize(("network", "f"), [("dense", "gelu"), ("max pool", "relu")])
+@pytest.mark.parametrize(("network", "f"), [("dense", "gelu"), ("max pool", "relu"), (RESIDUAL, "tanh")])
 def test_a_nudged_output_moves_with_the_others(network, f, momentum):
     """Σ_k ‖e_k‖² + β ‖v_L − y‖², the output's momentum included."""
     options = {**MOMENTA[momentum], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
+    options |= {"residual": True} if network is RESIDUAL else {}
     rule = build(NudgedPredictiveCoding, network, activation_function=f, beta=0.3, **options)
     x, _, y = batch(network)
 
@@ -101,6 +110,25 @@ def test_a_nudged_output_moves_with_the_others(network, f, momentum):
 
     v, energy = reference(rule, x, energy_of, settles=slice(1, None))
     require_as(rule, rule.settle(x, y)["inference"], v, energy, 0.3)
+
+
+@pytest.mark.parametrize("network", ["dense", "average pool", "max pool", "local", [5, 6, 6, 6, 6, 4]], ids=str)
+def test_the_error_that_arrives_at_the_first_layer_is_backpropagations_times_a_power_of_the_step_size(network):
+    """After L − 1 iterations e_1 = −η^(L−1) ∂C/∂v_1, to 1e-12 of another net."""
+    given = {"activation_function": "tanh", "target_range": (0, 1), "step_size": 0.3}
+    L = len(build(PredictiveCoding, network).network.shapes) - 1
+    x, _, y = batch(network)
+    for T in (L - 2, L - 1):
+        torch.manual_seed(0)
+        rule = build(PredictiveCoding, network, inference_steps=T, **given)
+        found = rule.settle(x, y)["inference"].internal["error"][0]
+        if T < L - 1:
+            assert found.abs().max() < 1e-14  # nothing has arrived but rounding
+    v = [x, rule.network.drive(1, [x]).detach().requires_grad_()]
+    for k in range(2, L + 1):
+        v.append(rule.network.drive(k, [v[0], *(a.tanh() for a in v[1:])]))
+    (δ,) = torch.autograd.grad((v[-1] - y).square().sum() / 2, v[1])
+    torch.testing.assert_close(found, -(0.3 ** (L - 1)) * δ, rtol=1e-10, atol=1e-13)
 
 
 @torch.no_grad()

@@ -24,8 +24,10 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    IncrementalPredictiveCoding,
     KolenPollack,
     LocalDifferenceReconstruction,
+    MuPredictiveCoding,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
@@ -34,6 +36,7 @@ from bioplausible.rules import LearningRule
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
+from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.rules.target_propagation import TargetPropagation
 from bioplausible.training.randomness import mix
 from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
@@ -370,11 +373,12 @@ def test_an_update_depends_on_no_tensor_of_another_layer(variant):
         if c.bias is not None:
             c.bias.add_(0.3)
     x, _, y = batch()
-    phases = rule.settle(x, y)
+    phases = rule.settled(x, y)
     if isinstance(rule, TargetPropagation):  # how targets come down is tested with these rules
         held = rule.targets(phases["feedforward"])
         rule.targets = lambda phase: held
     before = updates(rule, phases)
+    assert all(u.any() for u in before.values())
     if isinstance(rule, DirectDifferenceTargetPropagation) or getattr(rule, "differs", False):
         # where noise runs up to the output, feedback knows what lies above: tested with these rules too
         before = {name: u for name, u in before.items() if name.startswith("network.") and "feedback" not in name}
@@ -496,6 +500,7 @@ def test_the_last_activity_is_the_output(variant):
     [
         (PredictiveCoding, {}),
         (PredictiveCoding, {"fixed_predictions": True}),
+        (PredictiveCoding, {"inference": "errors"}),
         (NudgedPredictiveCoding, {}),
         (CorInfoMax, {}),
         (CorInfoMax, {"three_phase": True}),
@@ -571,9 +576,15 @@ DEFAULTS = {
     ContrastiveSimilarityMatching: "lateral_learning_rates=0.002 scheduled_decay=False signed_hebbian_term=True",
     PredictiveCodingNetwork: "activation_function=relu inference_steps=50 inference_momentum=0.0"
     " inference_nesterov=False step_size=0.1 step_size_rule=constant"
-    " step_size_floor=0.05 step_size_decay=0.005 initialization=kaiming lr_scheduler_interval=epoch",
+    " step_size_floor=0.05 step_size_decay=0.005 residual=False bias=True initialization=kaiming"
+    " lr_scheduler_interval=epoch",
+    SupervisedPredictiveCoding: "activation_function=relu target_range=(0.0, 1.0) loss=squared_error",
+    IncrementalPredictiveCoding: "step_size_discount=1.0 update_weights_at=all",
     PredictiveCoding: "activation_function=sigmoid target_range=(0.03, 0.97) fixed_predictions=False"
-    " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0",
+    " step_size_decay=0.01 loss=squared_error stale_errors=False beta=1.0 beta_growth=0.0"
+    " inference=values free_output_error=False",
+    MuPredictiveCoding: "activation_function=relu target_range=(0.0, 1.0) loss=squared_error output_divisor=1.0"
+    " bias=False initialization=standard_normal",
     NudgedPredictiveCoding: "beta=0.001 random_beta_sign=False lr_scheduler_interval=step",
 }
 

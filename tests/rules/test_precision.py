@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 
-from bioplausible import DigitsDataModule
+from bioplausible import DigitsDataModule, IncrementalPredictiveCoding
 from bioplausible.errors import UserError
 from tests.helpers import all_rules, build
 
@@ -25,7 +25,9 @@ def step(cls, precision, network="dense"):
     """Trains one batch and returns the rule, the activities of its phases and each weight's change."""
     seed_everything(0)
     # not Adam, which makes the same step of a small update and of a large one
-    rule = build(cls, NETWORKS[network], optimizer=partial(torch.optim.SGD, lr=0.1)).float()
+    # where weights move between iterations, states follow them
+    options = {"update_weights_at": "last"} if cls is IncrementalPredictiveCoding else {}
+    rule = build(cls, NETWORKS[network], **options, optimizer=partial(torch.optim.SGD, lr=0.1)).float()
     before = {name: p.detach().clone() for name, p in rule.named_parameters()}
     trainer = Trainer(max_steps=1, precision=precision, logger=False, enable_checkpointing=False, accelerator="cpu")
     trainer.fit(rule, DigitsDataModule())

@@ -55,7 +55,8 @@ OPTIONS = {
     ],
     "CorInfoMax": [{"track_correlations": True, "three_phase": True, "weight_decay": True, "regularize_lateral": True}],
     "ContrastiveSimilarityMatching": [{"signed_hebbian_term": False}],
-    "PredictiveCoding": [{"fixed_predictions": True}],
+    "PredictiveCoding": [{"fixed_predictions": True}, {"inference": "errors", "free_output_error": True}],
+    "IncrementalPredictiveCoding": [{"step_size": 0.5, "step_size_discount": 0.5, "inference_momentum": 0.3}],
     "ErrorBroadcastDecorrelation": [ALL_TERMS_OF_EBD, {"entropy": 0.1, "entropy_of": "weights"}],
     "CorInfoMaxEBD": [ALL_TERMS_OF_CORINFOMAX_EBD],
 }

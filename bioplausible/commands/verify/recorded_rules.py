@@ -16,6 +16,7 @@ from bioplausible.commands.verify.recorded_error_broadcast import RecordedCorInf
 from bioplausible.commands.verify.recorded_feedforward import RecordedFeedforward
 from bioplausible.commands.verify.recorded_forward_forward import RecordedForwardForward
 from bioplausible.commands.verify.recorded_holomorphic import RecordedHolomorphic
+from bioplausible.commands.verify.recorded_inference import RecordedIncremental, RecordedScaled
 from bioplausible.commands.verify.recorded_kolen_pollack import RecordedKolenPollack
 from bioplausible.commands.verify.recorded_local_difference import RecordedLocalDifference
 from bioplausible.commands.verify.recorded_pepita import RecordedPEPITA
@@ -40,6 +41,8 @@ RECORDED: dict[str, type[RecordedRule]] = {
     "holomorphic_ep": RecordedHolomorphic,
     **dict.fromkeys(("pc", "pc_nudge"), RecordedPredictiveCoding),
     "pc_conv": RecordedRosenbaum,
+    **dict.fromkeys(("incremental_predictive_coding", "predictive_coding"), RecordedIncremental),
+    **dict.fromkeys(("mu_predictive_coding", "error_predictive_coding"), RecordedScaled),
     **dict.fromkeys(
         ("corinfomax", "corinfomax_sparse", "corinfomax_conv", "corinfomax_sparse_conv"), RecordedCorInfoMax
     ),
