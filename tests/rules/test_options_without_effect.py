@@ -80,6 +80,9 @@ OTHERS = {
     "feedback_steps": [2],
     "feedback_activation": ["sigmoid", "relu"],
     "hidden_units": [5],
+    "update_weights_at": ["last"],
+    "output_divisor": [2.0],
+    "inference": ["errors"],
 }
 """Values other than the default, of every option but booleans and those below."""
 
@@ -96,6 +99,8 @@ LEFT_OUT = {
     "step_size_decay",
     "beta_growth",  # acts from the second epoch on
     "scheduled_decay",  # acts where a rate is changed, by a schedule or a callback
+    "step_size_discount",  # acts where the energy does not fall
+    "residual",  # acts between layers of one shape, and these have different ones
     "dual_step_sizes",  # the helper gives them
 }
 
