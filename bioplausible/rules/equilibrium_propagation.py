@@ -171,8 +171,6 @@ class EquilibriumPropagation(HopfieldNetwork):
         require_choice("feedback_update", feedback_update, ("separate", "same"))
         if feedback == "tied":
             refuse_without_effect(self, ["feedback_learning_rates", "feedback_update"], "where feedback is tied")
-        if readout and output_activation != "linear":  # what a readout before its softmax is
-            refuse_without_effect(self, ["output_activation"], "with readout, whose softmax is the output")
         require(
             not hold_output or loss == "squared_error",
             "hold_output holds the output where the squared error pulls it: leave out loss: cross_entropy.",

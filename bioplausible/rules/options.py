@@ -48,13 +48,13 @@ def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: s
         reason: why they have no effect, for the sentence: ``where …``.
 
     Raises:
-        UserError: one has another value than its default.
+        UserError: one has another value than its default, or None, which gives none.
     """
     for name in names:
         declared = (inspect.signature(cls).parameters.get(name) for cls in inspect.getmro(type(rule))[:-1])
         default = next(parameter.default for parameter in declared if parameter is not None)
         value = rule.hparams.get(name, default)
-        require(value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
+        require(value is None or value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:

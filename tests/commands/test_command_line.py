@@ -260,6 +260,16 @@ BAD_FOR_RULE = {
     "contrastive_similarity_matching": ["beta=0", "evaluation_steps=0", "lateral_learning_rates=[1, 2]"],
     "predictive_coding": ["inference_steps=0", "step_size=-1", "target_range=[0.9, 0.1]", "activation_function=cube"],
     "nudged_predictive_coding": ["beta=0", "inference_steps=-1", "step_size_rule=never", "step_size=0"],
+    "forward_forward": [
+        "goodness=max",
+        "prediction=loss",
+        "order=upwards",
+        "updates_per_batch=0",
+        "negative_labels=right",
+        "peer_normalization=-1",
+        "read_from=9",
+        "normalization=none",
+    ],
     "predictive_coding_error_based": ["inference=weights", "fixed_predictions=true", "stale_errors=true", "beta=0"],
     "incremental_predictive_coding": [
         "step_size_discount=0",

@@ -64,7 +64,9 @@ TERMS = {
 def test_a_hidden_layer_descends_what_it_says(network, terms, f):
     """The gradient, with the error held, of ½ ‖R‖² / (1 − λ_d) and of the other terms, R and R^h after the batch."""
     λ_d, λ_E, floor = 0.8, 0.7, 0.2
-    options = {"error_forgetting_factor": λ_d, "forgetting_factor": λ_E, "epsilon": floor, **TERMS[terms]}
+    options = {"error_forgetting_factor": λ_d, **TERMS[terms]}
+    if "entropy" in options:
+        options |= {"forgetting_factor": λ_E, "epsilon": floor}
     rule = awake(ErrorBroadcastDecorrelation, network, activation_function=f, **options)
     x, _, y = batch(network)
     found = updates(rule, rule.settle(x, y))

@@ -24,6 +24,7 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    ForwardForward,
     IncrementalPredictiveCoding,
     KolenPollack,
     LocalDifferenceReconstruction,
@@ -542,6 +543,9 @@ DEFAULTS = {
     DirectFeedbackAlignment: "signal=error projection=input initialization=xavier",
     DirectRandomTargetProjection: "loss=binary_cross_entropy activation_function=tanh projection=output"
     " initialization=xavier",
+    ForwardForward: "activation_function=relu goodness=sum normalization=rms prediction=classifier negative_labels=wrong"
+    " label_value=1.0 peer_normalization=0.0 peer_slope=one order=together updates_per_batch=1 initialization=xavier"
+    " lr_scheduler_interval=epoch",
     DifferenceTargetPropagation: "feedback_loss=reconstruction last_hidden_target=difference target_step=0.1 sigma=0.1"
     " feedback_steps=1 activation_function=tanh initialization=xavier",
     DirectDifferenceTargetPropagation: "target_step=0.1 sigma=0.1 feedback_steps=1 activation_function=tanh"

@@ -109,7 +109,7 @@ def test_each_layer_decays_by_its_own_rate(feedback, decays):
         EquilibriumPropagation,
         feedback=feedback,
         learning_rates=[0.5, 0.6, 0.7],
-        feedback_learning_rates=[0.8, 0.9],
+        feedback_learning_rates=None if feedback == "tied" else [0.8, 0.9],
         weight_decays=decays,
         optimizer=lambda groups: torch.optim.SGD(groups, weight_decay=0.01),
     )
