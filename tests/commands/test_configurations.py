@@ -152,6 +152,15 @@ KNOWN: dict[str, tuple[list[Any], list[Any]]] = {
     "monitor": (["train/loss"], ["val/nonsense", "", 3]),
     "entropy": ([None, 0.01, 0], [[0.1] * 9, [], [NAN], [-1], [INF], *BAD_FLOATS]),
     "lr_scheduler_interval": (["epoch", "step"], ["week", None, 3]),
+    "target_step": ([0.1, 0.5], [0, -1, *BAD_FLOATS]),
+    "sigma": ([0.1, 0.3], [[0.1] * 9, [], [NAN], [-1], [0], *BAD_FLOATS]),
+    "threshold": ([None, 1.0], [[0.1] * 9, [], [NAN], [INF], *BAD_FLOATS]),
+    "recurrent_rate": ([None, 0.01], [[0.1] * 9, [], [NAN], [-1], *BAD_FLOATS]),
+    "points": ([None, 1, 2], BAD_INTEGERS),
+    "activation_slope": ([None], [0, -1, *BAD_FLOATS]),
+    "sweeps": ([None, 1, 3], BAD_INTEGERS),
+    "read_from": ([None, 1], [99, *BAD_INTEGERS]),
+    "hidden_units": ([None, 5], BAD_INTEGERS),
 }
 TRAINER: dict[str, tuple[list[Any], list[Any]]] = {
     "accelerator": (["cpu", "auto"], ["gpu", "cuda", "tpu", "mps", "nonsense", None, 3]),

@@ -1,5 +1,6 @@
 """Invariants: what a rule computes on one network follows from what it computes on another, or from symmetry."""
 
+import inspect
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -13,11 +14,13 @@ from bioplausible import (
     CorInfoMax,
     CorInfoMaxEBD,
     DirectFeedbackAlignment,
+    ErrorBroadcastDecorrelation,
     FeedbackAlignment,
     ForwardForward,
     NudgedPredictiveCoding,
 )
 from bioplausible.network import Connection, Convolution, Dense, Local, Pooling
+from bioplausible.rules.target_propagation import TargetPropagation
 from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build, updates
 
 ALL_VARIANTS = pytest.mark.parametrize("variant", VARIANTS)
@@ -39,6 +42,8 @@ def make(variant, network, **options):
         for c in rule.network.connections:
             if c.bias is not None:
                 c.bias.uniform_(0.0, 0.3)
+    if isinstance(rule, TargetPropagation):  # noise that all samples and units share knows no order and no place
+        rule.noise = lambda phase, like, *stream: torch.full_like(like, 0.7)
     if isinstance(rule, ForwardForward):  # the same for the same sample, wherever it is in the batch
         rule.draw_negative = lambda x, target: (target.argmax(1) + 1) % target.shape[1]
     return rule
@@ -50,8 +55,8 @@ def is_statistic(name):
 
 
 def of_units(name):
-    """Whether a weight has a row for each unit (channels × rows × columns × …): R of error broadcast, m of peers."""
-    return name.startswith(("error_correlations", "mean_activity"))
+    """Whether a weight has a row for each unit (channels × rows × columns × …): R of error broadcast, m of peers, Q of targets."""
+    return name.startswith(("error_correlations", "mean_activity", "Q."))
 
 
 def keeps_statistics(rule):
@@ -155,7 +160,9 @@ def toeplitz_lift(rule):
             k = int("".join(filter(str.isdigit, name)))
             k = k - 1 if "backward" in name else k  # the layer that is predicted
             return lambda M: torch.kron(M, torch.eye(positions[k], dtype=M.dtype))
-        if of_units(name) or name.startswith("classifier."):
+        if name.startswith("feedback_biases."):
+            return lambda c: c.repeat_interleave(positions[int(name.rpartition(".")[2])])
+        if of_units(name) or name.startswith("classifier.") or name in ("H", "h"):
             return None
         if name.startswith("D_") and rule.projection == "output":  # a weight for each class and neuron
             return lambda D: D.flatten(1)
@@ -188,7 +195,8 @@ def test_a_convolution_is_a_dense_layer_with_a_toeplitz_matrix(variant, network)
     """Pooled by the average or not at all: the states are the dense rule's, ΔW sums over tied entries, B is a mean."""
     sparse = {"dual_step_sizes": {len(NETWORKS[network]) - 1: 0.1}} if "Sparse" in variant else {}
     if variant == "error broadcast and decorrelation, all terms":  # R^h acts as it is after the batch: a mean
-        sparse = {"entropy": None}
+        plain = inspect.signature(ErrorBroadcastDecorrelation).parameters
+        sparse = {"entropy": None, **{name: plain[name].default for name in ("forgetting_factor", "epsilon")}}
     small = make(variant, network, **sparse)
     if network == "average pool" and (isinstance(small, PEPITA) or getattr(small, "projection", "input") == "output"):
         pytest.skip("each position before pooling learns by itself: the flat layer has none")
@@ -262,7 +270,9 @@ def test_the_order_of_channels_does_not_matter(variant, network):
             return lambda C: of_channels(C, 1, int(name.rpartition(".")[2]))
         if of_units(name):
             return lambda R: R[order[int("".join(filter(str.isdigit, name)))]]
-        if name == "F":  # of the input, whose channels stay in order
+        if name.startswith("feedback_biases."):
+            return lambda c: c[order[int(name.rpartition(".")[2])]]
+        if name in ("F", "H", "h"):  # of input or output, whose channels stay in order
             return None
         assert name.startswith("D_")
         if rule.projection == "output":

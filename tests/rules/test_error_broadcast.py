@@ -110,6 +110,12 @@ def test_the_output_descends_its_error_and_what_the_hidden_layers_send_forward(n
 def test_layers_of_images_can_maximise_the_entropy_of_their_weights(network):
     """½ logdet(W Wᵀ + ϵI), of each position's weights where it has its own; flat layers keep that of their activity."""
     options = {"entropy": 0.3, "epsilon": 0.2, "decorrelation": 0.0}
+    if not any(len(shape) == 3 for shape in build(ErrorBroadcastDecorrelation, network).network.shapes[1:-1]):
+        with pytest.raises(
+            UserError, match="entropy_of is weights, which has no effect where no hidden layer is of images"
+        ):
+            build(ErrorBroadcastDecorrelation, network, entropy_of="weights", **options)
+        return
     rule = awake(ErrorBroadcastDecorrelation, network, entropy_of="weights", **options)
     x, _, y = batch(network)
     found = updates(rule, rule.settle(x, y))

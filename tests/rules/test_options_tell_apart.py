@@ -493,7 +493,8 @@ def test_the_last_activity_is_the_output(variant):
     rule = build(cls, **options)
     x, _, _ = batch()
     assert torch.equal(rule.activity(x)[-1], rule(x))
-    assert torch.equal(rule.activity(x)[0], x)
+    if cls is not ForwardForward:  # whose first units hold the label
+        assert torch.equal(rule.activity(x)[0], x)
 
 
 @pytest.mark.parametrize(
@@ -543,9 +544,9 @@ DEFAULTS = {
     DirectFeedbackAlignment: "signal=error projection=input initialization=xavier",
     DirectRandomTargetProjection: "loss=binary_cross_entropy activation_function=tanh projection=output"
     " initialization=xavier",
-    ForwardForward: "activation_function=relu goodness=sum normalization=rms prediction=classifier negative_labels=wrong"
-    " label_value=1.0 peer_normalization=0.0 peer_slope=one order=together updates_per_batch=1 initialization=xavier"
-    " lr_scheduler_interval=epoch",
+    ForwardForward: "activation_function=relu goodness=sum normalization=rms prediction=classifier"
+    " negative_labels=wrong label_value=1.0 peer_normalization=0.0 peer_slope=one order=together updates_per_batch=1"
+    " initialization=xavier lr_scheduler_interval=epoch",
     DifferenceTargetPropagation: "feedback_loss=reconstruction last_hidden_target=difference target_step=0.1 sigma=0.1"
     " feedback_steps=1 activation_function=tanh initialization=xavier",
     DirectDifferenceTargetPropagation: "target_step=0.1 sigma=0.1 feedback_steps=1 activation_function=tanh"
