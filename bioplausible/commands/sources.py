@@ -192,7 +192,7 @@ def _refuse_beside_class(node: Any, place: str = "") -> None:
     elif isinstance(node, dict):
         for key, value in node.items():
             _refuse_beside_class(value, place if key == "init_args" else f"{place}.{key}".removeprefix("."))
-        beside = [str(key) for key in node if key not in ("class_path", "init_args", "dict_kwargs")]
+        beside = [str(key) for key in node if str(key).split(".")[0] not in ("class_path", "init_args", "dict_kwargs")]
         if isinstance(node.get("class_path"), str) and beside:
             raise UserError(
                 f"{place} has {' and '.join(beside)} beside class_path: write what the class takes below init_args, as"

@@ -3,19 +3,17 @@
 import time
 from typing import Any, cast
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
-from bioplausible.lightning_internals import batches_left, ends_here, within_epoch
-from bioplausible.observers.figures import log_scalars
+from bioplausible.observers.epoch_log import EpochLog
 from bioplausible.rules import LearningRule
 from bioplausible.training.copied_step import copied_step
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.monitored import COST
 from bioplausible.training.products import Products
-from bioplausible.training.stop_on_signal import ended_by_signal
 
 
-class Cost(Callback):
+class Cost(EpochLog):
     """Logs after each epoch what training has cost so far, for figures of accuracy against cost.
 
     ``cost/core_seconds``: seconds of processor time that this process spent in training batches, all its threads added
@@ -33,7 +31,6 @@ class Cost(Callback):
         self._samples = 0
         self._operations_per_sample: float | None = None
         self._since = 0.0
-        self._logged_at = -1
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed run goes on from."""
@@ -58,21 +55,10 @@ class Cost(Callback):
         if self._operations_per_sample is None:
             self._operations_per_sample = operations_per_sample(trainer, cast(LearningRule, pl_module), samples)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the cost, unless the epoch is one that a signal cut short: it will go on."""
-        self._log(trainer)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Logs it before the last checkpoint where training ends within an epoch: a kill may come right after."""
-        if within_epoch(trainer) and ends_here(trainer):
-            self._log(trainer)
-
-    def _log(self, trainer: Trainer) -> None:
-        if self._logged_at == trainer.global_step or (ended_by_signal(trainer) and batches_left(trainer)):
-            return
-        self._logged_at = trainer.global_step
+    def scalars(self) -> dict[str, float]:
+        """Returns the cost so far."""
         spent = self._samples * (self._operations_per_sample or 0.0) / 1e12
-        log_scalars(trainer, {f"{COST}/core_seconds": self._seconds, f"{COST}/teraoperations": spent})
+        return {f"{COST}/core_seconds": self._seconds, f"{COST}/teraoperations": spent}
 
 
 def operations_per_sample(trainer: Trainer, rule: LearningRule, samples: int) -> float:

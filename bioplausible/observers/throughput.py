@@ -3,21 +3,19 @@
 import time
 from typing import Any, cast
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
-from bioplausible.lightning_internals import batches_left, ends_here, within_epoch
+from bioplausible.observers.epoch_log import EpochLog
 from bioplausible.rules import LearningRule
-from bioplausible.training.stop_on_signal import ended_by_signal
 
 
-class SamplesPerSecond(Callback):
+class SamplesPerSecond(EpochLog):
     """Logs ``throughput/samples_per_second`` of each training epoch: all that a batch takes, validation excluded."""
 
     def __init__(self) -> None:
         self._samples = 0
         self._seconds = 0.0
         self._since = 0.0
-        self._logged_at = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock: training that resumes within an epoch goes through no epoch's start."""
@@ -40,19 +38,6 @@ class SamplesPerSecond(Callback):
         """Leaves out the time that validation took."""
         self._since = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the epoch's mean speed, unless it is one that a signal cut short: it will go on."""
-        self._log(trainer)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Logs it before the last checkpoint where training ends within an epoch: a kill may come right after."""
-        if within_epoch(trainer) and ends_here(trainer):
-            self._log(trainer)
-
-    def _log(self, trainer: Trainer) -> None:
-        if self._logged_at == trainer.global_step or (ended_by_signal(trainer) and batches_left(trainer)):
-            return
-        self._logged_at = trainer.global_step
-        for logger in trainer.loggers:
-            speed = self._samples / self._seconds if self._seconds else 0.0
-            logger.log_metrics({"throughput/samples_per_second": speed}, step=trainer.global_step - 1)
+    def scalars(self) -> dict[str, float]:
+        """Returns the epoch's mean speed."""
+        return {"throughput/samples_per_second": self._samples / self._seconds if self._seconds else 0.0}
