@@ -404,7 +404,9 @@ SGD = torch.optim.SGD
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_can_never_be_meant_is_refused_from_python(options, said):
-    rates = {"feedforward_learning_rates": None, "feedback_learning_rates": None, "lr_scheduler_interval": "step"}
+    rates: dict[str, Any] = {"feedforward_learning_rates": None, "feedback_learning_rates": None}
+    if "lr_scheduler" in options:
+        rates["lr_scheduler_interval"] = "step"
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(max_steps=3, accelerator="cpu", enable_model_summary=False, **quiet)
     with pytest.raises(UserError, match=said):
