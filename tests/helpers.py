@@ -42,6 +42,7 @@ from bioplausible import (
     PredictiveCoding,
     rules,
 )
+from bioplausible.commands.recipes import snake_case
 from bioplausible.network import Connection
 from bioplausible.rules import LearningRule
 
@@ -273,6 +274,12 @@ RUN = Path("lightning_logs/digits/corinfomax/version_0")
 # 230 images less 23 for validation: 11 batches an epoch
 ARGS = ["fit", "--trainer.max_epochs", "3", "--data.init_args.subset_size", "230", "--trainer.log_every_n_steps", "2"]
 ARGS += ["--trainer.enable_progress_bar", "false"]
+
+
+def run_of(recipe: Path) -> Path:
+    """Returns the folder of a digits recipe's first run: it has the rule's name, which several recipes can share."""
+    rule = yaml.safe_load(recipe.read_text())["model"]["class_path"]
+    return RUN.parents[1] / snake_case(rule) / "version_0"
 
 
 def scalars(folder) -> dict[str, list[tuple[int, float]]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
 from bioplausible.rules.contract import RuleContract
+from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
@@ -165,7 +166,8 @@ class LearningRule(RuleContract):
         """
         optimizer = build_optimizer(self.optimizer, self.parameter_groups())
         self._configured_rates.note_built(optimizer, self.parameter_groups(), self.lr_scheduler)
-        if self.lr_scheduler is None:
+        if self.lr_scheduler is None:  # a checkpoint may have brought one: not before
+            refuse_without_effect(self, ["lr_scheduler_interval"], "without lr_scheduler")
             return optimizer
         scheduler = build_scheduler(self.lr_scheduler, optimizer)
         if self.lr_scheduler_interval == "epoch":

@@ -21,7 +21,6 @@ from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.run_folders import RunFolders
 from bioplausible.resume.training_data import TrainedOn
 from bioplausible.rules.named_arguments import NotesArguments
-from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
@@ -90,8 +89,6 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         callables = ["optimizer", "lr_scheduler", *(["network"] if any(map(callable, network or [])) else [])]
         self.save_hyperparameters(ignore=callables, logger=False)  # RunFolders hands out more of them
         require_arguments(type(self), self.hparams)
-        if lr_scheduler is None:
-            refuse_without_effect(self, ["lr_scheduler_interval"], "without lr_scheduler")
         self.automatic_optimization = False
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler

@@ -112,6 +112,10 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
             self.compare_output_(now, v, target)
             phase.internal["error"] = now[1:]
 
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return len(self.step_sizes) if self.update_weights_at == "all" else 1
+
     @torch.no_grad()
     def settled(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phases where values end that move as in a batch, but with weights that stay."""

@@ -560,8 +560,10 @@ def test_every_recipe_trains(path, monkeypatch, capsys):
 
     monkeypatch.setattr(TorchvisionDataModule, "load", load)
     monkeypatch.setattr(TorchvisionDataModule, "prepare_data", lambda self: None)
-    steps = [name for name in config["model"]["init_args"] if name.endswith("_steps")]
+    steps = [name for name in config["model"]["init_args"] if name.endswith("_steps") or name == "updates_per_batch"]
     shorter = [a for name in steps for a in (f"--model.init_args.{name}", "2")]
+    if "subset_size" in config["data"]["init_args"]:
+        shorter += ["--data.init_args.subset_size", "60"]
     limits = [
         "--trainer.max_steps",
         "3",

@@ -57,6 +57,8 @@ def test_observers_log_their_names_and_change_nothing(cls, images, capsys):
     fit = ["fit", *recipe, *FEW, "--data.init_args.subset_size", "120"]
     if images:
         fit += ["--model.init_args.layer_sizes", "null", "--model.init_args.network", IMAGES]
+        if cls is ForwardForward:  # its recipe has a rate for each of three layers
+            fit += ["--model.init_args.learning_rates", "0.003"]
     looks = "init_args: {every_n_steps: 2}"
     observers = ["Settling", "Alignment", "Guard", "Representations"]
     more = []

@@ -19,7 +19,7 @@ import torch
 from bioplausible.__main__ import main
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from tests.helpers import ARGS, CONFIGS, ROOT, RUN, command_line, differences, result
+from tests.helpers import ARGS, CONFIGS, ROOT, RUN, command_line, differences, result, run_of
 
 KILLS = int(os.environ.get("FAULTS", "2"))
 
@@ -27,7 +27,7 @@ KILLS = int(os.environ.get("FAULTS", "2"))
 @pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
 def test_training_killed_at_any_moment_resumes_to_the_same_bits(recipe, tmp_path):
     """Even kills come at a random moment of training, odd ones at a random byte of a random checkpoint."""
-    run = RUN.parents[1] / recipe.stem.removesuffix("_conv") / "version_0"
+    run = run_of(recipe)
     args = ["fit", "--config", str(recipe), *ARGS[1:], "--trainer.max_epochs", "2", "--checkpoint_every_n_steps", "4"]
     (tmp_path / "whole").mkdir()
     start = time.monotonic()

@@ -134,6 +134,7 @@ def trained(cls, options, monkeypatch):
     torch.manual_seed(0)
     rule, found = build(cls, SIZES, **options), []
     rule.seed = 3
+    rule.configure_optimizers()  # where options of schedules are refused
     optimizer = torch.optim.SGD(rule.parameter_groups(), lr=0.05)
     for step in range(4):
         monkeypatch.setattr(LearningRule, "step", property(lambda self, step=step: step))

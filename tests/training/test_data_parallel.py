@@ -26,6 +26,7 @@ from tests.helpers import (
     differences,
     free_port,
     result,
+    run_of,
     scalars,
 )
 
@@ -65,12 +66,14 @@ def close(a, b, tolerance, where="checkpoint"):
         assert a == b, where
 
 
-def network(name):
-    """Returns the options that replace a recipe's network, which has two layers."""
+def network(name, recipe="corinfomax"):
+    """Returns the options that replace a recipe's network, which has two layers but for forward-forward's three."""
     if name == "recipe":
         return []
-    layers = "[[1, 8, 8], {conv: 4, kernel: 3, padding: 1, pool: max}, 10]"
-    return ["--model.init_args.layer_sizes", "null", "--model.init_args.network", layers]
+    pool = "soft" if recipe == "holomorphic_equilibrium_propagation" else "max"
+    layers = f"[[1, 8, 8], {{conv: 4, kernel: 3, padding: 1, pool: {pool}}}, 10]"
+    rates = ["--model.init_args.learning_rates", "0.003"] if recipe == "forward_forward" else []
+    return [*rates, "--model.init_args.layer_sizes", "null", "--model.init_args.network", layers]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +87,8 @@ def network(name):
 )
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_two_processes_learn_what_one_learns(recipe, layers, precision, tolerance, tmp_path):
-    run = RUN.parents[1] / recipe.stem / "version_0"
-    args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision, *network(layers)]
+    run = run_of(recipe)
+    args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision, *network(layers, recipe.stem)]
     if recipe.stem in ("corinfomax", "corinfomax_sparse"):
         args += ["--model.init_args.track_correlations", "true"]
         args += ["--model.init_args.track_correlations_every_n_steps", "2"]
