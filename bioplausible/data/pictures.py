@@ -66,7 +66,7 @@ def _pixels(file: Path, channels: int) -> Tensor:
     try:
         with Image.open(file, formats=FORMATS) as opened:
             picture = ImageOps.exif_transpose(opened)
-            if picture.has_transparency_data and min(picture.convert("RGBA").getdata(3)) < 255:
+            if picture.has_transparency_data and np.array(picture.convert("RGBA"))[..., 3].min() < 255:
                 raise UserError(
                     f"The picture {file} is transparent in parts: save it with a background, for it has none."
                 )

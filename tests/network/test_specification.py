@@ -367,7 +367,7 @@ def test_the_table_says_what_each_layer_is_and_costs():
     ]
     for precision in ("float", "double"):
         rule = getattr(Backpropagation(network=network), precision)()
-        name, heading, *lines = str(rule).splitlines()
+        name, heading, *lines = str(rule).partition("\n\n")[0].splitlines()  # the settings follow
         assert name == "Backpropagation"
         assert heading.split() == columns
         assert len(lines) == len(expected)
