@@ -1,5 +1,6 @@
 """A trained network in the hand: the rule and the data module of a run, from what it left."""
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,11 @@ def _from_command_line(config: Mapping[str, Any], path: Path) -> Trained:
         cause = sentence(error)
         if cause is None:
             raise
-        raise UserError(f"What {path} was trained with can't be built here. {cause}") from error
+        cause = cause.removesuffix("; --help lists what there is.").rstrip(".")
+        raise UserError(
+            f"What {path} was trained with can't be built here ({cause}): let Python find the modules of its"
+            " classes, as they were."
+        ) from error
     return Trained(built["model"], built["data"])
 
 
@@ -115,14 +120,17 @@ def _from_python(config: Mapping[str, Any], checkpoint: Mapping[str, Any], path:
     cls = _imported(name, LearningRule)
     if cls is None:
         raise UserError(f"{path} is of the rule {name}, whose class is not imported: import it, then load again.")
-    options = _arguments(checkpoint, "hyper_parameters")
+    saved = checkpoint.get("hyper_parameters", {})
     cure = f"build it by {name}.load_from_checkpoint with what is missing"
-    if not {"layer_sizes", "network"} & options.keys():
+    if saved.get("layer_sizes") is None and saved.get("network") is None:
         raise UserError(f"{path} doesn't hold its network, which was made of functions: {cure}.")
     told = {part: config["model"]["init_args"].get(part) for part in ("optimizer", "lr_scheduler")}
-    options |= {part: partial(trusted(one["class_path"]), **one["init_args"]) for part, one in told.items() if one}
+    saved = {
+        **saved,
+        **{part: partial(trusted(one["class_path"]), **one["init_args"]) for part, one in told.items() if one},
+    }
     with user_errors(f"The rule of {path} can't be built", cure):
-        rule = cls(**options)
+        rule = cls(**_arguments(cls, saved))
     return Trained(rule, _data_from_python(config.get("data", {}).get("class_path"), checkpoint, path))
 
 
@@ -135,13 +143,18 @@ def _data_from_python(name: str | None, checkpoint: Mapping[str, Any], path: Pat
     with user_errors(
         f"The data of {path} can't be built", f"build {name} yourself, and the rule by load_from_checkpoint"
     ):
-        data: ImageDataModule = cls(**_arguments(checkpoint, "datamodule_hyper_parameters"))
+        data: ImageDataModule = cls(**_arguments(cls, checkpoint.get("datamodule_hyper_parameters", {})))
     return data
 
 
-def _arguments(checkpoint: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """Returns arguments that a checkpoint holds; those with an underscore are Lightning's notes."""
-    return {name: value for name, value in checkpoint.get(part, {}).items() if not name.startswith("_")}
+def _arguments(cls: type, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of a checkpoint's arguments that a class takes.
+
+    The others are its base classes', which it sets itself; those with an underscore are Lightning's notes.
+    """
+    taken = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    names = saved.keys() if any(p.kind is p.VAR_KEYWORD for p in taken) else {p.name for p in taken}
+    return {name: value for name, value in saved.items() if name in names and not name.startswith("_")}
 
 
 def _imported(name: str, base: type) -> Any:

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from bioplausible.errors import UserError
 from bioplausible.network import Network
-from bioplausible.resume.kept_options import alike
+from bioplausible.resume.kept_options import RATES, alike
 from bioplausible.resume.told_callables import plain_state, schedule_options
 from bioplausible.training.hyperparameters import IMPLEMENTATION
 from bioplausible.training.optimization import build_optimizer, build_scheduler
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 APART = ("layer_sizes", "network", "optimizer", "lr_scheduler")
 """Arguments that have rows of their own: the layers' table, the optimizer's and the schedule's."""
+NONE = inspect.Parameter.empty
 NO_OPTION = IMPLEMENTATION | {"self", "params", "optimizer", "lr", "last_epoch"}
 """Arguments of optimizers and schedules that are no option of how the rule learns."""
 
@@ -54,19 +55,21 @@ def settings(rule: "RuleContract") -> dict[str, str]:
     found = {name: _said(value) for name, value in _changed_arguments(rule).items()}
     if not all(layer.is_plain for layer in rule.specification.layers):
         found["network"] = " · ".join([_shape(rule.network), *(layer.text for layer in rule.specification.layers)])
+    groups = rule.parameter_groups()
+    moved = {p for group in groups for p in group["params"] if p.requires_grad}
+    found["learned"] = f"{sum(p.numel() for p in moved):,} weights by the optimizer"
     try:
-        groups = rule.parameter_groups()
         optimizer = build_optimizer(rule.optimizer, groups)
-        found["optimizer"] = _called(optimizer, dict(_by_group(optimizer)))
-        found["rates"] = _each(optimizer, "lr")
-        if rule.lr_scheduler is not None:
-            schedule = build_scheduler(rule.lr_scheduler, optimizer)
-            held = schedule_options(type(schedule), plain_state(schedule.state_dict()))
-            found["lr_scheduler"] = _called(schedule, dict(_differing(schedule, held)))
-        moved = {p for group in groups for p in group["params"] if p.requires_grad}
-        found["learned"] = f"{sum(p.numel() for p in moved):,} weights by the optimizer"
     except UserError as error:
-        found["optimizer"] = str(error)
+        return {**found, "optimizer": str(error)}
+    found |= {"optimizer": _called(optimizer, dict(_by_group(optimizer))), "rates": _each(optimizer, "lr")}
+    if rule.lr_scheduler is not None:
+        try:
+            schedule = build_scheduler(rule.lr_scheduler, optimizer)
+        except UserError as error:
+            return {**found, "lr_scheduler": str(error)}
+        held = schedule_options(type(schedule), plain_state(schedule.state_dict()))
+        found["lr_scheduler"] = _called(schedule, dict(_differing(schedule, held)))
     return found
 
 
@@ -74,21 +77,33 @@ def settings(rule: "RuleContract") -> dict[str, str]:
 
 
 def _changed_arguments(rule: "RuleContract") -> dict[str, Any]:
-    """Returns the arguments whose values are not those of the signature that declares them first."""
-    defaults: dict[str, Any] = {}
-    for base in reversed(type(rule).__mro__):
-        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
-        defaults |= {name: p.default for name, p in parameters.items()}
-    given = {n: v for n, v in rule.hparams.items() if n not in APART and not n.startswith("_")}
-    return {n: v for n, v in given.items() if not _same(v, defaults.get(n, inspect.Parameter.empty))}
+    """Returns the arguments whose values are not their defaults.
+
+    What nobody named is its default, or the class's own choice of an argument of its base's, but for rates that were
+    taken from a checkpoint.
+    """
+    defaults = _defaults(type(rule))
+    named = [name for name in rule.hparams if name in rule.named_arguments or name.endswith(RATES)]
+    given = {name: rule.hparams[name] for name in named if name not in APART}
+    return {name: value for name, value in given.items() if not _same(value, defaults.get(name, NONE))}
 
 
 def _differing(built: Any, held: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields those options of an optimizer's or a schedule's class whose values are not the defaults."""
-    for base in reversed(type(built).__mro__[:-1]):
-        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
-            if name in held and name not in NO_OPTION and not _same(held[name], parameter.default):
-                yield name, held[name]
+    """Yields those options of an optimizer or a schedule whose values are not the defaults."""
+    for name, default in _defaults(type(built)).items():
+        if name in held and name not in NO_OPTION and not _same(held[name], default):
+            yield name, held[name]
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """Returns the defaults of a class's arguments, and of its base classes' where it hands arguments on to them."""
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+        found = {p.name: p.default for p in parameters} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def _by_group(optimizer: Optimizer) -> Iterator[tuple[str, str]]:
