@@ -16,7 +16,7 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
   fit        train; without options CorInfoMax on handwritten digits
   validate   score a checkpoint on the validation split
   test       score a checkpoint on the test split
-  predict    write a checkpoint's predictions for the test split as CSV
+  predict    write a checkpoint's predictions for the test split as CSV, or for --images
   verify     replay recorded trajectories through a rule
   look       draw figures of a trained network
   report     compare runs, seeds aggregated, with the published figures
