@@ -125,12 +125,11 @@ def _from_python(config: Mapping[str, Any], checkpoint: Mapping[str, Any], path:
     if saved.get("layer_sizes") is None and saved.get("network") is None:
         raise UserError(f"{path} doesn't hold its network, which was made of functions: {cure}.")
     told = {part: config["model"]["init_args"].get(part) for part in ("optimizer", "lr_scheduler")}
-    saved = {
-        **saved,
-        **{part: partial(trusted(one["class_path"]), **one["init_args"]) for part, one in told.items() if one},
-    }
+    if told["lr_scheduler"] is None:  # without a schedule an interval is refused
+        saved = {name: value for name, value in saved.items() if name != "lr_scheduler_interval"}
+    built = {part: partial(trusted(one["class_path"]), **one["init_args"]) for part, one in told.items() if one}
     with user_errors(f"The rule of {path} can't be built", cure):
-        rule = cls(**_arguments(cls, saved))
+        rule = cls(**_arguments(cls, {**saved, **built}))
     return Trained(rule, _data_from_python(config.get("data", {}).get("class_path"), checkpoint, path))
 
 

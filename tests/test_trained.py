@@ -11,7 +11,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import bioplausible
@@ -163,6 +163,16 @@ def test_optimizer_and_schedule_of_python_are_kept_or_said_to_be_unknown(recwarn
         bioplausible.load(path)
 
 
+def test_a_schedule_of_functions_is_said_to_be_unknown_with_its_interval(recwarn):
+    rule = Backpropagation(
+        [64, 8, 10], lr_scheduler=partial(LambdaLR, lr_lambda=lambda step: 0.5), lr_scheduler_interval="step"
+    )
+    with pytest.warns(UserWarning, match=r"doesn't say all of its lr_scheduler \(.*LambdaLR\)"):
+        loaded, _ = bioplausible.load(made(rule, digits()))
+    assert loaded.lr_scheduler is None
+    assert same(loaded, rule)
+
+
 def test_where_no_data_module_is_known_there_is_none():
     x, y, _ = batch([64, 8, 10], n=40)
     loader = DataLoader(TensorDataset(x.float(), y), batch_size=20)
@@ -172,14 +182,14 @@ def test_where_no_data_module_is_known_there_is_none():
 def own_classes():
     """Returns a rule and a data module of a user's own, which a notebook may make anew."""
 
-    class OwnRule(Backpropagation):
+    class NotebookRule(Backpropagation):
         def __init__(self, layer_sizes, table=None):
             super().__init__(layer_sizes)
 
-    class OwnData(DigitsDataModule):
+    class NotebookData(DigitsDataModule):
         pass
 
-    return OwnRule, OwnData
+    return NotebookRule, NotebookData
 
 
 def test_classes_of_ones_own_are_found_where_they_are_imported():
@@ -193,8 +203,8 @@ def test_classes_of_ones_own_are_found_where_they_are_imported():
     rule, data = bioplausible.load(path)
     assert (type(rule), type(data)) == newer
 
-    other = type("OwnRule", (FeedbackAlignment,), {"__module__": "elsewhere"})
-    with pytest.raises(UserError, match="Several classes are called OwnRule"):
+    other = type("NotebookRule", (FeedbackAlignment,), {"__module__": "elsewhere"})
+    with pytest.raises(UserError, match="Several classes are called NotebookRule"):
         bioplausible.load(path)
     del other, newer, rule_class, data_class, rule, data
     gc.collect()

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from bioplausible.errors import UserError
 from bioplausible.network import Network
-from bioplausible.resume.kept_options import RATES, alike
+from bioplausible.resume.kept_options import alike
 from bioplausible.resume.told_callables import plain_state, schedule_options
 from bioplausible.training.hyperparameters import IMPLEMENTATION
 from bioplausible.training.optimization import build_optimizer, build_scheduler
@@ -79,12 +79,10 @@ def settings(rule: "RuleContract") -> dict[str, str]:
 def _changed_arguments(rule: "RuleContract") -> dict[str, Any]:
     """Returns the arguments whose values are not their defaults.
 
-    What nobody named is its default, or the class's own choice of an argument of its base's, but for rates that were
-    taken from a checkpoint.
+    So are those that a class fixes of its base's, as Burstprop its activation function.
     """
     defaults = _defaults(type(rule))
-    named = [name for name in rule.hparams if name in rule.named_arguments or name.endswith(RATES)]
-    given = {name: rule.hparams[name] for name in named if name not in APART}
+    given = {name: value for name, value in rule.hparams.items() if name not in APART and not name.startswith("_")}
     return {name: value for name, value in given.items() if not _same(value, defaults.get(name, NONE))}
 
 
