@@ -87,7 +87,9 @@ def checkpoint_of(run: str | Path, which: Which = "last") -> Path:
         return newest
     best = newest.with_name("best.ckpt")
     if not best.is_file():
-        raise UserError(f"There is no {best}, for the run had no validation split or goes on: choose last.")
+        raise UserError(
+            f"There is no {best}: the run had no validation split, or was not validated yet, so choose last."
+        )
     return best
 
 
