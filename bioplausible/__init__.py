@@ -10,22 +10,28 @@ if TYPE_CHECKING:
     from bioplausible.data import *  # noqa: F403
     from bioplausible.errors import UserError
     from bioplausible.rules import *  # noqa: F403
+    from bioplausible.trained import load
     from bioplausible.training.schedulers import PiecewisePower, WarmupCosine
 
-    __all__ = ["PiecewisePower", "UserError", "WarmupCosine"]
+    __all__ = ["PiecewisePower", "UserError", "WarmupCosine", "load"]
     __all__ += data.__all__
     __all__ += rules.__all__
 
 _MODULES = ("data", "errors", "rules", "training.schedulers")
-_PARTS = ("data", "errors", "functional", "lightning_internals", "network", "resume", "rules", "training")
+_PARTS = (
+    *("data", "errors", "functional", "lightning_internals", "network", "observers", "resume", "rules", "trained"),
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: torch takes seconds, in which Ctrl-C must find the command line ready."""
     if name in _PARTS:
         return importlib.import_module(f"bioplausible.{name}")
+    if name == "load":
+        return importlib.import_module("bioplausible.trained").load
     if name == "__all__":
-        names = {"PiecewisePower", "UserError", "WarmupCosine"}
+        names = {"PiecewisePower", "UserError", "WarmupCosine", "load"}
         for module in ("data", "rules"):
             names |= set(importlib.import_module(f"bioplausible.{module}").__all__)
         return sorted(names)

@@ -16,8 +16,9 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
   fit        train; without options CorInfoMax on handwritten digits
   validate   score a checkpoint on the validation split
   test       score a checkpoint on the test split
-  predict    write a checkpoint's predictions for the test split as CSV
+  predict    write a checkpoint's predictions for the test split as CSV, or for --images
   verify     replay recorded trajectories through a rule
+  look       draw figures of a trained network
   report     compare runs, seeds aggregated, with the published figures
   sweep      train with many seeds and options, several at once
   benchmark  time the rules against what the machine can do
@@ -26,7 +27,7 @@ COMMANDS = """usage: python -m bioplausible COMMAND [options]
 COMMAND --help lists a command's options, --version says which version this is.
 """
 
-OWN = {name: name for name in ("verify", "report", "sweep", "benchmark")} | {"recipes": "list_recipes"}
+OWN = {name: name for name in ("verify", "look", "report", "sweep", "benchmark")} | {"recipes": "list_recipes"}
 """The modules of the commands that are not LightningCLI's."""
 
 NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)

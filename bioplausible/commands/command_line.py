@@ -2,16 +2,17 @@
 
 import inspect
 import pkgutil
+import sys
 import tempfile
 import time
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ActionYesNo, Namespace
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import LearningRateMonitor
@@ -20,6 +21,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
+from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
     folder_of_runs,
@@ -115,7 +117,22 @@ class CommandLine(LightningCLI):
                 "--output",
                 type=str | None,
                 default=None,
-                help="CSV file to write; default: predictions.csv in the run's folder.",
+                help="CSV file to write; default: predictions.csv in the run's folder, of --images none.",
+            )
+            parser.add_argument(
+                "--images",
+                nargs="+",
+                type=str,
+                metavar="FILE",
+                default=None,
+                help="Pictures of one's own, PNG or JPEG of any size, in place of the test split.",
+            )
+            parser.add_argument(
+                "--invert",
+                action=ActionYesNo,
+                nargs="?",
+                default=False,
+                help="Swap black and white in --images: MNIST's digits are white on black, and ink on paper is not.",
             )
         return parser
 
@@ -204,11 +221,7 @@ class CommandLine(LightningCLI):
                 # in the order in which they are written: each holds what those before it know
                 callbacks += [BestCheckpoint(), *steps, LastCheckpoint()]
         if self.subcommand == "predict":
-            folder = run_folder(config.ckpt_path) or Path()
-            self.predictions = PredictionsCSV(
-                Path(config.output).expanduser() if config.output else folder / "predictions.csv"
-            )
-            callbacks.append(self.predictions)
+            callbacks += self._written_predictions()
         callbacks = [OwnHandler(), *beside(given, callbacks)]  # before StopOnSignal, whose handler goes over it
         plugins = [*as_list(trainer.get("plugins")), AtomicCheckpointIO(self.ahead)]
         with user_errors("The Trainer can't be built", "change the options --trainer…"):
@@ -229,6 +242,21 @@ class CommandLine(LightningCLI):
         going_on = [logger for logger in built.loggers if logger not in made]
         self.model.run_folders.expect(config.ckpt_path, going_on)
         return built
+
+    def _written_predictions(self) -> list[PredictionsCSV]:
+        """Reads the pictures of ``--images``, and returns what writes the predictions to a file."""
+        config = self.config[self.subcommand]
+        if config.invert and not config.images:
+            raise UserError("--invert is of pictures of one's own: name them with --images, or leave it out.")
+        self.pictures = OwnPictures(self.datamodule, config.images, config.invert) if config.images else None
+        path = Path(config.output).expanduser() if config.output else None
+        self.written: PredictionsCSV | None = None
+        if self.pictures is not None:
+            self.written = None if path is None else PicturesCSV(path, self.pictures)
+        else:
+            folder = run_folder(config.ckpt_path) or Path()
+            self.written = PredictionsCSV(path or folder / "predictions.csv")
+        return [] if self.written is None else [self.written]
 
     def refuse_rate_without_effect(self) -> None:
         """Refuses a rate of the optimizer's where every layer has its own.
@@ -304,9 +332,22 @@ class CommandLine(LightningCLI):
         for line in how_to_look(self.trainer):
             say(line)
 
+    def predict(self, model: LearningRule, datamodule: ImageDataModule, **options: Any) -> None:
+        """Predicts the test split, or pictures of one's own in its place, whose classes are printed."""
+        if self.pictures is None:
+            self.trainer.predict(model, datamodule=datamodule, **options)
+            return
+        if self.trainer.world_size > 1:
+            raise UserError("predict --images reads the pictures in one process: use --trainer.devices 1.")
+        if said := warning(self.pictures):
+            print(f"warning: {said}", file=sys.stderr)
+        predicted = self.trainer.predict(model, datamodule=self.pictures, **{**options, "return_predictions": True})
+        print(f"\n{as_table(self.pictures, cast(Any, predicted))}")
+
     def after_predict(self) -> None:
         """Prints where the predictions lie."""
-        print(f"\npredictions  {self.predictions.path}")
+        if self.written is not None:
+            print(f"\npredictions  {self.written.path}")
 
 
 def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:

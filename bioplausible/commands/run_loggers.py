@@ -11,7 +11,8 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from bioplausible.lightning_internals import FileLogger, set_version
 from bioplausible.resume.checkpoint_files import ReadAhead, run_folder
-from bioplausible.training.loggers import LOG_FOLDER, folder_of_run
+from bioplausible.training.loggers import folder_of_run
+from bioplausible.training.named_runs import LOG_FOLDER
 
 PLACE = ("save_dir", "name", "version", "id", "run_id", "project", "experiment_name", "tracking_uri", "dir")
 """Options that say where a logger's runs are, of all loggers."""

@@ -1,6 +1,8 @@
 """What all data modules share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from bioplausible.data.augmentation import crop, mirror
 from bioplausible.data.batches import EpochBatches, Images, InOrder, loader
+from bioplausible.data.pictures import read_pictures
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require_arguments
 from bioplausible.lightning_internals import progress, replaces_samplers, trainer_option
@@ -195,12 +198,35 @@ class ImageDataModule(LightningDataModule, ABC):
             images = images[:, None]
         labels = as_classes(given[1], self.num_classes, source)
         self._check(images, labels, source)
+        return Images(self.prepared(images), labels)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Returns images in [0, 1] of the shape in which they are loaded as the network gets them.
+
+        That is with their border, and normalised.
+        """
         images = F.pad(images, [self.border] * 4)
         if self.mean is not None:
             images = images - torch.tensor(self.mean)[:, None, None]
         if self.std is not None:
             images = images / torch.tensor(self.std)[:, None, None]
-        return Images(images, labels)
+        return images
+
+    def pictures(self, files: str | Path | Sequence[str | Path], invert: bool = False) -> Tensor:
+        """Returns pictures of one's own as the network gets this data set's images (n × channels × height × width).
+
+        Args:
+            files: PNG or JPEG, of any size, grey or in colours (:func:`bioplausible.data.pictures.read_pictures`).
+            invert: whether black becomes white, as of dark strokes on white paper where the data's are bright on black.
+
+        Raises:
+            UserError: a file can't be read, or these data are no images.
+        """
+        if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
+            raise UserError(
+                f"{type(self).__name__} has no images of one or three channels, as pictures are: name none."
+            )
+        return self.prepared(read_pictures(files, self.loaded_shape, invert))
 
     def _check(self, images: Tensor, labels: Tensor, source: Source) -> None:
         """Raises UserError where images and classes are not what :meth:`load` promises."""

@@ -32,7 +32,7 @@ class Labels(Connection):
         *hidden, last = layers
         classes = last.text.removeprefix("dense ")
         require(
-            classes.isdecimal() and not last.skips,
+            last.is_plain,
             f"{last.name} is the output, whose class is read from the layers below: give it as a number of classes.",
         )
         return (*hidden, replace(last, connect=lambda shape, **options: Labels(shape, int(classes))))

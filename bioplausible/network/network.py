@@ -256,10 +256,10 @@ class Network(nn.Module):
 
     # ---------------------------------------------------------------------------------------------------- what it is
 
-    def table(self) -> str:
-        """Returns the layers as a table: shape, weights, and operations of the connections a sample."""
-        heading = ("layer", "shape", "wiring", "weights", "kFLOP")
-        lines: list[tuple[str, ...]] = [("0", _times(self.shapes[0]), "input", "", "")]
+    def rows(self) -> list[tuple[str, ...]]:
+        """Returns the rows of :meth:`table`, the heading first."""
+        lines: list[tuple[str, ...]] = [("layer", "shape", "wiring", "weights", "kFLOP")]
+        lines.append(("0", _times(self.shapes[0]), "input", "", ""))
         for k, shape in enumerate(self.shapes[1:], start=1):
             first = (str(k), _times(shape))
             for c in self.into(k):
@@ -272,14 +272,19 @@ class Network(nn.Module):
                 operations = 2 * matrix.numel() * prod(shape[1:]) / 1e3
                 wiring = f"lateral, {len(matrix)} × {len(matrix)}"
                 lines.append((*first, wiring, f"{matrix.numel():,}", f"{operations:,.1f}"))
-        widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
+        return lines
+
+    def table(self) -> str:
+        """Returns the layers as a table: shape, weights, and operations of the connections a sample."""
+        lines = self.rows()
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
         def row(line: Sequence[str]) -> str:
             left = (f"{text:<{width}}" for text, width in zip(line[:3], widths, strict=False))
             right = (f"{text:>{width}}" for text, width in zip(line[3:], widths[3:], strict=True))
             return "  ".join([*left, *right]).rstrip()
 
-        return "\n".join(map(row, [heading, *lines]))
+        return "\n".join(map(row, lines))
 
 
 class Clamped:

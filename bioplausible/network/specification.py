@@ -58,6 +58,11 @@ class Layer:
     skips: tuple[Skip, ...] = ()
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is a number of dense units and nothing else."""
+        return self.text.removeprefix("dense ").isdecimal() and not self.skips
+
+    @property
     def name(self) -> str:
         """The layer as a sentence names it."""
         return f"layer {self.number} of the network ({self.text})"

@@ -2,6 +2,7 @@
 
 from bioplausible.observers.alignment import Alignment
 from bioplausible.observers.cost import Cost
+from bioplausible.observers.drawings import receptive_fields
 from bioplausible.observers.each_epoch_test import EachEpochTest
 from bioplausible.observers.guard import Guard
 from bioplausible.observers.information import Information
@@ -18,4 +19,5 @@ __all__ = [
     "Information",
     "Representations",
     "Settling",
+    "receptive_fields",
 ]

@@ -1,17 +1,21 @@
 """Whether feedback and updates point where backpropagation's do."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, cast
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from bioplausible.errors import UserError
-from bioplausible.observers.figures import log_scalars
+from bioplausible.observers.figures import log_scalars, new_figure
 from bioplausible.rules import LearningRule
 from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
+from bioplausible.training.optimization import build_optimizer
 
 LAYOUT = {
     "alignment": {
@@ -61,19 +65,57 @@ class Alignment(Callback):
         """Compares them with the rule's updates, which are minus what the optimizer got."""
         if not self._gradients:
             return
-        weights = weights_by_name(cast(LearningRule, pl_module))
-        log_scalars(
-            trainer,
-            {
-                f"alignment/{name}_cosine": float(cosine(weights[name].grad, gradient))
-                for name, gradient in self._gradients.items()
-            },
-        )
+        found = cosines(cast(LearningRule, pl_module), self._gradients)
+        log_scalars(trainer, {f"alignment/{name}_cosine": value for name, value in found.items()})
 
 
 def weights_by_name(rule: LearningRule) -> dict[str, Tensor]:
     """Returns W of every connection that has weights, by ``layer_k``, or ``layer_k_from_j`` where it skips layers."""
     return {f"layer_{name}": c.weight for name, c in rule.network.wiring.items() if isinstance(c.weight, Tensor)}
+
+
+def cosines(rule: LearningRule, gradients: Mapping[str, Tensor]) -> dict[str, float]:
+    """Returns the cosine between the update of each W that a rule got last and backpropagation's, by name.
+
+    Args:
+        rule: the rule, with minus its updates in ``grad``.
+        gradients: what :func:`backpropagation_gradients` returned for the same batch and weights.
+    """
+    weights = weights_by_name(rule)
+    return {name: float(cosine(weights[name].grad, gradient)) for name, gradient in gradients.items()}
+
+
+def cosines_of_batch(rule: LearningRule, x: Tensor, y: Tensor) -> dict[str, float]:
+    """Returns the cosines for a batch that a copy of the rule learns: nothing of the rule changes.
+
+    Args:
+        rule: one that no Trainer holds: the Trainer would be copied too.
+        x: input (n × shape_0).
+        y: classes (n).
+    """
+    gradients, copy = backpropagation_gradients(rule, x, y), deepcopy(rule)
+    copy.learn(x, copy.one_hot(y, x.dtype), build_optimizer(copy.optimizer, copy.parameter_groups()))
+    return cosines(copy, gradients)
+
+
+def draw_alignment(angles: Mapping[int, Tensor], cosines: Mapping[str, float]) -> Figure:
+    """Returns the angles between W_k and V_k, and the cosines between updates and backpropagation's, as bars.
+
+    Args:
+        angles: in degrees, by layer; nothing where there are no feedback weights.
+        cosines: by the names of :func:`weights_by_name`; nothing where they are not known. One of both there is.
+    """
+    figure, axes = new_figure(bool(angles) + bool(cosines))
+    if angles:
+        axes[0].bar([f"layer {k}" for k in angles], [float(angle) for angle in angles.values()], width=0.6)
+        axes[0].axhline(90, color="black", linestyle=":", label="of random weights")
+        axes[0].set(title="angle between forward and feedback weights", ylabel="degrees", ylim=(0, 180))
+        axes[0].legend()
+    if cosines:
+        axes[-1].bar([name.replace("_", " ") for name in cosines], list(cosines.values()), width=0.6)
+        axes[-1].axhline(0, color="black", linewidth=0.8)
+        axes[-1].set(title="updates beside backpropagation's", ylabel="cosine", ylim=(-1, 1))
+    return figure
 
 
 def backpropagation_gradients(rule: LearningRule, x: Tensor, y: Tensor) -> dict[str, Tensor]:

@@ -36,18 +36,24 @@ def count_iterations(axis: Axes) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def as_png(figure: Figure) -> bytes:
+    """Returns a figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100, format="png")
+    return buffer.getvalue()
+
+
 def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100, format="png")  # drawn once: it takes longer than all else that a look does
+    png = as_png(figure)  # drawn once: it takes longer than all else that a look does
     folder = folder_of_run(trainer)
     if folder is not None and trainer.is_global_zero:
         path = folder / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
+        path.write_bytes(png)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            image = decode_png(torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8))
+            image = decode_png(torch.frombuffer(bytearray(png), dtype=torch.uint8))
             logger.experiment.add_image(name, image[:3], global_step=trainer.global_step - 1)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
@@ -59,25 +60,35 @@ class Information(Observer):
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_histogram(f"information/B_layer_{k}", eigenvalues, trainer.global_step - 1)
         log_scalars(trainer, scalars)
+        log_figure(trainer, "information", draw_information(rule, x, rule.one_hot(y, x.dtype)))
 
-        phases: list[list[dict[str, float]]] = []
 
-        def watch(t: int, activity: list[Tensor], step_size: float) -> None:
-            if t == 0:
-                phases.append([])
-            name = "free" if len(phases) == 1 else "nudged"  # the third phase has no estimates of its own
-            phases[-1].append(information_of(rule, activity, name))
+def draw_information(rule: CorInfoMax, x: Tensor, target: Tensor) -> Figure:
+    """Returns the information of every pair at each iteration of each phase, by both definitions.
 
-        rule.watch = watch
-        try:
-            names = list(rule.settle(x, rule.one_hot(y, x.dtype)))
-        finally:
-            rule.watch = None
-        figure, axes = new_figure(2 * len(names), columns=2)
-        for i, (name, curve) in enumerate(zip(names, phases, strict=True)):
-            _draw(axes[2 * i], f"{name} phase, the paper's definition", curve, published=False)
-            _draw(axes[2 * i + 1], f"{name} phase, the published code's definition", curve, published=True)
-        log_figure(trainer, "information", figure)
+    Args:
+        rule: one that tracks correlations; nothing of it changes.
+        x: input (n × shape_0).
+        target: one-hot target (n × d_L).
+    """
+    phases: list[list[dict[str, float]]] = []
+
+    def watch(t: int, activity: list[Tensor], step_size: float) -> None:
+        if t == 0:
+            phases.append([])
+        name = "free" if len(phases) == 1 else "nudged"  # the third phase has no estimates of its own
+        phases[-1].append(information_of(rule, activity, name))
+
+    rule.watch = watch
+    try:
+        names = list(rule.settle(x, target))
+    finally:
+        rule.watch = None
+    figure, axes = new_figure(2 * len(names), columns=2)
+    for i, (name, curve) in enumerate(zip(names, phases, strict=True)):
+        _draw(axes[2 * i], f"{name} phase, the paper's definition", curve, published=False)
+        _draw(axes[2 * i + 1], f"{name} phase, the published code's definition", curve, published=True)
+    return figure
 
 
 def information_of(rule: CorInfoMax, activity: list[Tensor], phase: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,6 +28,8 @@ class PredictionsCSV(BasePredictionWriter):
         UserError: the file can't be written, or several processes would write it.
     """
 
+    columns = ("sample", "label", "prediction", "confidence")
+
     def __init__(self, path: Path) -> None:
         super().__init__("batch")
         if path.is_dir():
@@ -48,7 +51,7 @@ class PredictionsCSV(BasePredictionWriter):
                 f"The predictions {self.path} can't be written ({error.strerror}): name another file with --output."
             ) from error
         self._samples = 0
-        csv.writer(self._file).writerow(["sample", "label", "prediction", "confidence"])
+        csv.writer(self._file).writerow(self.columns)
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *_: Any) -> None:
         """Writes a batch."""
@@ -56,8 +59,12 @@ class PredictionsCSV(BasePredictionWriter):
         classes, confidences = (prediction[name].tolist() for name in ("prediction", "confidence"))
         labels = prediction["label"].tolist() if "label" in prediction else [""] * len(classes)
         for label, predicted, confidence in zip(labels, classes, confidences, strict=True):
-            csv.writer(self._file).writerow([self._samples, label, predicted, f"{confidence:.6f}"])
+            csv.writer(self._file).writerow(self.row(self._samples, label, predicted, f"{confidence:.6f}"))
             self._samples += 1
+
+    def row(self, sample: int, label: Any, predicted: int, confidence: str) -> Sequence[Any]:
+        """Returns a sample's row, in the order of the columns."""
+        return sample, label, predicted, confidence
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the whole file its name."""

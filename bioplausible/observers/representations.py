@@ -1,6 +1,6 @@
 """What the units respond to."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sized
 from typing import Any
 
 import torch
@@ -11,14 +11,21 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
 from bioplausible.data.batches import Images
+from bioplausible.data.class_names import class_names
 from bioplausible.errors import UserError
 from bioplausible.functional import as_real
-from bioplausible.network import Convolution, Dense, Local
-from bioplausible.observers.figures import log_figure, log_scalars, new_figure
+from bioplausible.observers.drawings import (
+    CONFUSION_COLOURS,
+    confusion_of,
+    draw_confusion,
+    draw_tsne,
+    enlarged,
+    receptive_fields,
+)
+from bioplausible.observers.figures import log_figure, log_scalars
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule
 from bioplausible.training.batch import labelled
@@ -28,8 +35,6 @@ from bioplausible.training.pieces import samples_at_once
 
 SILENT = 1e-3
 """Activity below which a unit counts as silent."""
-
-CONFUSION_COLOURS = "cividis"
 
 
 class Representations(Observer):
@@ -94,8 +99,7 @@ class Representations(Observer):
                     board.add_histogram(f"updates/{name}", -parameter.grad, step)
         fields = receptive_fields(rule, getattr(getattr(trainer, "datamodule", None), "image_shape", None))
         if fields is not None:
-            zoom = max(1, 640 // fields.shape[-1])
-            fields = fields.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+            fields = enlarged(fields)
             for board in _boards(trainer):
                 board.add_image("receptive_fields", fields, step)
             folder = folder_of_run(trainer)
@@ -127,25 +131,12 @@ class Representations(Observer):
             return
         predicted, true = map(torch.cat, zip(*(join(batch) for batch in validated), strict=True))
         classes = pl_module.network.sizes[-1]
-        self._confusion = multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
+        self._confusion = confusion_of(predicted, true, classes)
         pixels = max(2, 100 // classes)  # a cell's height and width
         cells = self._confusion.repeat_interleave(pixels, 0).repeat_interleave(pixels, 1)
         for board in _boards(trainer):
             image = colormaps[CONFUSION_COLOURS](cells.numpy())[..., :3]
             board.add_image("validation_confusion", image, trainer.global_step - 1, dataformats="HWC")
-
-    def _draw_confusion(self, trainer: Trainer) -> None:
-        if self._confusion is None:
-            return
-        classes = len(self._confusion)
-        figure, (axis,) = new_figure(1, width=5.5, height=5)
-        axis.grid(visible=False)
-        shown = axis.imshow(self._confusion, cmap=CONFUSION_COLOURS, vmin=0, vmax=1)
-        axis.set(title="confusion matrix, validation split", xlabel="predicted class", ylabel="true class")
-        if classes <= 20:
-            axis.set(xticks=range(classes), yticks=range(classes))
-        figure.colorbar(shown, label="share of the true class", shrink=0.8)
-        log_figure(trainer, "confusion_matrix", figure)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the last confusion matrix: training that resumes may end without another validation."""
@@ -157,7 +148,9 @@ class Representations(Observer):
 
     def look_at_end(self, trainer: Trainer, rule: LearningRule) -> None:
         """Draws the last confusion matrix, and the maps if asked for."""
-        self._draw_confusion(trainer)
+        if self._confusion is not None:
+            names = class_names(getattr(trainer, "datamodule", None))
+            log_figure(trainer, "confusion_matrix", draw_confusion(self._confusion, "validation", names))
         if not self.tsne:
             return
         images, labels = self._images(trainer, rule)
@@ -165,20 +158,7 @@ class Representations(Observer):
             hidden = [as_real(r) for r in rule.activity(images)[1:-1]]
         if not hidden:
             return
-        from sklearn.manifold import TSNE  # only now: scikit-learn takes long to import, and few runs draw maps
-
-        figure, axes = new_figure(len(hidden), width=5.5, height=5)
-        for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
-            perplexity = min(30.0, (len(r) - 1) / 3)
-            places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.flatten(1).float().cpu().numpy())
-            colours = colormaps["viridis"](labels.cpu().numpy() / max(1, rule.network.sizes[-1] - 1))
-            for c in sorted(set(labels.tolist())):  # as numbers, which tell more classes apart than colours do
-                of_class = (labels == c).cpu().numpy()
-                axis.scatter(
-                    places[of_class, 0], places[of_class, 1], c=colours[of_class], marker=f"${c}$", s=40, linewidths=0
-                )
-            axis.set(title=f"t-SNE of layer {k}: each image as its class", xticks=[], yticks=[])
-        log_figure(trainer, "tsne", figure)
+        log_figure(trainer, "tsne", draw_tsne(hidden, labels, rule.network.sizes[-1]))
 
     def _images(self, trainer: Trainer, rule: LearningRule) -> tuple[Tensor, Tensor]:
         """Returns the first training images and their classes; of a loader that has no first ones, the last batch."""
@@ -192,40 +172,6 @@ class Representations(Observer):
         else:
             x, y = self.last_batch(rule)
         return rule.network.as_input(x).to(next(rule.parameters())), y
-
-
-def receptive_fields(rule: LearningRule, image_shape: Sequence[int] | None, units: int = 64) -> Tensor | None:
-    """Returns what the units of layer 1 see as a grid of images (3 × height × width) in [0, 1].
-
-    Of a dense layer the rows of W_1, of a convolution its kernels, of a locally connected layer the kernels of the
-    position in the middle.
-
-    Args:
-        rule: the rule.
-        image_shape: (channels, height, width) of the input, where the network itself has flat input; None: not known.
-        units: how many, the first ones.
-
-    Returns:
-        None where they are no images: neither grey nor of three colours, or of a wiring of one's own.
-    """
-    first = rule.network.into(1)[0]
-    channels, *sides = first.pre_shape if len(first.pre_shape) == 3 else image_shape or (0,)
-    if channels not in (1, 3):
-        return None
-    if isinstance(first, Dense):
-        fields = first.weight[:units]
-    elif isinstance(first, Convolution):
-        fields, sides = first.weight[:units], [first.kernel] * 2
-    elif isinstance(first, Local):
-        rows, columns = first.unpooled_shape[1:]
-        fields, sides = first.weight[rows // 2 * columns + columns // 2, :units], [first.kernel] * 2
-    else:
-        return None
-    images = fields.detach().float().cpu().reshape(len(fields), channels, *sides)
-    largest = images.abs().amax((1, 2, 3), keepdim=True)
-    images = images / (2 * largest.clamp(min=torch.finfo(images.dtype).tiny)) + 0.5
-    grid: Tensor = make_grid(images, nrow=8, padding=1, pad_value=1.0)
-    return grid
 
 
 def _boards(trainer: Trainer) -> list[SummaryWriter]:

@@ -1,8 +1,10 @@
 """How activities settle."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning import Trainer
 from torch import Tensor
 
@@ -11,6 +13,9 @@ from bioplausible.functional import squares
 from bioplausible.observers.figures import count_iterations, log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule, Phase
+
+TOLERANCE = 0.1
+"""Residual below which a sample counts as settled, in activity per unit of neural time."""
 
 
 @dataclass
@@ -97,7 +102,7 @@ class Settling(Observer):
         UserError: the interval or the tolerance is not positive.
     """
 
-    def __init__(self, every_n_steps: int = 20_000, tolerance: float = 0.1) -> None:
+    def __init__(self, every_n_steps: int = 20_000, tolerance: float = TOLERANCE) -> None:
         super().__init__(every_n_steps)
         if tolerance <= 0:
             raise UserError(f"tolerance is {tolerance}: it must be positive.")
@@ -117,27 +122,36 @@ class Settling(Observer):
             if trajectory.energies:
                 scalars[f"settling/{name}_energy"] = trajectory.energies[-1]
         log_scalars(trainer, scalars)
+        log_figure(trainer, "settling", draw_settling(found, self.tolerance))
 
-        with_energy = any(trajectory.energies for trajectory in found.values())
-        figure, axes = new_figure(len(found) + with_energy, columns=2)
-        for axis, (name, trajectory) in zip(axes, found.items(), strict=False):
-            for k, residuals in enumerate(zip(*trajectory.residuals, strict=True), start=1):
-                # a layer that is clamped, or at rest, has no residual to show on a logarithmic axis
-                shown = [value if value > 0 else float("nan") for value in residuals]
-                label = f"layer {k}" if any(residuals) else f"layer {k}, at rest"
-                axis.plot(range(1, len(shown) + 1), shown, marker=".", label=label)
-            axis.axhline(self.tolerance, color="black", linestyle=":", label="tolerance")
-            axis.set(
-                title=f"{name} phase: {trajectory.samples_unsettled:.0%} of the samples not settled",
-                ylabel="residual (activity per unit of neural time)",
-                yscale="log",
-            )
-            count_iterations(axis)
-            axis.legend()
-        if with_energy:
-            for name, trajectory in ((n, t) for n, t in found.items() if t.energies):
-                axes[-1].plot(trajectory.energies, marker=".", label=f"{name} phase")
-            axes[-1].set(title="energy, mean over the samples", ylabel="energy")
-            count_iterations(axes[-1])
-            axes[-1].legend()
-        log_figure(trainer, "settling", figure)
+
+def draw_settling(found: Mapping[str, Trajectory], tolerance: float) -> Figure:
+    """Returns the residuals of each phase by layer and iteration, and the energies of those that descend one.
+
+    Args:
+        found: of each phase that iterates, how it went; at least one.
+        tolerance: residual below which a sample counts as settled.
+    """
+    with_energy = any(trajectory.energies for trajectory in found.values())
+    figure, axes = new_figure(len(found) + with_energy, columns=2)
+    for axis, (name, trajectory) in zip(axes, found.items(), strict=False):
+        for k, residuals in enumerate(zip(*trajectory.residuals, strict=True), start=1):
+            # a layer that is clamped, or at rest, has no residual to show on a logarithmic axis
+            shown = [value if value > 0 else float("nan") for value in residuals]
+            label = f"layer {k}" if any(residuals) else f"layer {k}, at rest"
+            axis.plot(range(1, len(shown) + 1), shown, marker=".", label=label)
+        axis.axhline(tolerance, color="black", linestyle=":", label="tolerance")
+        axis.set(
+            title=f"{name} phase: {trajectory.samples_unsettled:.0%} of the samples not settled",
+            ylabel="residual (activity per unit of neural time)",
+            yscale="log",
+        )
+        count_iterations(axis)
+        axis.legend()
+    if with_energy:
+        for name, trajectory in ((n, t) for n, t in found.items() if t.energies):
+            axes[-1].plot(trajectory.energies, marker=".", label=f"{name} phase")
+        axes[-1].set(title="energy, mean over the samples", ylabel="energy")
+        count_iterations(axes[-1])
+        axes[-1].legend()
+    return figure

@@ -49,7 +49,7 @@ def require_same_options(rule: LightningModule, checkpoint: dict[str, Any], trai
     left = {"layer_sizes", "network"} | (set() if is_named(rule, "lr_scheduler") else {"lr_scheduler_interval"})
     saved, now = checkpoint.get("hyper_parameters", {}), rule.hparams
     names = [n for n in saved.keys() & now.keys() - left if not n.startswith("_") and not n.endswith(RATES)]
-    other = [n for n in sorted(names) if not is_named(rule, n) and _alike(saved[n]) != _alike(now[n])]
+    other = [n for n in sorted(names) if not is_named(rule, n) and alike(saved[n]) != alike(now[n])]
     if other:
         said = ", ".join(f"{name} {now[name]} instead of {saved[name]}" for name in other)
         name = type(rule).__name__
@@ -119,8 +119,8 @@ def _restored(kind: type[LRScheduler], state: dict[str, Any], optimizer: Optimiz
     return scheduler
 
 
-def _alike(value: Any) -> Any:
+def alike(value: Any) -> Any:
     """Returns a value in the form in which a configuration file holds it too."""
     if isinstance(value, dict):
-        return {str(name): _alike(entry) for name, entry in value.items()}
-    return [_alike(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {str(name): alike(entry) for name, entry in value.items()}
+    return [alike(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -62,7 +62,7 @@ def told_schedule(saved: Mapping[str, Any]) -> Setting | None:
     if kind is None:
         return None
     (state,) = saved["schedules"]
-    for options in (saved.get("lr_scheduler_options"), _options(kind, state)):
+    for options in (saved.get("lr_scheduler_options"), schedule_options(kind, state)):
         if options is not None and _start(kind, options, saved) == state:
             return {"class_path": path, "init_args": options}
     return None
@@ -78,8 +78,13 @@ def plain_state(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _options(kind: Any, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options that a schedule's state holds: some by group, under the name in the plural."""
+def schedule_options(kind: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that a schedule's state holds: some by group, under the name in the plural.
+
+    Args:
+        kind: its class.
+        state: its state, as :func:`plain_state` has it.
+    """
     found = {}
     known = {name for base in kind.__mro__[:-1] for name in inspect.signature(base.__init__).parameters}
     for name in known - {"optimizer", "last_epoch"}:  # a derived class may hand on its base's

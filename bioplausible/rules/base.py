@@ -1,6 +1,6 @@
 """Learning rules in Lightning's Trainer: steps, metrics, optimizer and checkpoints, the same for all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, cast
@@ -29,6 +29,12 @@ class LearningRule(RuleContract):
     Each batch it learns (:meth:`RuleContract.learn`), adds up its metrics and steps its schedule; each epoch it logs
     their means. What is logged, and what checkpoints hold, is the same for every rule.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Lets ``activity`` take images too, as a call of the rule does."""
+        super().__init_subclass__(**options)
+        if "activity" in vars(cls):
+            cls.activity = _of_images(cls.activity)  # type: ignore[method-assign]
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
@@ -112,10 +118,10 @@ class LearningRule(RuleContract):
             self._score(means, output, y, self.one_hot(y, output.dtype))
             return output.argmax(1)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, Tensor]:
         """Returns ``prediction`` and ``confidence`` (the predicted class's probability) of each sample.
 
-        And its ``label``, where the data have labels.
+        And its ``label``, where the data have labels. Images alone are a batch too.
         """
         images, labels = self.read_batch(batch)
         with torch.no_grad(), self._full_precision():
@@ -207,3 +213,11 @@ class LearningRule(RuleContract):
         scheduler = self.lr_schedulers()
         if scheduler is not None:
             step_scheduler(cast(Any, scheduler), self.trainer.callback_metrics, self.step)
+
+
+def _of_images(activity: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    @wraps(activity)
+    def of_images(self: LearningRule, x: Tensor) -> list[Tensor]:
+        return activity(self, self.network.as_input(x))
+
+    return of_images

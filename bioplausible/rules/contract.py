@@ -20,6 +20,7 @@ from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.run_folders import RunFolders
 from bioplausible.resume.training_data import TrainedOn
+from bioplausible.rules.description import as_html, as_text
 from bioplausible.rules.named_arguments import NotesArguments
 from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
@@ -139,8 +140,12 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         return Network(self.specification, **options)
 
     def __repr__(self) -> str:
-        """Returns the rule's name and the table of its layers."""
-        return f"{type(self).__name__}\n{self.network.table()}"
+        """Returns the rule's name, the table of its layers, and its settings that differ from the defaults."""
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """Returns the same as notebooks show it."""
+        return as_html(self)
 
     # --------------------------------------------------------------------------------------------- what a rule fills in
 
@@ -262,10 +267,12 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         return share / share.sum(1, keepdim=True)
 
     def activity(self, x: Tensor) -> list[Tensor]:
-        """Returns the activities r_0 = x, …, r_L from whose last the class is read, for callbacks to look at.
+        """Returns the activities r_0 = x, …, r_L (n × shape_k) from whose last the class is read.
 
-        Here, where nothing is known of the layers between, x and the output alone.
+        It takes images or vectors (n × …) of as many values as layer 0 has, as calling the rule does. Here, where
+        nothing is known of the layers between, x and the output alone.
         """
+        x = self.network.as_input(x)
         return [x, self(x)]
 
     def energy(self, phase: Phase, target: Tensor) -> Tensor | None:

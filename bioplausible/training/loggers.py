@@ -12,9 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.lightning_internals import FileLogger, has_writer, silent_writer, write_hyperparameters
-
-LOG_FOLDER = "lightning_logs"
-"""Folder of all runs where none is named."""
+from bioplausible.training.named_runs import LOG_FOLDER
 
 
 class RunLogger(TensorBoardLogger):

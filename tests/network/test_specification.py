@@ -367,7 +367,7 @@ def test_the_table_says_what_each_layer_is_and_costs():
     ]
     for precision in ("float", "double"):
         rule = getattr(Backpropagation(network=network), precision)()
-        name, heading, *lines = str(rule).splitlines()
+        name, heading, *lines = str(rule).partition("\n\n")[0].splitlines()  # the settings follow
         assert name == "Backpropagation"
         assert heading.split() == columns
         assert len(lines) == len(expected)
@@ -388,7 +388,7 @@ def test_the_table_says_what_each_layer_is_and_costs():
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_table_counts_every_parameter_once(network):
     rule = build(EquilibriumPropagation, network)
-    counted = sum(int(line.split()[-2].replace(",", "")) for line in str(rule).splitlines()[3:])
+    counted = sum(int(line.split()[-2].replace(",", "")) for line in rule.network.table().splitlines()[2:])
     assert counted == sum(p.numel() for p in rule.parameters())
 
 

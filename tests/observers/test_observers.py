@@ -26,8 +26,8 @@ from bioplausible.__main__ import main
 from bioplausible.network import Connection
 from bioplausible.observers import Guard
 from bioplausible.observers.alignment import backpropagation_gradients, cosine
+from bioplausible.observers.drawings import receptive_fields
 from bioplausible.observers.information import information_of
-from bioplausible.observers.representations import receptive_fields
 from bioplausible.observers.settling import trajectories
 from bioplausible.rules.backpropagation import FeedforwardRule
 from tests.helpers import CONFIGS, DEBIAN, NETWORKS, VARIANTS, all_rules, batch, build, scalars, updates

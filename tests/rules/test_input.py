@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bioplausible import Backpropagation, UserError
+from bioplausible import Backpropagation, LearningRule, UserError
 from tests.helpers import NETWORKS, VARIANTS, build
 
 SHAPES = [(3, 2, 2), (2, 6), (12,), (1, 12), (1, 3, 4)]
@@ -22,6 +22,41 @@ def test_every_rule_takes_images_as_vectors_and_vectors_as_images(variant):
         images = torch.rand(5, *NETWORKS["convolution"][0], dtype=torch.float64)
         on_images = build(cls, "convolution", **options)
         assert torch.equal(on_images(images.flatten(1)), on_images(images))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_activities_and_predictions_are_of_images_and_vectors_too(variant):
+    cls, options = VARIANTS[variant]
+    x = torch.rand(5, 12, dtype=torch.float64)
+    rule = build(cls, [12, 6, 5, 4], **options).eval()
+    expected = rule.activity(x)
+    assert [r.shape for r in expected] == [(5, d) for d in (12, 6, 5, 4)]
+    assert torch.allclose(expected[-1], rule(x))
+    for shape in SHAPES:
+        found = rule.activity(x.view(5, *shape))
+        assert all(torch.equal(mine, its) for mine, its in zip(found, expected, strict=True))
+        predicted = rule.predict_step(x.view(5, *shape))
+        assert torch.equal(predicted["prediction"], rule(x).argmax(1))
+        assert predicted.keys() == {"prediction", "confidence"}
+
+
+def test_activities_of_a_rule_of_ones_own_are_too():
+    class WithLayers(Backpropagation):
+        def activity(self, x):
+            return [x, *super().activity(x)[1:]]
+
+    class WithoutLayers(Backpropagation):
+        activity = LearningRule.activity
+
+    images = torch.rand(5, 3, 4)
+    for cls in (WithLayers, WithoutLayers):
+        rule = cls([12, 6, 4])
+        rule.forward = lambda x, rule=rule: rule.network.drive(2, [x, rule.network.drive(1, [x])])
+        assert rule.activity(images)[0].shape == (5, 12)
+        assert rule.activity(images)[-1].shape == (5, 4)
+    with pytest.raises(UserError, match="The input has the shape 3 × 5, the network's first layer 12"):
+        rule.activity(torch.rand(5, 3, 5))
 
 
 def test_a_single_image_is_a_batch_of_one_or_refused():

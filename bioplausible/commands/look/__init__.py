@@ -1,0 +1,61 @@
+"""``python -m bioplausible look``: what a trained network is like, as figures."""
+
+import argparse
+from collections.abc import Sequence
+
+from bioplausible.commands.arguments import CommandArguments, path_named
+from bioplausible.commands.fast_imports import fast_imports
+from bioplausible.errors import UserError
+from bioplausible.training.named_runs import folder_of, run_named
+
+FIGURES = {
+    "receptive_fields": "what the first 64 units of layer 1 see, grey being 0",
+    "settling": "how each phase settles, by layer and iteration, and the energy that it descends",
+    "activity": "how the activities of each layer are spread where each phase ends",
+    "confusion_matrix": "which classes of the validation split are taken for which; without one, of the test split",
+    "alignment": "angles between forward and feedback weights, and between updates and backpropagation's",
+    "information": "correlative information within a relaxation, of CorInfoMax with track_correlations",
+    "tsne": "a map of each hidden layer, each image as its class; drawn where --only names it, for it takes seconds",
+}
+"""The figures, with what each shows."""
+ON_DEMAND = ("tsne",)
+
+
+def run(args: Sequence[str]) -> int:
+    """Draws figures of a trained network into a folder that it names, and returns 0.
+
+    Raises:
+        UserError: there is no such run, its network or data can't be had, or the folder can't be written to.
+    """
+    shown = "\n".join(f"  {name:<17} {text}" for name, text in FIGURES.items())
+    parser = CommandArguments(
+        prog="python -m bioplausible look",
+        description="Draws figures of a trained network, as observers draw them while it trains.",
+        epilog=f"figures:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a checkpoint, or last for the newest run")
+    parser.add_argument("--which", choices=("last", "best"), default="last", help="a run's checkpoint (default: last)")
+    parser.add_argument("--only", nargs="+", choices=tuple(FIGURES), metavar="FIGURE", help="figures to draw")
+    parser.add_argument("--samples", type=int, default=100, help="training images that settle (default: 100)")
+    parser.add_argument("--out", type=path_named, help="folder to write (default: look/CHECKPOINT in the run's folder)")
+    options = parser.parse_args(args)
+    if options.samples < 1:
+        raise UserError(f"samples is {options.samples}: it must be at least 1.")
+    run_named(options.run)
+
+    # only now: torch and Lightning take seconds, and what comes before needs neither
+    with fast_imports():
+        from bioplausible.commands.look.figures import draw
+        from bioplausible.trained import checkpoint_of
+
+    checkpoint = checkpoint_of(options.run, options.which)
+    folder = options.out or folder_of(checkpoint) / "look" / checkpoint.stem
+    names = options.only or [name for name in FIGURES if name not in ON_DEMAND]
+    print(f"checkpoint  {checkpoint}\nfigures     {folder}")
+    try:
+        for name, missing in draw(checkpoint, names, options.samples, folder):
+            print(f"  {f'{name}.png':<21} {FIGURES[name] if missing is None else f'none: {missing}'}")
+    except OSError as error:
+        raise UserError(f"The figures can't be written to {folder} ({error.strerror}): choose --out.") from error
+    return 0
