@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 PAGE = "reference/options.md"
-OWN_PARSERS = ("verify", "report", "sweep", "benchmark", "recipes")
+TABLE = "| option | default | meaning |\n| --- | --- | --- |"
 HEAD = """# Options of the command line
 
-Made from the parsers when this site was built. `fit` lists what it takes; `validate`, `test` and `predict` take the same
-but what only training needs, and `predict` also `--output`, the CSV file to write. Options of a rule, a data set or a
-callback are the arguments of its class: `--model.beta 0.5` is `beta` of the [rule](rules.md), `--data.batch_size 50` is
-`batch_size` of the [data set](data.md). `python -m bioplausible fit --model.help CorInfoMax` prints those of one class.
+Made from the parsers when this site was built. `validate`, `test` and `predict` take what `fit` takes but for what only
+training needs, and `predict` also `--output`, the CSV file to write.
+
+Options of a rule, a data set or a callback are the arguments of its class: `--model.beta 0.5` is `beta` of the
+[rule](rules.md), `--data.batch_size 50` is `batch_size` of the [data set](data.md). `fit --model.help CorInfoMax` prints
+those of one class.
 
 ## fit
 """
@@ -35,7 +37,10 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     from mkdocs.structure.files import File
 
     python = os.environ.get("BIOPLAUSIBLE_PYTHON", sys.executable)
-    made = subprocess.run([python, __file__], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    root = Path(__file__).parents[2]  # its parsers, whatever checkout is installed
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    made = subprocess.run([python, __file__], capture_output=True, text=True, env=environment)
     if made.returncode:
         raise RuntimeError(f"{python} can't make {PAGE}:\n{made.stderr}")
     files.append(File.generated(config, PAGE, content=made.stdout))
@@ -44,11 +49,17 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 def page() -> str:
     """Returns the page as Markdown."""
+    from bioplausible.__main__ import OWN
+
     parts = [HEAD]
     for title, rows in options_of_fit().items():
-        parts.append(f"### {cell(title)}\n\n| option | default | meaning |\n| --- | --- | --- |")
+        heading = re.split("[,;]", title)[0]
+        said = "" if heading == title else f"{cell(title)}.\n\n"
+        parts.append(
+            f"### {cell(heading[:1].upper() + heading[1:])}\n\n{said}| option | default | meaning |\n| --- | --- | --- |"
+        )
         parts.append("\n".join(f"| {option} | {standard} | {meaning} |" for option, standard, meaning in rows) + "\n")
-    for name in OWN_PARSERS:
+    for name in OWN:
         parts.append(f"## {name}\n\n```text\n{help_of(name).strip()}\n```\n")
     return "\n".join(parts)
 

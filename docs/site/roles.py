@@ -13,26 +13,23 @@ class Roles(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **_: object) -> None:
         """Rewrites a docstring before it is split into its sections."""
         if obj.docstring is not None:
-            obj.docstring.value = markdown(obj.docstring.value, obj.path)
+            place = obj.path if obj.is_class or obj.is_module else obj.path.rpartition(".")[0]
+            obj.docstring.value = markdown(obj.docstring.value, place)
 
 
-def markdown(text: str, path: str) -> str:
+def markdown(text: str, place: str) -> str:
     """Returns a docstring as Markdown.
 
     Args:
         text: the docstring.
-        path: of the object that it describes; a role that names no package means something within or beside it.
+        place: the class or module in which a role means a name that begins with no package.
     """
 
     def link(role: re.Match[str]) -> str:
         name = role["name"]
-        parts = path.split(".")
-        places = [name] if name.startswith("bioplausible.") else [".".join([*parts[:i], name]) for i in (-1, len(parts))]
-        code = f"<code>{name.rpartition('.')[2]}</code>"
-        # optional: what has no page stays a word; only the first place that is known counts, so the nearest is outermost
-        for place in places:
-            code = f'<autoref identifier="{place}" optional>{code}</autoref>'
-        return code
+        target = name if name.startswith("bioplausible.") else f"{place}.{name}"
+        # optional: what has no page stays a word
+        return f'<autoref identifier="{target}" optional><code>{name.rpartition(".")[2]}</code></autoref>'
 
     # a paragraph that ends in two colons announces a literal block, which Markdown knows by its indentation alone
     return re.sub(r"::$", ":", ROLE.sub(link, text), flags=re.MULTILINE)

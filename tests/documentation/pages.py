@@ -56,9 +56,15 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """Returns a page's fenced blocks."""
     return [
-        Block(found["kind"], found["title"] or "", found["text"], found["marker"] or "")
+        Block(found["kind"], found["title"] or named_by_itself(found), found["text"], found["marker"] or "")
         for found in BLOCK.finditer(page.read_text())
     ]
+
+
+def named_by_itself(found: re.Match[str]) -> str:
+    """Returns the name of the file that a block of YAML gives in its first line."""
+    name = re.match(r"# (\w+\.yaml)\n", found["text"])
+    return name[1] if name else ""
 
 
 def commands(text: str) -> list[list[str]]:
@@ -199,7 +205,10 @@ def few_trials(study: Path) -> Path:
 def configure(settings: dict) -> None:
     """Lets ``fit`` take a configuration, or a part of one, as far as its classes."""
     if "network" in settings:
-        settings = {"model": {"class_path": "EquilibriumPropagation", "init_args": settings}, "data": "DigitsDataModule"}
+        settings = {
+            "model": {"class_path": "EquilibriumPropagation", "init_args": settings},
+            "data": "DigitsDataModule",
+        }
     file = Path("part.yaml")
     file.write_text(yaml.safe_dump(settings))
     parsed(["--config", str(file)])

@@ -1,10 +1,12 @@
-"""Every command and every block of code in README and docs/ is run, each page's in its order and in a folder of its own.
+"""Every command and block of code in README and docs/ is run, each page's in its order and in a folder of its own.
 
 What takes long is run in a quick form (:mod:`tests.documentation.pages`): few batches, one recording of a folder, the
 list of a sweep's trials. A comment above a block says that it is not run, or only by `make test-slow`, and why.
 """
 
+import gzip
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
@@ -19,13 +21,16 @@ WITH_BLOCKS = [name for name, page in NAMES.items() if blocks(page)]
 
 @pytest.fixture
 def _checkout(tmp_path, monkeypatch):
-    """A folder with the checkout's recipes and recordings, small data sets of the true format, and a user's pictures."""
+    """A folder with the checkout's recipes and recordings, small data sets of the true format, and pictures."""
     for name in ("tests", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     write_idx(tmp_path / "mirror")
     for cls in (MNISTDataModule, FashionMNISTDataModule):
         monkeypatch.setattr(cls, "sizes", {True: 40, False: 20})
         cls(mirror=str(tmp_path / "mirror")).prepare_data()
+    for file in (tmp_path / "mirror").iterdir():  # any data set of torchvision's in this format
+        Path("data/KMNIST/raw").mkdir(parents=True, exist_ok=True)
+        Path("data/KMNIST/raw", file.stem).write_bytes(gzip.decompress(file.read_bytes()))
     for name in ("mine.png", "other.jpg"):
         picture = Image.new("L", (120, 90), 255)
         ImageDraw.Draw(picture).line([(60, 10), (60, 80)], fill=0, width=12)
