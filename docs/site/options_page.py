@@ -25,8 +25,8 @@ Made from the parsers when this site was built. `validate`, `test` and `predict`
 training needs, and `predict` also `--output`, the CSV file to write.
 
 Options of a rule, a data set or a callback are the arguments of its class: `--model.beta 0.5` is `beta` of the
-[rule](rules.md), `--data.batch_size 50` is `batch_size` of the [data set](data.md). `fit --model.help CorInfoMax` prints
-those of one class.
+[rule](rules.md), `--data.batch_size 50` is `batch_size` of the [data set](data.md). `fit --model.help CorInfoMax`
+prints those of one class.
 
 ## fit
 """
@@ -55,9 +55,7 @@ def page() -> str:
     for title, rows in options_of_fit().items():
         heading = re.split("[,;]", title)[0]
         said = "" if heading == title else f"{cell(title)}.\n\n"
-        parts.append(
-            f"### {cell(heading[:1].upper() + heading[1:])}\n\n{said}| option | default | meaning |\n| --- | --- | --- |"
-        )
+        parts.append(f"### {cell(heading[:1].upper() + heading[1:])}\n\n{said}{TABLE}")
         parts.append("\n".join(f"| {option} | {standard} | {meaning} |" for option, standard, meaning in rows) + "\n")
     for name in OWN:
         parts.append(f"## {name}\n\n```text\n{help_of(name).strip()}\n```\n")
