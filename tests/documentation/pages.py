@@ -148,7 +148,9 @@ class Reader:
                     assert read.training_script_args[0] == "fit"
                     parsed(read.training_script_args[1:])
                 case ["tensorboard", *args]:
-                    TensorBoard().configure(["tensorboard", *args])
+                    board = TensorBoard()
+                    board.configure(["tensorboard", *args])
+                    assert board.flags.logdir, args  # an option that it does not know it passes over
                 case ["make", *args]:
                     made = subprocess.run(["make", "-n", *args], cwd=ROOT, capture_output=True, text=True)
                     assert made.returncode == 0, made.stderr
