@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 # a process takes files one after the other, so that it makes what a file's tests share once; idle ones take from others
 PARALLEL = -n auto --dist worksteal
 
-.PHONY: fit test test-slow mutation lint
+.PHONY: fit test test-slow mutation lint docs
 
 fit: $(VENV)/.installed
 	$(RUN) -m bioplausible fit $(ARGS)
@@ -32,6 +32,14 @@ lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# the pages of docs/ as a site: build/site/index.html
+docs: $(VENV)/.docs
+	$(RUN) -m mkdocs build --strict
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 $(COSMIC_RAY)/.installed: $(VENV)/.installed
 	$(RUN) -m pip install --quiet --target $(COSMIC_RAY) 'cosmic-ray>=8.3,<9'

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
+from pytorch_lightning.cli import LightningArgumentParser
 
 from bioplausible.commands.command_line import CommandLine
 from bioplausible.commands.completion import complete
@@ -40,3 +41,8 @@ def parsed(arguments: Sequence[str]) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):  # what a change of class leaves out, the run will say
         config: Namespace = _Parsed(complete(["fit", *arguments])).config["fit"]
     return config
+
+
+def parser_of_fit() -> LightningArgumentParser:
+    """Returns the parser that knows all options of ``fit``."""
+    return _Parsed(complete(["fit"])).known_options["fit"]

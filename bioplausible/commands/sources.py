@@ -193,7 +193,8 @@ def _refuse_beside_class(node: Any, place: str = "") -> None:
         for key, value in node.items():
             _refuse_beside_class(value, place if key == "init_args" else f"{place}.{key}".removeprefix("."))
         beside = [str(key) for key in node if str(key).split(".")[0] not in ("class_path", "init_args", "dict_kwargs")]
-        if isinstance(node.get("class_path"), str) and beside:
+        of_a_layer = place.rpartition(".")[2] == "network"  # whose pool, skip and gain are not the class's
+        if isinstance(node.get("class_path"), str) and beside and not of_a_layer:
             raise UserError(
                 f"{place} has {' and '.join(beside)} beside class_path: write what the class takes below init_args, as"
                 f" in {{class_path: {node['class_path']}, init_args: {{{beside[0]}: {node[beside[0]]}}}}}."

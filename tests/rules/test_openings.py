@@ -28,10 +28,15 @@ def _importable(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
 
 
+def code_of(name: str) -> str:
+    """Returns an example without what it says of itself."""
+    return (EXAMPLES / f"{name}.py").read_text().partition("\n\n")[2]
+
+
 def test_the_documentation_shows_the_examples():
     documented = (ROOT / "docs/rules.md").read_text()
     for name in ("settled_feedback", "node_perturbation"):
-        assert f"```python\n{(EXAMPLES / f'{name}.py').read_text().partition(chr(10) * 2)[2]}```" in documented
+        assert f'```python title="{name}.py"\n{code_of(name)}```' in documented
 
 
 # ------------------------------------------------------------------------------------------------ several steps a batch

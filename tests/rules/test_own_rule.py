@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from bioplausible.__main__ import main
 from bioplausible.training.randomness import generator
@@ -24,11 +25,11 @@ def _importable(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
 
 
-def test_the_readme_shows_the_example():
-    readme = (ROOT / "README.md").read_text()
+def test_the_documentation_shows_the_example():
+    documented = (ROOT / "docs/rules.md").read_text()
     code = (EXAMPLES / "brainprop.py").read_text()
-    assert code.partition("\n\n")[2] in readme
-    assert (EXAMPLES / "brainprop.yaml").read_text().partition("\n")[2] in readme
+    assert code.partition("\n\n")[2] in documented
+    assert (EXAMPLES / "brainprop.yaml").read_text().partition("\n")[2] in documented
 
 
 def test_it_trains_logs_and_writes_checkpoints_and_predictions(capsys):
@@ -130,7 +131,7 @@ def test_a_wiring_of_ones_own_is_short_and_documented():
     code = (EXAMPLES / "depthwise_convolution.py").read_text()
     (cls,) = (node for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
     assert cls.end_lineno - cls.lineno + 1 <= 15
-    assert code.partition("\n\n")[2] in (ROOT / "docs/networks.md").read_text()
+    assert code.partition("\n\n")[2] in (ROOT / "docs/wiring.md").read_text()
 
 
 @pytest.mark.parametrize("rule", ["EquilibriumPropagation", "PredictiveCoding", "CorInfoMax", "brainprop.BrainProp"])
@@ -163,3 +164,29 @@ data:
     assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
     entry = torch.load(checkpoints / "last.ckpt", weights_only=True)["hyper_parameters"]["network"][2]
     assert entry["class_path"] == "depthwise_convolution.DepthwiseConvolution"
+
+
+def test_a_wiring_of_ones_own_takes_pool_skip_and_gain_at_the_command_line():
+    """They stand beside its class, as the documentation has it, and are the layer's and not the class's."""
+    entry = {"class_path": "depthwise_convolution.DepthwiseConvolution", "init_args": {"stride": 2}}
+    entry |= {"pool": "average", "skip": {"from": 1, "stride": 4}, "gain": 0.5}
+    network = [[1, 8, 8], {"conv": 6, "kernel": 3, "padding": 1}, entry, 10]
+    model = {"class_path": "EquilibriumPropagation", "init_args": {"network": network}}
+    Path("mine.yaml").write_text(yaml.safe_dump({"model": model, "data": "DigitsDataModule"}))
+    assert main(["fit", "--config", "mine.yaml", *FEW]) == 0
+    (run,) = Path("lightning_logs").rglob("version_0")
+    saved = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["network"]
+    assert saved[2] == entry
+    weights = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert weights["network.wiring.2_from_1.weight"].shape == (6, 6, 1, 1)
+    assert weights["network.wiring.3.weight"].shape == (10, 6 * 2 * 2)  # half as many rows and columns, then half again
+    assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
+
+
+@pytest.mark.parametrize("key", ["kernel", "beta"])
+def test_what_stands_beside_a_wirings_class_and_is_not_the_layers_is_refused(key, capsys):
+    entry = {"class_path": "depthwise_convolution.DepthwiseConvolution", key: 3}
+    model = {"class_path": "EquilibriumPropagation", "init_args": {"network": [[1, 8, 8], entry, 10]}}
+    Path("mine.yaml").write_text(yaml.safe_dump({"model": model, "data": "DigitsDataModule"}))
+    assert main(["fit", "--config", "mine.yaml", *FEW]) == 2
+    assert f"has the key {key}: class_path takes init_args, pool, skip, gain." in capsys.readouterr().err

@@ -238,7 +238,7 @@ def test_processes_that_are_no_commands_are_refused(strategy, capsys):
 
 
 def test_two_hosts_with_torchrun(whole, tmp_path):
-    """As README says it, both on this machine."""
+    """As docs/processes.md says it, both on this machine."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
     command += ["--master_addr", "localhost", "--master_port", free_port()]
     fit = ["-m", "bioplausible", "fit", *ARGS, "--trainer.precision", "64-true", "--trainer.accelerator", "cpu"]
