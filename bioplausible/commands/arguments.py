@@ -1,6 +1,9 @@
 """Arguments of the commands that are not LightningCLI's."""
 
 import argparse
+import shutil
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,7 +12,22 @@ from bioplausible.errors import UserError
 
 
 class CommandArguments(argparse.ArgumentParser):
-    """An argument parser that raises a :class:`bioplausible.UserError` instead of leaving with a usage message."""
+    """An argument parser that raises a :class:`bioplausible.UserError` instead of leaving with a usage message.
+
+    Args:
+        command: its name.
+        description: what it does.
+        examples: options and arguments to call it with.
+    """
+
+    def __init__(self, command: str, description: str, examples: Sequence[str]) -> None:
+        program = f"python -m bioplausible {command}"
+        super().__init__(
+            prog=program,
+            description=textwrap.fill(description, shutil.get_terminal_size().columns - 2),
+            epilog="\n".join(["examples:", *(f"  {program} {example}".rstrip() for example in examples)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print."""

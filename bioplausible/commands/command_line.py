@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from bioplausible.commands.built_in_callbacks import beside
+from bioplausible.commands.class_help import class_help
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
 from bioplausible.commands.recipes import snake_case
@@ -85,7 +86,7 @@ class CommandLine(LightningCLI):
                 save_config_callback=SaveRunConfig,
                 save_config_kwargs={"overwrite": True},
                 trainer_defaults=completed.trainer_defaults,
-                parser_kwargs=strict | dict.fromkeys(given, of_command),
+                parser_kwargs=strict | {"prog": "python -m bioplausible"} | dict.fromkeys(given, of_command),
                 args=completed.args,
             )
 
@@ -319,6 +320,10 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     Raises:
         UserError: a mistake that the user can cure.
     """
+    asked = class_help(args)
+    if asked is not None:
+        print(asked)
+        return 0
     completed = complete(args)
     command = CommandLine(completed, callbacks)
     if processes() > 1:

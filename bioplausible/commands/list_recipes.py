@@ -13,8 +13,9 @@ def run(args: Sequence[str]) -> int:
         args: options of the command.
     """
     parser = CommandArguments(
-        prog="python -m bioplausible recipes",
-        description="Lists the recipes: fit --config NAME trains one, recipes NAME prints it to be copied and changed.",
+        "recipes",
+        "Lists the recipes: fit --config NAME trains one, recipes NAME prints it to be copied and changed.",
+        ["", "digits/corinfomax > mine.yaml"],
     )
     parser.add_argument("name", nargs="?", help="a recipe to print, such as digits/corinfomax")
     name = parser.parse_args(args).name

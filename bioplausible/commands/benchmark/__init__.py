@@ -17,15 +17,18 @@ def run(args: Sequence[str]) -> int:
         UserError: there is no such rule or recipe.
     """
     parser = CommandArguments(
-        prog="python -m bioplausible benchmark",
-        description="What a training batch costs: floating-point operations in matrix products and convolutions; how"
+        "benchmark",
+        "What a training batch costs: floating-point operations in matrix products and convolutions; how"
         " fast this machine computes those of these shapes; the bare rule; their share of it; the memory it needs for"
         " the while; whole training through fit; and what of it is the framework's.",
+        ["", "fashion_mnist/corinfomax --threads 1"],
     )
     parser.add_argument(
         "recipes", nargs="*", type=recipe_named, help="recipes; default: all rules on Fashion-MNIST's shape"
     )
-    parser.add_argument("--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out")
+    parser.add_argument(
+        "--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out (default: 520)"
+    )
     parser.add_argument("--threads", type=int, help="threads that torch computes with; default: its own choice")
     parser.add_argument(
         "--sweep",

@@ -16,7 +16,11 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: there are no runs, or the folder can't be written to.
     """
-    parser = CommandArguments(prog="python -m bioplausible report", description=__doc__)
+    parser = CommandArguments(
+        "report",
+        "Writes what finished and running runs did as a page, index.html, and as tables to take away.",
+        ["lightning_logs", "lightning_logs/digits --out digits"],
+    )
     parser.add_argument(
         "runs", nargs="+", type=path_named, metavar="RUN_DIR", help="runs, or folders with runs below them"
     )

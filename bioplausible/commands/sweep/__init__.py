@@ -34,7 +34,12 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: an option or the study is wrong, or Ray is not installed.
     """
-    parser = CommandArguments(prog="python -m bioplausible sweep", description=__doc__)
+    parser = CommandArguments(
+        "sweep",
+        "Trains with every combination of seeds and options, or a study's trials, several at once, and writes their"
+        " report. The same command goes on where it was stopped.",
+        ["--config digits/corinfomax --grid model.beta=0.5,1", "--study digits --list"],
+    )
     parser.add_argument(
         "--config", type=recipe_named, action="append", default=[], help="recipe; may be given several times"
     )

@@ -18,10 +18,13 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: there is nothing to replay.
     """
-    parser = CommandArguments(prog="python -m bioplausible verify", description=run.__doc__)
-    parser.add_argument(
-        "paths", nargs="+", type=path_named, metavar="PATH", help="recorded trajectories, or folders of them"
+    parser = CommandArguments(
+        "verify",
+        "Replays recorded trajectories through a rule, and prints how far each agrees, or why it can't be replayed."
+        " Ends with status 1 if any differs, else 2 if any can't be replayed, else 0.",
+        ["tests/golden tests/golden-rules", "mine.npz --tolerance 1e-6"],
     )
+    parser.add_argument("paths", nargs="+", type=path_named, metavar="PATH", help=".npz files, or folders of them")
     parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9)")
     parser.add_argument(
         "--accelerator", choices=("cpu", "gpu"), default="cpu", help="where the rules train (default: cpu)"
