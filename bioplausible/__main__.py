@@ -9,36 +9,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from bioplausible import __version__
+from bioplausible.commands.command_list import COMMANDS, NAMES, OWN
 from bioplausible.commands.short_help import short_help
 from bioplausible.commands.signals import EndingSignals
-
-COMMANDS = """usage: python -m bioplausible COMMAND [options]
-
-  fit         train; without options CorInfoMax on handwritten digits
-  validate    score a checkpoint on the validation split
-  test        score a checkpoint on the test split
-  predict     write a checkpoint's predictions for the test split as CSV
-  verify      replay recorded trajectories through a rule
-  report      compare runs, seeds aggregated, with the published figures
-  sweep       train with many seeds and options, several at once
-  benchmark   time the rules against what the machine can do
-  recipes     list the recipes, or print one
-  completion  print what lets the Tab key complete all this in bash or zsh
-
-examples
-  python -m bioplausible fit
-  python -m bioplausible fit --config fashion_mnist/corinfomax
-  python -m bioplausible test --ckpt_path last
-  python -m bioplausible report lightning_logs
-
-COMMAND --help lists a command's options, --version says which version this is.
-"""
-
-OWN = {name: name for name in ("verify", "report", "sweep", "benchmark")}
-OWN |= {"recipes": "list_recipes", "completion": "tab_completion"}
-"""The modules of the commands that are not LightningCLI's."""
-
-NAMES = re.findall(r"^  (\w+)  ", COMMANDS, re.MULTILINE)
 
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""

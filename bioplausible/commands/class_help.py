@@ -60,6 +60,19 @@ def options_of_class(cls: type) -> dict[str, Any]:
     return defaults
 
 
+def choices_of_class(cls: type) -> Iterator[tuple[str, list[str]]]:
+    """Yields the words that an argument is one of, for those that take nothing else."""
+    for base in reversed(inspect.getmro(cls)):
+        try:
+            hints = get_type_hints(base.__init__)  # type: ignore[misc]
+        except Exception:  # of a user's class, whose annotations may name what they don't import
+            continue
+        for name, hint in hints.items():
+            for kind in (hint, *get_args(hint)):
+                if get_origin(kind) is Literal:
+                    yield name, [str(value) for value in get_args(kind)]
+
+
 # ------------------------------------------------------------------------------------------------------------ internals
 
 
@@ -85,7 +98,7 @@ def _of(place: str, cls: type) -> str:
     named = title if title.startswith(f"{cls.__name__}:") else f"{cls.__name__}: {title}"
     lines = [] if body.startswith(title) else [*_wrapped(named), ""]
     lines += [*_wrapped(body), "", "options, with their defaults where no recipe sets them"]
-    said, choices = dict(_said(cls)), dict(_choices(cls))
+    said, choices = dict(_said(cls)), dict(choices_of_class(cls))
     for name, default in options_of_class(cls).items():
         text = re.sub(r"\bNone\b", "null", said.get(name, ""))  # as it is written at the command line
         text += f" ({', '.join(choices[name])})" if name in choices else ""
@@ -105,19 +118,6 @@ def _said(cls: type) -> Iterator[tuple[str, str]]:
     for base in reversed(inspect.getmro(cls)):
         for parameter in docstring_parser.parse(base.__doc__ or "").params:
             yield parameter.arg_name, _plain(" ".join((parameter.description or "").split()))
-
-
-def _choices(cls: type) -> Iterator[tuple[str, list[str]]]:
-    """Yields the words that an argument is one of, for those that take nothing else."""
-    for base in reversed(inspect.getmro(cls)):
-        try:
-            hints = get_type_hints(base.__init__)  # type: ignore[misc]
-        except Exception:  # of a user's class, whose annotations may name what they don't import
-            continue
-        for name, hint in hints.items():
-            for kind in (hint, *get_args(hint)):
-                if get_origin(kind) is Literal:
-                    yield name, [str(value) for value in get_args(kind)]
 
 
 def _short(default: Any) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import Namespace
+from pytorch_lightning.cli import LightningArgumentParser
 
 from bioplausible.commands.command_line import CommandLine
-from bioplausible.commands.completion import complete
+from bioplausible.commands.completion import Completed, complete
 
 
 class _Parsed(CommandLine):
@@ -40,3 +41,19 @@ def parsed(arguments: Sequence[str]) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):  # what a change of class leaves out, the run will say
         config: Namespace = _Parsed(complete(["fit", *arguments])).config["fit"]
     return config
+
+
+class _Unparsed(_Parsed):
+    """The command line that only gets to know a command's options."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Does nothing but name the command."""
+        self.config = Namespace(subcommand=args[0])  # type: ignore[no-untyped-call]
+
+    def instantiate_classes(self) -> None:
+        """Does nothing."""
+
+
+def known_options(command: str) -> LightningArgumentParser:
+    """Returns the parser of one of LightningCLI's commands."""
+    return _Unparsed(Completed([command])).known_options[command]

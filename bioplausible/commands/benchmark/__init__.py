@@ -10,12 +10,8 @@ LEAST = 71
 """Batches of whole training without which there is no window to time: warm-up, a window, and one to end it."""
 
 
-def run(args: Sequence[str]) -> int:
-    """Prints what a training batch of each rule costs, and returns 0.
-
-    Raises:
-        UserError: there is no such rule or recipe.
-    """
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
     parser = CommandArguments(
         "benchmark",
         "What a training batch costs: floating-point operations in matrix products and convolutions; how"
@@ -35,7 +31,16 @@ def run(args: Sequence[str]) -> int:
         action="store_true",
         help="instead: cost against batch size, iterations and, where a recipe has layer_sizes, width and depth",
     )
-    options = parser.parse_args(args)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Prints what a training batch of each rule costs, and returns 0.
+
+    Raises:
+        UserError: there is no such rule or recipe.
+    """
+    options = arguments().parse_args(args)
     if options.threads is not None and options.threads < 1:
         raise UserError(f"threads is {options.threads}: it must be at least 1.")
     if options.batches and options.batches < LEAST:

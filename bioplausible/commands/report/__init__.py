@@ -10,12 +10,8 @@ from bioplausible.commands.program import this_program
 from bioplausible.errors import UserError
 
 
-def run(args: Sequence[str]) -> int:
-    """Writes the report of runs into a folder (:func:`bioplausible.commands.report.page.write`), and returns 0.
-
-    Raises:
-        UserError: there are no runs, or the folder can't be written to.
-    """
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
     parser = CommandArguments(
         "report",
         "Writes what finished and running runs did as a page, index.html, and as tables to take away.",
@@ -25,7 +21,16 @@ def run(args: Sequence[str]) -> int:
         "runs", nargs="+", type=path_named, metavar="RUN_DIR", help="runs, or folders with runs below them"
     )
     parser.add_argument("--out", type=path_named, default=Path("report"), help="folder to write (default: report)")
-    options = parser.parse_args(args)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Writes the report of runs into a folder (:func:`bioplausible.commands.report.page.write`), and returns 0.
+
+    Raises:
+        UserError: there are no runs, or the folder can't be written to.
+    """
+    options = arguments().parse_args(args)
 
     # only now: torch and Lightning take seconds, and what comes before needs neither
     with fast_imports():

@@ -10,14 +10,8 @@ from bioplausible.commands.fast_imports import fast_imports
 from bioplausible.errors import UserError
 
 
-def run(args: Sequence[str]) -> int:
-    """Replays files (or all ``.npz`` files of folders) and prints how far each agrees, or why it can't be replayed.
-
-    Returns 1 if any differs, else 2 if any can't be replayed, else 0.
-
-    Raises:
-        UserError: there is nothing to replay.
-    """
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
     parser = CommandArguments(
         "verify",
         "Replays recorded trajectories through a rule, and prints how far each agrees, or why it can't be replayed."
@@ -29,7 +23,18 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument(
         "--accelerator", choices=("cpu", "gpu"), default="cpu", help="where the rules train (default: cpu)"
     )
-    options = parser.parse_args(args)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Replays files (or all ``.npz`` files of folders) and prints how far each agrees, or why it can't be replayed.
+
+    Returns 1 if any differs, else 2 if any can't be replayed, else 0.
+
+    Raises:
+        UserError: there is nothing to replay.
+    """
+    options = arguments().parse_args(args)
     if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
         raise UserError(f"tolerance is {options.tolerance}: give a finite number that is not negative.")
     paths = _files(options.paths)
