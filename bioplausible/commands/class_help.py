@@ -5,6 +5,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import docstring_parser
@@ -13,7 +14,6 @@ from pytorch_lightning.cli import LightningArgumentParser
 import bioplausible
 from bioplausible import data, rules
 from bioplausible.commands.class_names import resolved
-from bioplausible.commands.suggestions import meant
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError
 from bioplausible.rules import LearningRule
@@ -81,8 +81,11 @@ def _named(place: str, name: str) -> type:
     cls = resolved(name)
     if isinstance(cls, type) and issubclass(cls, base):
         return cls
-    asked = meant(name, (cls.__name__ for cls in own_classes(place)))
-    raise UserError(f"There is no {kind} {name}{asked or f': --{place}.help lists them, and my_module.Mine is yours.'}")
+    names = {cls.__name__.lower(): cls.__name__ for cls in own_classes(place)}
+    begun = [own for own in names if own.startswith(name.lower())]
+    like = begun[:1] or get_close_matches(name.lower(), names, n=1)
+    cure = f"did you mean {names[like[0]]}?" if like else f"--{place}.help lists them, and my_module.Mine is yours."
+    raise UserError(f"There is no {kind} {name}: {cure}")
 
 
 def _list(place: str) -> str:
@@ -143,12 +146,12 @@ def _wrapped(text: str) -> Iterator[str]:
         # an item of a list is a paragraph of its own
         parts = [block] if block.startswith(" ") else re.split(r"\n(?=[*-] )", block)
         for part in parts:
-            yield from [part] if part.startswith(" ") else textwrap.wrap(part, _width())
+            yield from [part] if part.startswith(" ") else textwrap.wrap(part, _width(), break_on_hyphens=False)
 
 
 def _two_columns(left: str, right: str, column: int) -> list[str]:
     indent = " " * column
-    wrapped = textwrap.wrap(right, _width() - column) or [""]
+    wrapped = textwrap.wrap(right, _width() - column, break_on_hyphens=False) or [""]
     if len(left) + 4 > column:
         return [f"  {left}", *(indent + line for line in wrapped if line)]
     return [f"  {left}".ljust(column) + wrapped[0], *(indent + line for line in wrapped[1:])]

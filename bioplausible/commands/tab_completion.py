@@ -77,7 +77,9 @@ def _options(command: str) -> dict[str, Any]:
     from bioplausible.commands.parsed import known_options
 
     defaults = known_options(command).get_defaults(skip_validation=True)
-    found: dict[str, Any] = {f"--{name}": default for name, default in defaults.items(branches=False)}
+    found: dict[str, Any] = {}
+    for name, default in defaults.items(branches=False):
+        found[f"--{re.split(r'[.](?:class_path|init_args)', name)[0]}"] = default  # of a class its name is completed
     for place in PLACES:
         classes = own_classes(place)
         for cls in classes:

@@ -32,7 +32,7 @@ def arguments() -> CommandArguments:
         "sweep",
         "Trains with every combination of seeds and options, or a study's trials, several at once, and writes their"
         " report. The same command goes on where it was stopped.",
-        ["--config digits/corinfomax --grid model.beta=0.5,1", "--study digits --list"],
+        ["--config digits/corinfomax --seeds 0,1,2", "--study digits --list"],
     )
     parser.add_argument(
         "--config", type=recipe_named, action="append", default=[], help="recipe; may be given several times"
