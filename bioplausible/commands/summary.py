@@ -13,7 +13,7 @@ from bioplausible.commands.how_to_go_on import last_checkpoint
 from bioplausible.commands.program import this_program
 from bioplausible.commands.run_loggers import how_to_look, where_it_lies
 from bioplausible.data import ImageDataModule
-from bioplausible.lightning_internals import progress
+from bioplausible.lightning_internals import batches_left, progress
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint
 from bioplausible.rules import LearningRule
 from bioplausible.training.loggers import folder_of_run
@@ -39,11 +39,13 @@ def summary(
     """
     drawn, last = data.training_data(), last_checkpoint(trainer)
     epochs, steps = progress(trainer).epochs_finished, trainer.global_step
+    length = f"{epochs} epoch{'s' * (epochs != 1)}, {steps} step{'s' * (steps != 1)}"
+    if batches_left(trainer):  # Lightning counts the epoch as finished
+        length = f"{steps} step{'s' * (steps != 1)}, which end within epoch {epochs}"
     lines = [
         f"rule                 {type(rule).__name__}, {'-'.join(map(str, rule.network.sizes))}",
         f"data                 {type(data).__name__}, {drawn.used - drawn.held_out} training images",
-        f"trained for          {epochs} epoch{'s' * (epochs != 1)}, {steps} step{'s' * (steps != 1)};"
-        f" {timedelta(seconds=round(seconds))} of it now",
+        f"trained for          {length}; {timedelta(seconds=round(seconds))} of it now",
         f"run                  {where_it_lies(trainer)}",
         f"checkpoint           {last or 'none'}",
     ]
