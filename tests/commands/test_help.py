@@ -11,7 +11,8 @@ from bioplausible.commands.class_help import class_help, options_of_class, own_c
 from bioplausible.commands.command_list import NAMES, OWN
 from bioplausible.commands.parsed import known_options
 from bioplausible.rules import LearningRule
-from tests.helpers import EXAMPLES, all_rules
+from tests.helpers import EXAMPLES, ROOT, all_rules
+from tests.observers.test_progress import LINE
 
 SCREEN = (40, 80)
 """Lines and columns."""
@@ -135,3 +136,12 @@ def test_a_rule_of_ones_own_is_told_of(monkeypatch, capsys):
 def test_an_unknown_class_gets_a_sentence(asked, answer):
     with pytest.raises(UserError, match=re.escape(answer)):
         class_help(["fit", asked])
+
+
+def test_the_documented_commands_work(capsys):
+    page = (ROOT / "docs/command-line.md").read_text()
+    commands = re.findall(r"^    python -m bioplausible ([^#\n]+)", page, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        said(capsys, *command.split())
+    assert LINE.search(page.replace("    epoch", "epoch"))

@@ -36,6 +36,11 @@ print(status, *sorted(heavy & sys.modules.keys()), file=sys.stderr)
         ("report", 2, "RUN_DIR"),
         ("benchmark --help", 0, "usage: python -m bioplausible benchmark"),
         ("benchmark nothing.yaml", 2, "There is no recipe nothing.yaml"),
+        ("fit --help", 0, "usage: python -m bioplausible fit"),
+        ("fit --trainer.max_epochs 3 -h", 0, "usage: python -m bioplausible fit"),
+        ("predict --help", 0, "usage: python -m bioplausible predict"),
+        ("completion --help", 0, "usage: python -m bioplausible completion"),
+        ("completion fish", 2, "choose from"),
         ("nonsense", 2, "There is no command nonsense"),
     ],
 )

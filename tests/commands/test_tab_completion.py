@@ -12,7 +12,8 @@ from bioplausible.__main__ import main
 from bioplausible.commands.class_help import own_classes
 from bioplausible.commands.command_list import NAMES
 from bioplausible.commands.recipes import all_recipes
-from bioplausible.commands.tab_completion import everything
+from bioplausible.commands.tab_completion import LINE, arguments, everything
+from tests.helpers import ROOT
 
 ASK = """
 source "$1"; shift
@@ -78,6 +79,19 @@ def test_bash_knows_every_command_rule_and_recipe(bash):
     assert bash("") == NAMES
     assert bash("fit", "--model", "") == [cls.__name__ for cls in own_classes("model")]
     assert bash("fit", "--config", "") == [f"{path.parent.name}/{path.stem}" for path in all_recipes()]
+
+
+def test_the_documented_line_switches_it_on(capsys, tmp_path):
+    documented = (ROOT / "docs/command-line.md").read_text()
+    assert f"    {LINE} " in documented
+    assert LINE in arguments().format_help()
+    (tmp_path / "printed").write_text(printed("bash", capsys))
+    program = 'bioplausible() { [ "$*" = "completion bash" ] && cat printed; }'
+    asked = ["bash", "-c", f"{program}\n{LINE}\ncomplete -p bioplausible"]
+    assert (
+        "-F _shtab_bioplausible bioplausible"
+        in subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def test_zsh_takes_the_script(capsys, tmp_path):
