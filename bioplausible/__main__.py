@@ -9,28 +9,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from bioplausible import __version__
+from bioplausible.commands.command_list import COMMANDS, NAMES, OWN
+from bioplausible.commands.short_help import short_help
 from bioplausible.commands.signals import EndingSignals
-
-COMMANDS = """usage: python -m bioplausible COMMAND [options]
-
-  fit        train; without options CorInfoMax on handwritten digits
-  validate   score a checkpoint on the validation split
-  test       score a checkpoint on the test split
-  predict    write a checkpoint's predictions for the test split as CSV, or for --images
-  verify     replay recorded trajectories through a rule
-  look       draw figures of a trained network
-  report     compare runs, seeds aggregated, with the published figures
-  sweep      train with many seeds and options, several at once
-  benchmark  time the rules against what the machine can do
-  recipes    list the recipes, or print one
-
-COMMAND --help lists a command's options, --version says which version this is.
-"""
-
-OWN = {name: name for name in ("verify", "look", "report", "sweep", "benchmark")} | {"recipes": "list_recipes"}
-"""The modules of the commands that are not LightningCLI's."""
-
-NAMES = re.findall(r"^  (\w+) ", COMMANDS, re.MULTILINE)
 
 PEER_LEFT = re.compile("closed by peer|reset by peer", re.IGNORECASE)
 """What the other processes say when one of them ended with an error of its own."""
@@ -68,6 +49,10 @@ def _run(arguments: list[str], ending: EndingSignals) -> int:
         cure = f"did you mean {close[0]}?" if close else f"choose {', '.join(NAMES[:-1])} or {NAMES[-1]}."
         print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
         return 2
+
+    if asked := short_help(arguments):
+        print(asked)
+        return 0
 
     ending.at_once = True
     from bioplausible.commands.fast_imports import fast_imports

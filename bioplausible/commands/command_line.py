@@ -19,25 +19,25 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from bioplausible.commands.built_in_callbacks import beside
+from bioplausible.commands.class_help import class_help
 from bioplausible.commands.completion import Completed, complete
-from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
+from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on
 from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
     folder_of_runs,
-    how_to_look,
     resumed_loggers,
-    where_it_lies,
 )
 from bioplausible.commands.saved_configuration import SaveRunConfig, as_list, plain_values
 from bioplausible.commands.suggestions import suggestion
+from bioplausible.commands.summary import summary
 from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
 from bioplausible.lightning_internals import starts_processes_within, trainer_option
 from bioplausible.observers.predictions import PredictionsCSV
-from bioplausible.observers.progress import LiveProgressBar
+from bioplausible.observers.progress import EpochLines, LiveProgressBar
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.resume.checkpoint_files import (
@@ -87,7 +87,7 @@ class CommandLine(LightningCLI):
                 save_config_callback=SaveRunConfig,
                 save_config_kwargs={"overwrite": True},
                 trainer_defaults=completed.trainer_defaults,
-                parser_kwargs=strict | dict.fromkeys(given, of_command),
+                parser_kwargs=strict | {"prog": "python -m bioplausible"} | dict.fromkeys(given, of_command),
                 args=completed.args,
             )
 
@@ -196,7 +196,8 @@ class CommandLine(LightningCLI):
             self.ahead = ReadAhead(config.ckpt_path)
         trainer = self.config_init[self.subcommand].get("trainer", {})
         given = [*as_list(trainer.get("callbacks")), *self.further_callbacks]
-        callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [LiveProgressBar()]
+        progress = LiveProgressBar if sys.stdout.isatty() else EpochLines
+        callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [progress()]
         if self.ahead is not None and self.ahead.from_python:
             # the command line gives every argument: those that nobody named stay as the checkpoint has them
             self.model.named_arguments &= self.named
@@ -292,6 +293,10 @@ class CommandLine(LightningCLI):
 
     # ------------------------------------------------------------------------------------------ what is said at the end
 
+    def before_fit(self) -> None:
+        """Starts the clock."""
+        self.seconds = -time.monotonic()
+
     def after_fit(self) -> None:
         """Tests the final weights, and prints where the run lies and how good it is."""
         try:
@@ -309,6 +314,7 @@ class CommandLine(LightningCLI):
                     f"The run's folder {logger.log_dir} disappeared, and with it all that the run was to leave: train"
                     " again, and let no other program clear that folder."
                 )
+        self.seconds += time.monotonic()
         say = print if self.trainer.is_global_zero else _nothing
         if self.ahead is not None and self.trainer.global_step == self.ahead.global_step:
             say("\nnothing was left to train: the checkpoint is at the end that max_epochs or max_steps sets")
@@ -322,14 +328,8 @@ class CommandLine(LightningCLI):
             validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         validation, test = (found[0] if found else {} for found in (validated, tested))
-        say(f"\nrun                  {where_it_lies(self.trainer)}")
-        say(f"checkpoint           {last_checkpoint(self.trainer) or 'none'}")
-        if self.datamodule.validation_split:
-            say(f"validation accuracy  {_percent(validation.get('val/accuracy'))}")
-        else:
-            say("validation accuracy  none (validation_split is 0)")
-        say(f"test accuracy        {_percent(test.get('test/accuracy'))}")
-        for line in how_to_look(self.trainer):
+        say()
+        for line in summary(self.trainer, self.model, self.datamodule, self.seconds, validation, test):
             say(line)
 
     def predict(self, model: LearningRule, datamodule: ImageDataModule, **options: Any) -> None:
@@ -360,6 +360,10 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     Raises:
         UserError: a mistake that the user can cure.
     """
+    asked = class_help(args)
+    if asked is not None:
+        print(asked)
+        return 0
     completed = complete(args)
     command = CommandLine(completed, callbacks)
     if processes() > 1:
@@ -370,10 +374,6 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
     stopped = command.stop_on_signal.signal
     # the first process's status is the run's: it takes another process's for a crash
     return 0 if stopped is None or not command.trainer.is_global_zero else 128 + stopped
-
-
-def _percent(accuracy: float | None) -> str:
-    return "not run" if accuracy is None else f"{accuracy:.2%}"
 
 
 def _nothing(*_: Any) -> None:

@@ -77,8 +77,10 @@ def complete(args: list[str]) -> Completed:
     Raises:
         UserError: a checkpoint is needed and not given, or it can't be read.
     """
-    if not args or args[0] not in LightningCLI.subcommands() or {"-h", "--help"} & set(args):
+    if not args or args[0] not in LightningCLI.subcommands():
         return Completed(args)
+    if {"-h", "--help"} & set(args):
+        return Completed([args[0], "--help"])
     command, given = args[0], sources(args[0], args[1:])
     printed = any(word.startswith("--print_config") for word in args)  # alone, to be a file
     say = partial(rank_zero_only(print), file=sys.stderr if printed else None)

@@ -2,8 +2,19 @@
 
 from collections.abc import Sequence
 
-from bioplausible.commands.arguments import CommandArguments
+from bioplausible.commands.arguments import CommandArguments, recipe_name
 from bioplausible.commands.recipes import all_recipes, named_recipe
+
+
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
+    parser = CommandArguments(
+        "recipes",
+        "Lists the recipes: fit --config NAME trains one, recipes NAME prints it to be copied and changed.",
+        ["", "digits/corinfomax > mine.yaml"],
+    )
+    parser.add_argument("name", nargs="?", type=recipe_name, help="a recipe to print, such as digits/corinfomax")
+    return parser
 
 
 def run(args: Sequence[str]) -> int:
@@ -12,14 +23,10 @@ def run(args: Sequence[str]) -> int:
     Args:
         args: options of the command.
     """
-    parser = CommandArguments(
-        prog="python -m bioplausible recipes",
-        description="Lists the recipes: fit --config NAME trains one, recipes NAME prints it to be copied and changed.",
-    )
-    parser.add_argument("name", nargs="?", help="a recipe to print, such as digits/corinfomax")
+    parser = arguments()
     name = parser.parse_args(args).name
     if name is not None:
-        path = named_recipe(name.removesuffix(".yaml"))
+        path = named_recipe(name)
         if path is None:
             parser.error(f"There is no recipe {name}: recipes without a name lists them")
         print(path.read_text(), end="")

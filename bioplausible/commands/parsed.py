@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
 from bioplausible.commands.command_line import CommandLine
-from bioplausible.commands.completion import complete
+from bioplausible.commands.completion import Completed, complete
 
 
 class _Parsed(CommandLine):
@@ -43,6 +43,17 @@ def parsed(arguments: Sequence[str]) -> Any:
     return config
 
 
-def parser_of_fit() -> LightningArgumentParser:
-    """Returns the parser that knows all options of ``fit``."""
-    return _Parsed(complete(["fit"])).known_options["fit"]
+class _Unparsed(_Parsed):
+    """The command line that only gets to know a command's options."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Does nothing but name the command."""
+        self.config = Namespace(subcommand=args[0])  # type: ignore[no-untyped-call]
+
+    def instantiate_classes(self) -> None:
+        """Does nothing."""
+
+
+def known_options(command: str) -> LightningArgumentParser:
+    """Returns the parser of one of LightningCLI's commands."""
+    return _Unparsed(Completed([command])).known_options[command]

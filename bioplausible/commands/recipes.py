@@ -19,6 +19,11 @@ def all_recipes() -> list[Path]:
     return sorted(path for path in recipes().glob("*/*.yaml") if path.parent.name != STUDIES)
 
 
+def all_studies() -> list[str]:
+    """Returns the names of the package's studies."""
+    return sorted(path.stem for path in (recipes() / STUDIES).glob("*.yaml"))
+
+
 def named_study(name: str) -> Path | None:
     """Returns the package's study of a name such as ``mnist``; None where there is a file of this name, or none."""
     file = recipes() / STUDIES / f"{name}.yaml"

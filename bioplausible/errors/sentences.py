@@ -61,7 +61,7 @@ def sentence(error: BaseException) -> str | None:
         return "{0} is now called {1}: write {1} instead.".format(*renamed)
     place = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', text)))
     if no_number := NO_NUMBER.search(text):
-        return f"{place}: Expected a {no_number[1]}. Got value: {no_number[2]}; --help lists what there is."
+        return f"{place}: Expected a {no_number[1]}. Got value: {no_number[2]}; --help all lists what there is."
     if required := REQUIRED.search(text):
         return f"{place}: {required[1]} needs {required[2]}, which has no default: give it a value."
     if unknown := re.search(r"dot import path string: (\S+)", text):
@@ -73,7 +73,7 @@ def sentence(error: BaseException) -> str | None:
     root = str(chain[-1]).splitlines()[0]
     root = re.sub(r'^Parser key "[^"]+":?\s*', "", root) or text.splitlines()[-1].strip()
     root = re.sub(r"<class '([\w.]+)'>", r"\1", root)
-    return f"{f'{place}: ' if place else ''}{root}; --help lists what there is."
+    return f"{f'{place}: ' if place else ''}{root}; --help all lists what there is."
 
 
 def _from_lightning(error: BaseException) -> bool:

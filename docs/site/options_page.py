@@ -64,10 +64,10 @@ def page() -> str:
 
 def options_of_fit() -> dict[str, list[tuple[str, str, str]]]:
     """Returns (option, default, meaning) of every option of ``fit``, by the title of its group."""
-    from bioplausible.commands.parsed import parser_of_fit
+    from bioplausible.commands.parsed import known_options
 
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for group in parser_of_fit()._action_groups:
+    for group in known_options("fit")._action_groups:
         rows = [
             (shown(action.option_strings), default(action.default), cell(action.help))
             for action in group._group_actions

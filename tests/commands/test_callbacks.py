@@ -117,9 +117,11 @@ def of(kind, found) -> list[str]:
     return [type(callback).__name__ for callback in found if isinstance(callback, kind)]
 
 
-def test_what_is_built_in_is_there():
+@pytest.mark.parametrize(("at_terminal", "shows"), [(True, "LiveProgressBar"), (False, "EpochLines")])
+def test_what_is_built_in_is_there(at_terminal, shows, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: at_terminal)
     found = used()
-    assert of(ProgressBar, found) == ["LiveProgressBar"]
+    assert of(ProgressBar, found) == [shows]
     assert of(LearningRateMonitor, found) == ["LearningRateMonitor"]
     assert of(ModelCheckpoint, found) == ["BestCheckpoint", "LastCheckpoint"]
     assert of(StopOnSignal, found) == ["Notes"]

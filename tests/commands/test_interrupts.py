@@ -17,7 +17,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.trainer import call
 
 from bioplausible.__main__ import main
-from bioplausible.commands import command_line
+from bioplausible.commands import command_line, summary
 from bioplausible.commands.program import this_program
 from bioplausible.errors import UserError
 from tests.helpers import ARGS, ROOT, RUN
@@ -129,8 +129,8 @@ def test_a_signal_once_training_has_ended_is_never_lost(number, monkeypatch, cap
 @SIGNALS
 def test_a_signal_between_what_trainer_does(number, monkeypatch, capsys):
     """While the final accuracies are printed, say."""
-    plain = command_line.where_it_lies
-    monkeypatch.setattr(command_line, "where_it_lies", lambda *args: (os.kill(os.getpid(), number), plain(*args))[1])
+    plain = summary.where_it_lies
+    monkeypatch.setattr(summary, "where_it_lies", lambda *args: (os.kill(os.getpid(), number), plain(*args))[1])
     assert main([*ARGS, "--trainer.max_epochs", "1"]) == 128 + number
     assert hint(capsys.readouterr().out)[1] == LAST
 

@@ -39,6 +39,11 @@ print(status, *sorted(heavy & sys.modules.keys()), file=sys.stderr)
         ("report", 2, "RUN_DIR"),
         ("benchmark --help", 0, "usage: python -m bioplausible benchmark"),
         ("benchmark nothing.yaml", 2, "There is no recipe nothing.yaml"),
+        ("fit --help", 0, "usage: python -m bioplausible fit"),
+        ("fit --trainer.max_epochs 3 -h", 0, "usage: python -m bioplausible fit"),
+        ("predict --help", 0, "usage: python -m bioplausible predict"),
+        ("completion --help", 0, "usage: python -m bioplausible completion"),
+        ("completion fish", 2, "choose from"),
         ("nonsense", 2, "There is no command nonsense"),
     ],
 )
@@ -46,6 +51,64 @@ def test_without_torch_and_lightning(command, status, said):
     ended = subprocess.run([sys.executable, "-c", CALL, *command.split()], capture_output=True, text=True, check=False)
     assert said in ended.stdout + ended.stderr
     assert ended.stderr.splitlines()[-1] == str(status)
+
+
+FIT = """
+import sys
+from bioplausible.__main__ import main
+if main(["fit", "--trainer.max_steps", "1", "--trainer.limit_test_batches", "1", "--data.subset_size", "40"]):
+    sys.exit("fit failed")
+needless = {"sklearn", "pandas", "scipy.stats", "scipy.optimize"}
+print("needless:", *sorted(needless & sys.modules.keys()))
+"""
+
+
+def test_a_short_run_imports_no_statistics():
+    """Neither scikit-learn for its digits nor scipy.signal for TorchMetrics: half a second of three."""
+    ended = subprocess.run([sys.executable, "-c", FIT], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "needless:"
+
+
+LATER = """
+import sys, threading
+from bioplausible.commands.fast_imports import fast_imports
+with fast_imports():
+    import torchmetrics
+assert "scipy.stats" not in sys.modules
+if sys.argv[1] == "hamming":
+    import scipy.signal
+    old = scipy.signal.hamming
+    assert old(5).tolist() == scipy.signal.windows.hamming(5).tolist()
+elif sys.argv[1] == "name":
+    from scipy.signal import welch
+elif sys.argv[1] == "part":
+    import scipy.signal.windows
+    scipy.signal.windows.hann(3)
+elif sys.argv[1] == "threads":
+    import scipy.signal
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(scipy.signal.butter(2, 0.1))) for _ in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(found) == 8
+import scipy
+from scipy import signal
+assert signal is scipy.signal is sys.modules["scipy.signal"]
+assert signal.hamming is not None and signal.butter(2, 0.1)
+assert not hasattr(signal, "nonsense")
+assert type(signal) is type(sys)
+print(*sorted(name for name in dir(signal) if not name.startswith("__")))
+"""
+
+
+@pytest.mark.parametrize("first", ["hamming", "name", "part", "threads"])
+def test_scipy_signal_is_what_it_always_is_once_it_is_used(first):
+    import scipy.signal
+    import torchmetrics  # noqa: F401 - gives it the name hamming
+
+    ended = subprocess.run([sys.executable, "-c", LATER, first], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == sorted(name for name in dir(scipy.signal) if not name.startswith("__"))
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from bioplausible import (
     CIFAR10DataModule,
@@ -20,11 +21,28 @@ from bioplausible import (
     MNISTDataModule,
     UserError,
 )
-from bioplausible.data import mnist
+from bioplausible.data import digits, mnist
 from bioplausible.data.augmentation import crop, mirror
+from bioplausible.data.base import SPLIT_SEED
 from bioplausible.data.batches import EpochBatches
 from bioplausible.training.randomness import generator
 from tests.helpers import DEBIAN, write_cifar, write_idx
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["from its file", "from scikit-learn"])
+def test_digits_are_those_of_scikit_learn(elsewhere, monkeypatch):
+    if elsewhere:
+        monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    else:
+        monkeypatch.setattr("sklearn.datasets.load_digits", None)
+    data, published = DigitsDataModule(), load_digits()
+    order = torch.randperm(1797, generator=generator(SPLIT_SEED, 1))
+    for train, part in ((True, order[359:]), (False, order[:359])):
+        images, classes = data.load(train)
+        assert images.dtype == torch.float32
+        assert classes.dtype == torch.int64
+        assert torch.equal(images, torch.from_numpy(published.images)[part, None].float() / 16)
+        assert torch.equal(classes, torch.from_numpy(published.target)[part].long())
 
 
 @pytest.mark.parametrize("cls", [MNISTDataModule, FashionMNISTDataModule])

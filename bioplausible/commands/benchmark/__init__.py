@@ -10,29 +10,37 @@ LEAST = 71
 """Batches of whole training without which there is no window to time: warm-up, a window, and one to end it."""
 
 
-def run(args: Sequence[str]) -> int:
-    """Prints what a training batch of each rule costs, and returns 0.
-
-    Raises:
-        UserError: there is no such rule or recipe.
-    """
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
     parser = CommandArguments(
-        prog="python -m bioplausible benchmark",
-        description="What a training batch costs: floating-point operations in matrix products and convolutions; how"
+        "benchmark",
+        "What a training batch costs: floating-point operations in matrix products and convolutions; how"
         " fast this machine computes those of these shapes; the bare rule; their share of it; the memory it needs for"
         " the while; whole training through fit; and what of it is the framework's.",
+        ["", "fashion_mnist/corinfomax --threads 1"],
     )
     parser.add_argument(
         "recipes", nargs="*", type=recipe_named, help="recipes; default: all rules on Fashion-MNIST's shape"
     )
-    parser.add_argument("--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out")
+    parser.add_argument(
+        "--batches", type=int, default=520, help="batches of whole training a rule; 0 leaves it out (default: 520)"
+    )
     parser.add_argument("--threads", type=int, help="threads that torch computes with; default: its own choice")
     parser.add_argument(
         "--sweep",
         action="store_true",
         help="instead: cost against batch size, iterations and, where a recipe has layer_sizes, width and depth",
     )
-    options = parser.parse_args(args)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Prints what a training batch of each rule costs, and returns 0.
+
+    Raises:
+        UserError: there is no such rule or recipe.
+    """
+    options = arguments().parse_args(args)
     if options.threads is not None and options.threads < 1:
         raise UserError(f"threads is {options.threads}: it must be at least 1.")
     if options.batches and options.batches < LEAST:

@@ -1,6 +1,5 @@
 """``python -m bioplausible look``: what a trained network is like, as figures."""
 
-import argparse
 from collections.abc import Sequence
 
 from bioplausible.commands.arguments import CommandArguments, path_named
@@ -21,25 +20,30 @@ FIGURES = {
 ON_DEMAND = ("tsne",)
 
 
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
+    parser = CommandArguments(
+        "look",
+        "Draws figures of a trained network, as observers draw them while it trains.",
+        ["last", "last --which best --only receptive_fields confusion_matrix"],
+    )
+    shown = "\n".join(f"  {name:<17} {text}" for name, text in FIGURES.items())
+    parser.epilog = f"figures:\n{shown}\n\n{parser.epilog}"
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a checkpoint, or last for the newest run")
+    parser.add_argument("--which", choices=("last", "best"), default="last", help="a run's checkpoint (default: last)")
+    parser.add_argument("--only", nargs="+", choices=tuple(FIGURES), metavar="FIGURE", help="figures to draw")
+    parser.add_argument("--samples", type=int, default=100, help="training images that settle (default: 100)")
+    parser.add_argument("--out", type=path_named, help="folder to write (default: look/CHECKPOINT in the run's folder)")
+    return parser
+
+
 def run(args: Sequence[str]) -> int:
     """Draws figures of a trained network into a folder that it names, and returns 0.
 
     Raises:
         UserError: there is no such run, its network or data can't be had, or the folder can't be written to.
     """
-    shown = "\n".join(f"  {name:<17} {text}" for name, text in FIGURES.items())
-    parser = CommandArguments(
-        prog="python -m bioplausible look",
-        description="Draws figures of a trained network, as observers draw them while it trains.",
-        epilog=f"figures:\n{shown}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", metavar="RUN", help="a run's folder, a checkpoint, or last for the newest run")
-    parser.add_argument("--which", choices=("last", "best"), default="last", help="a run's checkpoint (default: last)")
-    parser.add_argument("--only", nargs="+", choices=tuple(FIGURES), metavar="FIGURE", help="figures to draw")
-    parser.add_argument("--samples", type=int, default=100, help="training images that settle (default: 100)")
-    parser.add_argument("--out", type=path_named, help="folder to write (default: look/CHECKPOINT in the run's folder)")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     if options.samples < 1:
         raise UserError(f"samples is {options.samples}: it must be at least 1.")
     run_named(options.run)

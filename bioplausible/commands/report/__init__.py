@@ -10,18 +10,27 @@ from bioplausible.commands.program import this_program
 from bioplausible.errors import UserError
 
 
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
+    parser = CommandArguments(
+        "report",
+        "Writes what finished and running runs did as a page, index.html, and as tables to take away.",
+        ["lightning_logs", "lightning_logs/digits --out digits"],
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=path_named, metavar="RUN_DIR", help="runs, or folders with runs below them"
+    )
+    parser.add_argument("--out", type=path_named, default=Path("report"), help="folder to write (default: report)")
+    return parser
+
+
 def run(args: Sequence[str]) -> int:
     """Writes the report of runs into a folder (:func:`bioplausible.commands.report.page.write`), and returns 0.
 
     Raises:
         UserError: there are no runs, or the folder can't be written to.
     """
-    parser = CommandArguments(prog="python -m bioplausible report", description=__doc__)
-    parser.add_argument(
-        "runs", nargs="+", type=path_named, metavar="RUN_DIR", help="runs, or folders with runs below them"
-    )
-    parser.add_argument("--out", type=path_named, default=Path("report"), help="folder to write (default: report)")
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
 
     # only now: torch and Lightning take seconds, and what comes before needs neither
     with fast_imports():

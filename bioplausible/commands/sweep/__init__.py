@@ -26,15 +26,14 @@ from bioplausible.commands.sweep.variants import study_trials, variants
 from bioplausible.errors import UserError
 
 
-def run(args: Sequence[str]) -> int:
-    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed.
-
-    Ctrl-C and SIGTERM end it with 130 and 143, and the trials with it.
-
-    Raises:
-        UserError: an option or the study is wrong, or Ray is not installed.
-    """
-    parser = CommandArguments(prog="python -m bioplausible sweep", description=__doc__)
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
+    parser = CommandArguments(
+        "sweep",
+        "Trains with every combination of seeds and options, or a study's trials, several at once, and writes their"
+        " report. The same command goes on where it was stopped.",
+        ["--config digits/corinfomax --seeds 0,1,2", "--study digits --list"],
+    )
     parser.add_argument(
         "--config", type=recipe_named, action="append", default=[], help="recipe; may be given several times"
     )
@@ -59,7 +58,18 @@ def run(args: Sequence[str]) -> int:
     parser.add_argument("--cpus", type=int, help="cores to use (default: all)")
     parser.add_argument("--threads", type=int, default=1, help="threads, and cores, a trial (default: 1)")
     parser.add_argument("--address", help="address of a Ray cluster that shares the folder; default: this machine")
-    options = parser.parse_args(args)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed.
+
+    Ctrl-C and SIGTERM end it with 130 and 143, and the trials with it.
+
+    Raises:
+        UserError: an option or the study is wrong, or Ray is not installed.
+    """
+    options = arguments().parse_args(args)
     command = f"{this_program()} sweep {shlex.join(args)}"
     if bool(options.study) == bool(options.config):
         raise UserError("sweep needs --config RECIPE or --study FILE, one of the two.")

@@ -10,6 +10,22 @@ from bioplausible.commands.fast_imports import fast_imports
 from bioplausible.errors import UserError
 
 
+def arguments() -> CommandArguments:
+    """Returns what the command takes."""
+    parser = CommandArguments(
+        "verify",
+        "Replays recorded trajectories through a rule, and prints how far each agrees, or why it can't be replayed."
+        " Ends with status 1 if any differs, else 2 if any can't be replayed, else 0.",
+        ["tests/golden tests/golden-rules", "mine.npz --tolerance 1e-6"],
+    )
+    parser.add_argument("paths", nargs="+", type=path_named, metavar="PATH", help=".npz files, or folders of them")
+    parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9)")
+    parser.add_argument(
+        "--accelerator", choices=("cpu", "gpu"), default="cpu", help="where the rules train (default: cpu)"
+    )
+    return parser
+
+
 def run(args: Sequence[str]) -> int:
     """Replays files (or all ``.npz`` files of folders) and prints how far each agrees, or why it can't be replayed.
 
@@ -18,15 +34,7 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: there is nothing to replay.
     """
-    parser = CommandArguments(prog="python -m bioplausible verify", description=run.__doc__)
-    parser.add_argument(
-        "paths", nargs="+", type=path_named, metavar="PATH", help="recorded trajectories, or folders of them"
-    )
-    parser.add_argument("--tolerance", type=float, help="largest relative error (default: 1e-9)")
-    parser.add_argument(
-        "--accelerator", choices=("cpu", "gpu"), default="cpu", help="where the rules train (default: cpu)"
-    )
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
         raise UserError(f"tolerance is {options.tolerance}: give a finite number that is not negative.")
     paths = _files(options.paths)

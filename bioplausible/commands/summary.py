@@ -1,0 +1,85 @@
+"""What ``fit`` says at its end: what was trained, how good it is, where it lies, and how to go on."""
+
+import shlex
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
+
+from bioplausible.commands.how_to_go_on import last_checkpoint
+from bioplausible.commands.program import this_program
+from bioplausible.commands.run_loggers import how_to_look, where_it_lies
+from bioplausible.data import ImageDataModule
+from bioplausible.lightning_internals import batches_left, progress
+from bioplausible.resume.checkpoint_callbacks import BestCheckpoint
+from bioplausible.rules import LearningRule
+from bioplausible.training.loggers import folder_of_run
+
+
+def summary(
+    trainer: Trainer,
+    rule: LearningRule,
+    data: ImageDataModule,
+    seconds: float,
+    validation: Mapping[str, Any],
+    test: Mapping[str, Any],
+) -> list[str]:
+    """Returns the lines.
+
+    Args:
+        trainer: has trained.
+        rule: what it trained.
+        data: on what.
+        seconds: how long that took in this process.
+        validation: the metrics of the weights that training ended with, on the validation split; empty where not run.
+        test: the same on the test split.
+    """
+    drawn, last = data.training_data(), last_checkpoint(trainer)
+    epochs, steps = progress(trainer).epochs_finished, trainer.global_step
+    length = f"{epochs} epoch{'s' * (epochs != 1)}, {steps} step{'s' * (steps != 1)}"
+    if batches_left(trainer):  # Lightning counts the epoch as finished
+        length = f"{steps} step{'s' * (steps != 1)}, which end within epoch {epochs}"
+    lines = [
+        f"rule                 {type(rule).__name__}, {'-'.join(map(str, rule.network.sizes))}",
+        f"data                 {type(data).__name__}, {drawn.used - drawn.held_out} training images",
+        f"trained for          {length}; {timedelta(seconds=round(seconds))} of it now",
+        f"run                  {where_it_lies(trainer)}",
+        f"checkpoint           {last or 'none'}",
+    ]
+    best, of_which = _best_checkpoint(trainer), "" if last is None else f" in {last.name}"
+    at_best = "" if best is None else f", at best {float(cast(Tensor, best.best_model_score)):.2%} in best.ckpt"
+    if data.validation_split:
+        lines.append(f"validation accuracy  {_percent(validation.get('val/accuracy'), of_which)}{at_best}")
+    else:
+        lines.append("validation accuracy  none (validation_split is 0)")
+    lines.append(f"test accuracy        {_percent(test.get('test/accuracy'), of_which)}")
+    return [*lines, *how_to_look(trainer), *_how_to_go_on(trainer, epochs)]
+
+
+def _percent(accuracy: float | None, of_which: str) -> str:
+    return "not run" if accuracy is None else f"{accuracy:.2%}{of_which}"
+
+
+def _best_checkpoint(trainer: Trainer) -> BestCheckpoint | None:
+    """Returns what wrote ``best.ckpt``; None where nothing did."""
+    found = (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
+    return next((best for best in found if best.best_model_score is not None), None)
+
+
+def _how_to_go_on(trainer: Trainer, epochs: int) -> list[str]:
+    """Returns the commands that compare, score and continue the run, where it left what they need."""
+    folder, last, best = folder_of_run(trainer), last_checkpoint(trainer), _best_checkpoint(trainer)
+    program, lines = this_program(), []
+    if folder is not None and not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
+        lines.append(f"compare it with      {program} report {shlex.quote(str(folder))}")
+    if best is not None:
+        lines.append(f"score the best with  {program} test --ckpt_path {shlex.quote(best.best_model_path)}")
+    lengths = {"max_epochs": (epochs, trainer.max_epochs), "max_steps": (trainer.global_step, trainer.max_steps)}
+    ended_by = next((name for name, (done, most) in lengths.items() if done == most), None)
+    if last is not None and ended_by is not None:
+        longer = f"--trainer.{ended_by} {2 * lengths[ended_by][0]}"
+        lines.append(f"train longer with    {program} fit --ckpt_path {shlex.quote(str(last))} {longer}")
+    return lines

@@ -1,0 +1,75 @@
+"""The last words of ``fit``: what was trained, how good it is, where it lies, and commands that go on."""
+
+import re
+import shlex
+
+import pytest
+import torch
+
+from bioplausible.__main__ import main
+from tests.helpers import FEW, RUN
+
+
+def summary(capsys, *args):
+    """Returns the lines that a run ends with, by what they begin with."""
+    assert main(["fit", *FEW, *args]) == 0
+    text = capsys.readouterr().out.rpartition("\n\n")[2]
+    assert len(text.splitlines()) <= 12
+    return {line[:21].rstrip(): line[21:] for line in text.splitlines()}
+
+
+def command(line):
+    """Returns the arguments of a command that was printed."""
+    return shlex.split(line.partition(" -m bioplausible ")[2])
+
+
+def test_it_says_what_was_trained_and_how_good_which_checkpoint_is(capsys):
+    said = summary(capsys, "--trainer.max_epochs", "3")
+    assert said["rule"] == "CorInfoMax, 64-200-10"
+    assert said["data"] == "DigitsDataModule, 108 training images"
+    assert re.fullmatch(r"3 epochs, 18 steps; \d+:\d\d:\d\d of it now", said["trained for"])
+    assert said["run"] == str(RUN)
+    assert said["checkpoint"] == str(RUN / "checkpoints/last.ckpt")
+    last, best = re.fullmatch(
+        r"([\d.]+)% in last.ckpt, at best ([\d.]+)% in best.ckpt", said["validation accuracy"]
+    ).groups()
+    assert float(best) >= float(last)
+    assert re.fullmatch(r"[\d.]+% in last.ckpt", said["test accuracy"])
+    for name, accuracy in (("best", best), ("last", last)):
+        assert main(["validate", "--ckpt_path", str(RUN / f"checkpoints/{name}.ckpt"), *FEW[:2]]) == 0
+        assert f"{float(accuracy) / 100:.4f}"[:5] in capsys.readouterr().out
+
+
+def test_its_commands_do_what_they_say(capsys):
+    said = summary(capsys, "--trainer.max_epochs", "1")
+    assert main(command(said["score the best with"])) == 0
+    assert main([*command(said["compare it with"]), "--out", "report"]) == 0
+    assert main([*command(said["train longer with"]), *FEW[:2]]) == 0
+    checkpoint = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 1
+    by_steps = summary(capsys, "--trainer.max_epochs", "-1", "--trainer.max_steps", "7")
+    assert command(by_steps["train longer with"])[-2:] == ["--trainer.max_steps", "14"]
+    assert by_steps["trained for"].startswith("7 steps, which end within epoch 2; ")
+
+
+@pytest.mark.parametrize(
+    ("args", "absent"),
+    [
+        (["--trainer.logger", "false"], {"compare it with", "look at it with"}),
+        (["--trainer.enable_checkpointing", "false"], {"score the best with", "train longer with"}),
+        (["--data.validation_split", "0"], {"score the best with"}),
+        (["--trainer.logger", "CSVLogger"], {"compare it with"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_it_names_nothing_that_the_run_did_not_leave(args, absent, capsys):
+    said = summary(capsys, "--trainer.max_epochs", "1", *args)
+    commands = {"compare it with", "look at it with", "score the best with", "train longer with"}
+    assert commands - said.keys() == absent
+    assert "None" not in "".join(said.values())
+
+
+def test_time_counts_what_this_process_trained(capsys, monkeypatch):
+    said = summary(capsys, "--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1")
+    assert "train longer with" not in said  # it is max_time that ended it
+    assert said["trained for"].split("; ")[1] in {f"0:00:0{i} of it now" for i in range(2, 10)}
