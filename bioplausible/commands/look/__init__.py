@@ -9,12 +9,12 @@ from bioplausible.training.named_runs import folder_of, run_named
 
 FIGURES = {
     "receptive_fields": "what the first 64 units of layer 1 see, grey being 0",
-    "settling": "how each phase settles, by layer and iteration, and the energy that it descends",
-    "activity": "how the activities of each layer are spread where each phase ends",
-    "confusion_matrix": "which classes of the validation split are taken for which; without one, of the test split",
-    "alignment": "angles between forward and feedback weights, and between updates and backpropagation's",
-    "information": "correlative information within a relaxation, of CorInfoMax with track_correlations",
-    "tsne": "a map of each hidden layer, each image as its class; drawn where --only names it, for it takes seconds",
+    "settling": "how each phase settles, by layer, and its energy",
+    "activity": "how each layer's activities are spread at a phase's end",
+    "confusion_matrix": "which classes are taken for which: validation, else test",
+    "alignment": "angles: weights with feedback, updates with gradients",
+    "information": "correlative information in a relaxation, where tracked",
+    "tsne": "a map of each hidden layer; only where --only names it",
 }
 """The figures, with what each shows."""
 ON_DEMAND = ("tsne",)
