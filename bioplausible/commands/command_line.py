@@ -16,10 +16,12 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_only
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
+from bioplausible.commands.network_ends import fill_ends
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
     folder_of_runs,
@@ -158,9 +160,10 @@ class CommandLine(LightningCLI):
     # ------------------------------------------------------------------------------------------------------ preparation
 
     def before_instantiate_classes(self) -> None:
-        """Names the run's folder after data set and rule where it has no name."""
+        """Fills in what the network leaves to the data, and names the run's folder where it has no name."""
         config = self.config[self.subcommand]
         _require_accelerator(config.trainer.accelerator)
+        fill_ends(config, rank_zero_only(print))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         for logger in as_list(config.trainer.logger):
@@ -290,13 +293,13 @@ class CommandLine(LightningCLI):
             return
         # of the weights that training ended with, which are those in last.ckpt: what was validated on the way was other
         validated = []
-        if self.datamodule.validation_split:
+        if self.datamodule.has_validation:
             validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         validation, test = (found[0] if found else {} for found in (validated, tested))
         say(f"\nrun                  {where_it_lies(self.trainer)}")
         say(f"checkpoint           {last_checkpoint(self.trainer) or 'none'}")
-        if self.datamodule.validation_split:
+        if self.datamodule.has_validation:
             say(f"validation accuracy  {_percent(validation.get('val/accuracy'))}")
         else:
             say("validation accuracy  none (validation_split is 0)")
