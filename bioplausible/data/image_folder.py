@@ -20,8 +20,8 @@ class ImageFolderDataModule(OwnDataModule):
 
     Where ``FOLDER`` has ``train`` and ``test``, and maybe ``val``, these are the parts, each with a folder a class.
     Else a fifth of each class's pictures, at least one, is the test part: which ones is told by their names alone, so
-    it is the same on every machine and in every run. Files are found as torchvision's ``ImageFolder`` finds them; folders
-    whose names begin with a dot are passed over.
+    it is the same on every machine and in every run. Files are found as torchvision's ``ImageFolder`` finds them;
+    folders whose names begin with a dot are passed over.
 
     Pixels are brought to [0, 1]: of eight bits divided by 255, of sixteen by 65,535.
 
@@ -145,13 +145,13 @@ def _files(folder: Path) -> dict[str, list[str]]:
         found = _Classes(str(folder), allow_empty=True)
     except OSError as error:
         raise UserError(f"The folder {folder} can't be read ({error.strerror}): name another one.") from error
+    except ValueError as error:  # of a folder without folders
+        raise UserError(
+            f"{folder} has no folder of a class: put the pictures of each class into one, as {folder}/cat/1.png."
+        ) from error
     files: dict[str, list[str]] = {name: [] for name in found.classes}
     for file, label in found.samples:
         files[found.classes[label]].append(file)
-    require(
-        bool(files),
-        f"{folder} has no folder of a class: put the pictures of each class into one, as {folder}/cat/1.png.",
-    )
     empty = [name for name, of_class in files.items() if not of_class]
     require(
         not empty,

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,12 +10,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from bioplausible.errors import UserError
+from bioplausible.observers.class_names import named_classes
 
 
 class PredictionsCSV(BasePredictionWriter):
     """Writes the columns sample, label, prediction and confidence, a row a test sample in the data set's order.
 
-    Where the data have no labels, the column is empty.
+    Where the data have no labels, the column is empty. Where their classes have names that are not their numbers, the
+    columns label_name and prediction_name follow.
 
     The file is written aside and takes its name when it is whole.
 
@@ -35,6 +38,7 @@ class PredictionsCSV(BasePredictionWriter):
         self._aside = path.with_name(f".{path.name}.{os.getpid()}")
         self._file: TextIO | None = None
         self._samples = 0
+        self._names: Sequence[str] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file and writes the heading."""
@@ -48,7 +52,9 @@ class PredictionsCSV(BasePredictionWriter):
                 f"The predictions {self.path} can't be written ({error.strerror}): name another file with --output."
             ) from error
         self._samples = 0
-        csv.writer(self._file).writerow(["sample", "label", "prediction", "confidence"])
+        self._names = named_classes(trainer)
+        names = [] if self._names is None else ["label_name", "prediction_name"]
+        csv.writer(self._file).writerow(["sample", "label", "prediction", "confidence", *names])
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *_: Any) -> None:
         """Writes a batch."""
@@ -56,7 +62,10 @@ class PredictionsCSV(BasePredictionWriter):
         classes, confidences = (prediction[name].tolist() for name in ("prediction", "confidence"))
         labels = prediction["label"].tolist() if "label" in prediction else [""] * len(classes)
         for label, predicted, confidence in zip(labels, classes, confidences, strict=True):
-            csv.writer(self._file).writerow([self._samples, label, predicted, f"{confidence:.6f}"])
+            row = [self._samples, label, predicted, f"{confidence:.6f}"]
+            if self._names is not None:
+                row += ["" if label == "" else self._names[label], self._names[predicted]]
+            csv.writer(self._file).writerow(row)
             self._samples += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -18,6 +18,7 @@ from bioplausible.data.batches import Images
 from bioplausible.errors import UserError
 from bioplausible.functional import as_real
 from bioplausible.network import Convolution, Dense, Local
+from bioplausible.observers.class_names import class_names, shortened
 from bioplausible.observers.figures import log_figure, log_scalars, new_figure
 from bioplausible.observers.observer import Observer
 from bioplausible.rules import LearningRule
@@ -144,6 +145,10 @@ class Representations(Observer):
         axis.set(title="confusion matrix, validation split", xlabel="predicted class", ylabel="true class")
         if classes <= 20:
             axis.set(xticks=range(classes), yticks=range(classes))
+            names = [shortened(name) for name in class_names(trainer, classes)]
+            words = max(map(len, names)) > 2
+            axis.set_xticklabels(names, rotation=45 if words else 0, ha="right" if words else "center")
+            axis.set_yticklabels(names)
         figure.colorbar(shown, label="share of the true class", shrink=0.8)
         log_figure(trainer, "confusion_matrix", figure)
 
