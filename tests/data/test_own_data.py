@@ -60,7 +60,7 @@ def both(cls, **options):
     return data
 
 
-# ------------------------------------------------------------------------------------------------------------------- arrays
+# --------------------------------------------------------------------------------------------------------------- arrays
 
 
 def names_of(role, part):
@@ -280,7 +280,7 @@ def test_options_that_contradict_the_data_are_refused():
     assert "leave it out" in refused(lambda: ArraysDataModule("vectors.npz", channels="last"))
 
 
-# ------------------------------------------------------------------------------------------------------------ standardising
+# -------------------------------------------------------------------------------------------------------- standardising
 
 
 @pytest.mark.parametrize("kind", ["table", "arrays", "images"])
@@ -311,7 +311,7 @@ def test_standardising_is_by_what_is_trained_on_alone(kind, options):
         assert torch.allclose(found.double(), expected, atol=2e-4)
 
 
-# ------------------------------------------------------------------------------------------------------------------ folders
+# -------------------------------------------------------------------------------------------------------------- folders
 
 
 def write_pictures(folder, counts, mode="L", size=(4, 5), suffix="png"):
@@ -440,7 +440,7 @@ def test_what_is_wrong_with_a_folder_is_one_sentence(what):
     assert said in refused(lambda: both(ImageFolderDataModule, folder="pets"))
 
 
-# ------------------------------------------------------------------------------------------------------------------- tables
+# --------------------------------------------------------------------------------------------------------------- tables
 
 
 def write_table(content, file="table.csv", **options):
@@ -534,7 +534,7 @@ def test_a_first_row_that_could_be_both_is_what_the_user_says():
         assert rows(found) == rows(torch.tensor(content[-count:])[:, :2].float())
 
 
-# -------------------------------------------------------------------------------------------------------------- torchvision
+# ---------------------------------------------------------------------------------------------------------- torchvision
 
 
 def unpack(folder, raw, prefix=""):
