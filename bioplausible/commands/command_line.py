@@ -21,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on, last_checkpoint
+from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
 from bioplausible.commands.network_ends import fill_ends
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
@@ -35,6 +36,7 @@ from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
+from bioplausible.errors.sentences import sentence
 from bioplausible.lightning_internals import starts_processes_within, trainer_option
 from bioplausible.observers.predictions import PredictionsCSV
 from bioplausible.observers.progress import LiveProgressBar
@@ -174,6 +176,20 @@ class CommandLine(LightningCLI):
                 if "save_dir" in options:
                     folder = str(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
                     options.save_dir = str(Path(folder).expanduser()) if folder.startswith("~") else folder
+
+    def instantiate_classes(self) -> None:
+        """Builds data, rule and Trainer.
+
+        Raises:
+            UserError: lists with an entry a layer are too long or too short, which are named all at once.
+        """
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            said = sentence(error)
+            if said is None or not TOLD.match(said):
+                raise
+            raise UserError(all_wrong_lengths(self.config[self.subcommand].model, said)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
