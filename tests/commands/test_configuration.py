@@ -395,11 +395,11 @@ def test_all_lists_of_another_network_s_length_are_named_at_once(capsys):
 
 def test_data_of_one_s_own_alone_are_learned_by_corinfomax(monkeypatch, capsys):
     own = ["--data", "ArraysDataModule", "--data.file", "mine.npz"]
-    found = parsed(["fit", *own, "--model.layer_sizes", "[30]"], monkeypatch)
+    found = parsed(["fit", *own, "--model.layer_sizes", "[64, 30, 10]"], monkeypatch)
     assert found["model"]["class_path"] == "bioplausible.CorInfoMax"
     assert found["data"]["class_path"] == "bioplausible.ArraysDataModule"
     named = ["--model", "CorInfoMax"]
-    assert found == parsed(["fit", *own, *named, "--model.layer_sizes", "[30]"], monkeypatch)
+    assert found == parsed(["fit", *own, *named, "--model.layer_sizes", "[64, 30, 10]"], monkeypatch)
     assert "left out" not in capsys.readouterr().out
 
 

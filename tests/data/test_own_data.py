@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -350,6 +351,20 @@ def test_a_folder_of_pictures_is_split_by_the_names_of_its_files(mode):
     write_pictures(Path("elsewhere/pets"), {"fox": 3}, mode)
     again, labels = split(ImageFolderDataModule("elsewhere/pets"), "test")
     assert torch.equal(again[labels < 3], test)
+
+
+def test_which_pictures_are_for_the_test_is_told_by_the_hashes_of_their_names():
+    """Pictures that were taken one after the other are alike: the first ones are no fair test."""
+    pictures = write_pictures(Path("pets"), {"cat": 20, "dog": 15})
+    paths = {
+        name: sorted(
+            (path for path in pictures if path.parent.name == name),
+            key=lambda path: hashlib.sha256(f"{name}/{path.name}".encode()).digest(),
+        )[:count]
+        for name, count in (("cat", 4), ("dog", 3))
+    }
+    expected = rows(torch.from_numpy(pictures[path]).float() / 255 for of_class in paths.values() for path in of_class)
+    assert rows(split(ImageFolderDataModule("pets"), "test")[0]) == expected
 
 
 def test_folders_of_parts_are_parts_whose_classes_are_those_for_training():
