@@ -52,6 +52,11 @@ def _leaves_out(name: str, given: list[Any]) -> bool:
 def _sizes(given: list[Any], size: Any, classes: int, who: str) -> list[Any]:
     if None in given:
         return [size if given[0] is None else given[0], *given[1:-1], classes if given[-1] is None else given[-1]]
+    require(
+        given != [size],
+        f"layer_sizes is {_written(given)}, which may be {who}'s {size} input values alone or a hidden layer of as many"
+        f" units: write {_written([size, classes])} or {_written([size, *given, classes])}.",
+    )
     _require_hidden(given, given[0], size, classes, "layer_sizes", who)
     return [size, *given, classes]
 
