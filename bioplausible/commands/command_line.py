@@ -17,11 +17,14 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities import rank_zero_only
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.class_help import class_help
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on
+from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
+from bioplausible.commands.network_ends import fill_ends
 from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
@@ -35,6 +38,7 @@ from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.renamed import old_name
+from bioplausible.errors.sentences import sentence
 from bioplausible.lightning_internals import starts_processes_within, trainer_option
 from bioplausible.observers.predictions import PredictionsCSV
 from bioplausible.observers.progress import EpochLines, LiveProgressBar
@@ -175,9 +179,10 @@ class CommandLine(LightningCLI):
     # ------------------------------------------------------------------------------------------------------ preparation
 
     def before_instantiate_classes(self) -> None:
-        """Names the run's folder after data set and rule where it has no name."""
+        """Fills in what the network leaves to the data, and names the run's folder where it has no name."""
         config = self.config[self.subcommand]
         _require_accelerator(config.trainer.accelerator)
+        fill_ends(config, rank_zero_only(print))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         for logger in as_list(config.trainer.logger):
@@ -188,6 +193,20 @@ class CommandLine(LightningCLI):
                 if "save_dir" in options:
                     folder = str(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
                     options.save_dir = str(Path(folder).expanduser()) if folder.startswith("~") else folder
+
+    def instantiate_classes(self) -> None:
+        """Builds data, rule and Trainer.
+
+        Raises:
+            UserError: lists with an entry a layer are too long or too short, which are named all at once.
+        """
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            said = sentence(error)
+            if said is None or not TOLD.match(said):
+                raise
+            raise UserError(all_wrong_lengths(self.config[self.subcommand].model, said)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
@@ -324,7 +343,7 @@ class CommandLine(LightningCLI):
             return
         # of the weights that training ended with, which are those in last.ckpt: what was validated on the way was other
         validated = []
-        if self.datamodule.validation_split:
+        if self.datamodule.has_validation:
             validated = self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         tested = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         validation, test = (found[0] if found else {} for found in (validated, tested))

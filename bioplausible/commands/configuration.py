@@ -70,8 +70,8 @@ def options_of(part: str, given: Sequence[Source]) -> frozenset[str]:
 def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
     """Returns the recipe that lies below the sources: the named rule's for the named data set, CorInfoMax's for digits.
 
-    Nothing, where a file names a rule and sets it up. Where there is no such recipe, the rule has its own defaults, and
-    data and Trainer those of the data set's recipe for CorInfoMax.
+    Nothing, where a file names a rule and sets it up. Where there is no such recipe, the rule, CorInfoMax where none is
+    named, has its own defaults, and data and Trainer those of the data set's recipe for CorInfoMax.
     """
     if any(s.is_file and class_at(s.content, "model") and settings_of(s.content.get("model")) for s in given):
         return {}
@@ -86,6 +86,8 @@ def implied_recipe(given: Sequence[Source]) -> dict[str, Any]:
     other = (None if "." in data else recipe_of(data, "CorInfoMax")) or recipes() / "digits" / "corinfomax.yaml"
     config = _recipe(other)
     del config["model"]
+    if class_of(given, "model") is None:
+        config["model"] = {"class_path": rule}
     if class_of([Source(config)], "data") != data:
         del config["data"]
     return config

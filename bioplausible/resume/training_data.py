@@ -44,10 +44,18 @@ class TrainingData:
     horizontal_flip: bool
     border: int = 0
     """Checkpoints of earlier versions don't name it: there was none."""
+    class_names: list[str] | None = None
+    """The classes' names; None in checkpoints of earlier versions."""
+    content: str | None = None
+    """A digest of the training images where they are a user's own; None where not, or where they are not loaded."""
 
     def trained_among_held_out(self, now: "TrainingData") -> int:
         """Returns how many images were trained on of those that other options of the same images hold out."""
         return max(0, min(now.held_out, self.used) - self.held_out)
+
+    def has_other_images(self, now: "TrainingData") -> bool:
+        """Returns whether the training images are known to be others, where both know them."""
+        return None not in (self.content, now.content) and self.content != now.content
 
     def changes(self, now: "TrainingData", names: tuple[str, ...]) -> str:
         """Returns the options of these names that differ, as ``batch_size 40 instead of 20``; empty where none does."""
@@ -102,6 +110,8 @@ class TrainedOn(Callback):
             require_untrained(before, now)
             if data.starts_within_epoch:
                 require_same_batches(before, now)
+            if before.has_other_images(now) and before.images == now.images:
+                rank_zero_warn("Training goes on with other images than the checkpoint's.", stacklevel=2)
             if changes := before.changes(now, SPOKEN):
                 rank_zero_warn(
                     f"Training goes on with other data options than the checkpoint's: {changes}.", stacklevel=2
@@ -137,8 +147,10 @@ class TrainedOn(Callback):
         now: TrainingData = describe()
         if before.dataset != now.dataset:
             rank_zero_warn(f"The network was trained on {before.dataset}, and is {what} on {now.dataset}.")
-        elif what == "validated":
-            require_untrained(before, now)
+        else:
+            require_same_names(before, now)
+            if what == "validated":
+                require_untrained(before, now)
         if changes := before.changes(now, OF_EVALUATION):
             rank_zero_warn(f"The network is {what} on images that are normalised otherwise: {changes}.")
 
@@ -150,10 +162,25 @@ def require_same_class(before: TrainingData, now: TrainingData) -> None:
             f"The checkpoint was trained on {before.dataset}, not {now.dataset}, and its position and seed fit no other"
             f" data: resume with {before.dataset}, or train anew."
         )
+    require_same_names(before, now)
+
+
+def require_same_names(before: TrainingData, now: TrainingData) -> None:
+    """Raises a :class:`bioplausible.UserError` where the outputs would stand for other classes than they learned."""
+    if before.class_names is not None and before.class_names != now.class_names:
+        raise UserError(
+            f"The network was trained on the classes {', '.join(before.class_names)}, and the data have"
+            f" {', '.join(now.class_names or [])}: give it the same classes in the same order."
+        )
 
 
 def require_untrained(before: TrainingData, now: TrainingData) -> None:
     """Raises a :class:`bioplausible.UserError` where a network may have been trained on what is now for validation."""
+    if now.held_out and before.has_other_images(now) and before.images == now.images:
+        raise UserError(
+            "The training images are others than those where the checkpoint was trained, and which of them it was"
+            " trained on can't be told: give it the same data, or validation_split 0."
+        )
     if now.held_out and before.images != now.images:
         raise UserError(
             f"There were {before.images} training images where the checkpoint was trained, and there are {now.images}:"
@@ -170,6 +197,11 @@ def require_untrained(before: TrainingData, now: TrainingData) -> None:
 
 def require_same_batches(before: TrainingData, now: TrainingData) -> None:
     """Raises a :class:`bioplausible.UserError` where a position within an epoch would be another one."""
+    if before.has_other_images(now) and before.images == now.images:
+        raise UserError(
+            "The checkpoint lies within an epoch, where its position counts batches of the same images, but now there"
+            " are other ones: resume with the same data, or from a checkpoint at an epoch's end."
+        )
     decisive = [(d.images, d.used, d.held_out, d.batch_size) for d in (before, now)]
     if decisive[0] != decisive[1]:
         changes = before.changes(now, ("images", "subset_size", "validation_split", "batch_size"))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bioplausible.functional import Activation, ActivationName, activation
-from bioplausible.network import Connection, Entry, Initialization
+from bioplausible.network import Connection, Entry, Initialization, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase, Phases
@@ -47,7 +47,7 @@ class FeedforwardRule(LearningRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "cross_entropy",
         activation_function: ActivationName = "relu",
         output_activation: ActivationName = "linear",
@@ -147,7 +147,7 @@ class Backpropagation(FeedforwardRule):
     """
 
     def __init__(
-        self, layer_sizes: list[int] | None = None, initialization: Initialization = "linear", **options: Any
+        self, layer_sizes: Sizes | None = None, initialization: Initialization = "linear", **options: Any
     ) -> None:
         super().__init__(layer_sizes, **options)
         self.network = self.build_network(initialization=initialization)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import mean_outer_product, rows
-from bioplausible.network import Initialization, Recurrent
+from bioplausible.network import Initialization, Recurrent, Sizes
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.learned_feedback import decay_, taught_alike
 from bioplausible.rules.options import by_layer, group, per_layer, require_choice
@@ -57,7 +57,7 @@ class Burstprop(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         feedback: Literal["learned", "fixed"] = "learned",
         baseline: float = 0.2,
         decay: float = 0.999999,

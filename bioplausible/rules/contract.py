@@ -15,7 +15,7 @@ from bioplausible.errors import UserError
 from bioplausible.errors.checks import require, require_arguments
 from bioplausible.functional import alignment_angle
 from bioplausible.lightning_internals import count_batch
-from bioplausible.network import Entry, Network, Specification
+from bioplausible.network import Entry, Network, Sizes, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.run_folders import RunFolders
@@ -51,10 +51,13 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
     errors and weights stay float32.
 
     Args:
-        layer_sizes: d_0 … d_L of a dense network, the input's size first and the number of classes last.
+        layer_sizes: d_0 … d_L of a dense network, the input's size first and the number of classes last. At the command
+            line null in the place of these two leaves them to the data, and so does one size alone, which is the hidden
+            layer's.
         network: in its place, the input's shape and then one entry a layer
             (:class:`bioplausible.network.Specification`), for example
-            ``[[1, 28, 28], {conv: 32, kernel: 3, stride: 2}, 10]``.
+            ``[[1, 28, 28], {conv: 32, kernel: 3, stride: 2}, 10]``; at the command line null may stand for the first
+            and the last entry, which are the data's, and a list that begins with a layer leaves out both.
         optimizer: any torch optimizer, as a callable of the parameter groups.
         lr_scheduler: any torch scheduler, as a callable of the optimizer; None keeps the rates.
         lr_scheduler_interval: whether the scheduler counts epochs or batches (steps).
@@ -75,7 +78,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         network: list[Entry] | None = None,
         optimizer: OptimizerCallable = torch.optim.SGD,
         lr_scheduler: LRSchedulerCallable | None = None,

@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 
 from bioplausible.errors.checks import require
-from bioplausible.network import Inhibition
+from bioplausible.network import Inhibition, Sizes
 from bioplausible.rules.equilibrium_propagation import EquilibriumPropagation
 from bioplausible.rules.options import per_layer, refuse_without_effect
 from bioplausible.training.phase import Phases
@@ -42,7 +42,7 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         lateral_learning_rates: float | list[float] = 0.002,
         scheduled_decay: bool = False,
         signed_hebbian_term: bool = True,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import StepSizeRule, step_sizes
-from bioplausible.network import Entry, InverseCorrelation
+from bioplausible.network import Entry, InverseCorrelation, Sizes
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.options import (
@@ -97,7 +97,7 @@ class CorInfoMax(CorInfoMaxNetwork):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         forgetting_factor: float = 0.99999,
         epsilon: float = 0.15,
         leak: float = 0.3,

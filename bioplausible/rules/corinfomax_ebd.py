@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import mean_outer_product, rows
-from bioplausible.network import InverseCorrelation, RunningCorrelation, broadcast, mean_product
+from bioplausible.network import InverseCorrelation, RunningCorrelation, Sizes, broadcast, mean_product
 from bioplausible.rules.batch_means import BatchMeans, Means
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect
@@ -59,7 +59,7 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         error_forgetting_factor: float = 0.99999,
         decorrelation: float | list[float] = 1.0,
         feedback_decorrelation: float | list[float] = 0.0,

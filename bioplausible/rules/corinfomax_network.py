@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import LARGEST, require
 from bioplausible.functional import StepSizeRule, blank, clip, step_sizes
-from bioplausible.network import Clamped, Entry, InverseCorrelation
+from bioplausible.network import Clamped, Entry, InverseCorrelation, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.neurons import ClippedNeurons, Neurons
 from bioplausible.rules.options import require_steps
@@ -47,7 +47,7 @@ class CorInfoMaxNetwork(LearningRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         forgetting_factor: float = 0.99999,
         epsilon: float = 0.15,
         leak: float = 0.3,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import StepSizeRule
+from bioplausible.network import Sizes
 from bioplausible.rules.corinfomax import CorInfoMax
 from bioplausible.rules.neurons import Neurons, SparseNeurons
 from bioplausible.training.phase import Phase
@@ -41,7 +42,7 @@ class CorInfoMaxSparse(CorInfoMax):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         dual_step_sizes: dict[int, float] | None = None,
         leak: float = 0.2,
         free_steps: int = 20,

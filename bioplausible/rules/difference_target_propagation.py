@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, activation
-from bioplausible.network import Initialization
+from bioplausible.network import Initialization, Sizes
 from bioplausible.network.initialization import draw_bias
 from bioplausible.rules.options import require_choice, require_steps
 from bioplausible.rules.target_propagation import TargetPropagation, bias_update, moved
@@ -70,7 +70,7 @@ class DifferenceTargetPropagation(TargetPropagation):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         feedback_loss: FeedbackLoss = "reconstruction",
         last_hidden_target: LastHiddenTarget = "difference",
         target_step: float = 0.1,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
-from bioplausible.network import Initialization, broadcast, mean_product
+from bioplausible.network import Initialization, Sizes, broadcast, mean_product
 from bioplausible.network.initialization import draw, draw_bias
 from bioplausible.rules.options import require_steps
 from bioplausible.rules.target_propagation import TargetPropagation, moved
@@ -56,7 +56,7 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         target_step: float = 0.1,
         sigma: float | list[float] = 0.1,
         feedback_steps: int = 1,

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from bioplausible.network import Connection, Initialization
+from bioplausible.network import Connection, Initialization, Sizes
 from bioplausible.network.initialization import draw
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.options import group, per_layer, require_choice
@@ -56,7 +56,7 @@ class DirectFeedbackAlignment(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         signal: Signal = "error",
         projection: Projection = "input",
         learning_rates: float | list[float] | None = None,

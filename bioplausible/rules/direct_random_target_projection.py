@@ -4,7 +4,7 @@ from typing import Any
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
-from bioplausible.network import Initialization
+from bioplausible.network import Initialization, Sizes
 from bioplausible.rules.backpropagation import Loss
 from bioplausible.rules.direct_feedback_alignment import DirectFeedbackAlignment, Projection
 
@@ -39,7 +39,7 @@ class DirectRandomTargetProjection(DirectFeedbackAlignment):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "binary_cross_entropy",
         activation_function: ActivationName = "tanh",
         projection: Projection = "output",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.network import Initialization
+from bioplausible.network import Initialization, Sizes
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss
 from bioplausible.rules.options import require_choice, require_steps
 from bioplausible.training.phase import Phase, Phases
@@ -68,7 +68,7 @@ class DualPropagation(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "cross_entropy",
         alpha: float = 0.5,
         beta: float = 0.1,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import StateActivationName, softmax
-from bioplausible.network import Clamped, Entry, Initialization
+from bioplausible.network import Clamped, Entry, Initialization, Sizes
 from bioplausible.rules.hopfield_network import Cost, HopfieldNetwork
 from bioplausible.rules.options import (
     refuse_without_effect,
@@ -111,7 +111,7 @@ class EquilibriumPropagation(HopfieldNetwork):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         beta: float = 1.0,
         random_beta_sign: bool = True,
         three_phase: bool = False,

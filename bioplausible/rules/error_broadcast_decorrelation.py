@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import LARGEST, require
 from bioplausible.functional import mean_outer_product, regularized_solve, rows
-from bioplausible.network import Connection, Initialization, RunningCorrelation, broadcast, mean_product
+from bioplausible.network import Connection, Initialization, RunningCorrelation, Sizes, broadcast, mean_product
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss
 from bioplausible.rules.batch_means import BatchMeans, Means
 from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect, require_choice
@@ -69,7 +69,7 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "mean_squared_error",
         error_forgetting_factor: float = 0.99999,
         correlated: Literal["identity", "square"] = "identity",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bioplausible.network import Initialization
+from bioplausible.network import Initialization, Sizes
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase
@@ -40,7 +40,7 @@ class FeedbackAlignment(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "mean_squared_error",
         feedback: FixedFeedback = "fixed",
         initialization: Initialization = "xavier",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, activation
-from bioplausible.network import Entry, Initialization, Labels
+from bioplausible.network import Entry, Initialization, Labels, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.batch_means import BatchMeans
 from bioplausible.rules.options import by_layer, group, per_layer, require_choice
@@ -89,7 +89,7 @@ class ForwardForward(LearningRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         activation_function: ActivationName = "relu",
         goodness: Goodness = "sum",
         threshold: float | list[float] | None = None,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
-from bioplausible.network import Clamped, Entry, Initialization
+from bioplausible.network import Clamped, Entry, Initialization, Sizes
 from bioplausible.rules.options import group, per_layer, require_choice, require_steps
 from bioplausible.rules.persistent_states import PersistentStates
 from bioplausible.training.phase import Phase
@@ -34,7 +34,7 @@ class HopfieldNetwork(PersistentStates):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None,
+        layer_sizes: Sizes | None,
         network: list[Entry] | None,
         free_steps: int,
         evaluation_steps: int | None,

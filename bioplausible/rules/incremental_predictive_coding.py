@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bioplausible.errors.checks import require
+from bioplausible.network import Sizes
 from bioplausible.rules.options import require_choice
 from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.training.phase import Phase, Phases
@@ -51,7 +52,7 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         step_size_discount: float = 1.0,
         update_weights_at: Literal["all", "last"] = "all",
         **options: Any,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import placed
-from bioplausible.network import Connection, Initialization
+from bioplausible.network import Connection, Initialization, Sizes
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.learned_feedback import decay_, taught_alike
 from bioplausible.rules.options import require_choice
@@ -59,7 +59,7 @@ class KolenPollack(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "cross_entropy",
         decay: float = 0.9999,
         mirror: Mirror | None = None,

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from bioplausible.functional import ActivationName
-from bioplausible.network import Initialization
+from bioplausible.network import Initialization, Sizes
 from bioplausible.rules.options import by_layer, require_steps
 from bioplausible.rules.target_propagation import TargetPropagation, moved
 from bioplausible.training.phase import Phase, Phases
@@ -51,7 +51,7 @@ class LocalDifferenceReconstruction(TargetPropagation):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         target_step: float = 0.5,
         sigma: float | list[float] = 0.2,
         feedback_steps: int | list[int] = 10,

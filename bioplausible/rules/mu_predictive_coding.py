@@ -5,7 +5,7 @@ from typing import Any
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
-from bioplausible.network import Initialization
+from bioplausible.network import Initialization, Sizes
 from bioplausible.rules.predictive_coding import PredictiveCoding
 from bioplausible.rules.supervised_predictive_coding import Loss
 
@@ -43,7 +43,7 @@ class MuPredictiveCoding(PredictiveCoding):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         activation_function: ActivationName = "relu",
         target_range: tuple[float, float] = (0.0, 1.0),
         loss: Loss = "squared_error",

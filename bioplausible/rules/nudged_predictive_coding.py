@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bioplausible.network import Clamped
+from bioplausible.network import Clamped, Sizes
 from bioplausible.rules.options import require_beta
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase, Phases
@@ -38,7 +38,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         beta: float = 0.001,
         random_beta_sign: bool = False,
         lr_scheduler_interval: Literal["epoch", "step"] = "step",

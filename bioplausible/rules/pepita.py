@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import LARGEST, require
 from bioplausible.functional import placed
-from bioplausible.network import Convolution, Initialization
+from bioplausible.network import Convolution, Initialization, Sizes
 from bioplausible.network.initialization import draw
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss
 from bioplausible.rules.options import group, per_layer
@@ -59,7 +59,7 @@ class PEPITA(FeedforwardRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         loss: Loss = "cross_entropy",
         projection_scale: float = 0.05,
         dropout: float = 0.0,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
-from bioplausible.network import Clamped
+from bioplausible.network import Clamped, Sizes
 from bioplausible.rules.error_based_inference import settle_errors
 from bioplausible.rules.options import require_beta, require_choice
 from bioplausible.rules.supervised_predictive_coding import Loss, SupervisedPredictiveCoding
@@ -70,7 +70,7 @@ class PredictiveCoding(SupervisedPredictiveCoding):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         activation_function: ActivationName = "sigmoid",
         target_range: tuple[float, float] = (0.03, 0.97),
         fixed_predictions: bool = False,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
-from bioplausible.network import Clamped, Entry, Initialization, Network
+from bioplausible.network import Clamped, Entry, Initialization, Network, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import require_steps
 from bioplausible.training.phase import Phase
@@ -51,7 +51,7 @@ class PredictiveCodingNetwork(LearningRule):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         activation_function: ActivationName = "relu",
         inference_steps: int = 50,
         inference_momentum: float = 0.0,

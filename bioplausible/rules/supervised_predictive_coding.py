@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, prediction_error_energy
+from bioplausible.network import Sizes
 from bioplausible.rules.options import require_choice
 from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.training.phase import Phase
@@ -35,7 +36,7 @@ class SupervisedPredictiveCoding(PredictiveCodingNetwork):
 
     def __init__(
         self,
-        layer_sizes: list[int] | None = None,
+        layer_sizes: Sizes | None = None,
         activation_function: ActivationName = "relu",
         target_range: tuple[float, float] = (0.0, 1.0),
         loss: Loss = "squared_error",

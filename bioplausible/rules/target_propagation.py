@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bioplausible.errors.checks import require
-from bioplausible.network import Connection, Feedback, Initialization
+from bioplausible.network import Connection, Feedback, Initialization, Sizes
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.options import by_layer, group, per_layer
 from bioplausible.training.phase import Phase, Phases
@@ -36,7 +36,7 @@ class TargetPropagation(FeedforwardRule):
     local_loss_factor = 2.0
     """c, of the squared distance to the target; 1 of half of it."""
 
-    def __init__(self, layer_sizes: list[int] | None, target_step: float, **options: Any) -> None:
+    def __init__(self, layer_sizes: Sizes | None, target_step: float, **options: Any) -> None:
         super().__init__(layer_sizes, **options)
         require(target_step > 0, f"target_step is {target_step}: it must be positive, or no target differs.")
         self.target_step = target_step

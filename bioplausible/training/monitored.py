@@ -121,9 +121,14 @@ def _no_validation(trainer: Trainer) -> str:
     """Returns why nothing is validated; nothing where something is, as far as one can tell before training."""
     if trainer.limit_val_batches == 0:
         return "limit_val_batches is 0: leave that out"
-    if getattr(getattr(trainer, "datamodule", None), "validation_split", None) == 0:
+    if not has_validation(getattr(trainer, "datamodule", None)):
         return "validation_split is 0: give it a share of the training images"
     return ""
+
+
+def has_validation(data: Any) -> bool:
+    """Returns whether a data module validates, as far as it says so."""
+    return bool(getattr(data, "has_validation", getattr(data, "validation_split", None) != 0))
 
 
 def _callbacks(trainer: Trainer) -> list[Any]:

@@ -94,10 +94,11 @@ def require_fitting_data(network: Network, data: Any) -> None:
     size, expected = network.sizes[0], getattr(data, "input_size", network.sizes[0])
     image_shape = tuple(getattr(data, "image_shape", first))
     of_data = f"{type(data).__name__} has"
+    hidden = _if_all_are_hidden(network, expected, getattr(data, "num_classes", classes))
     if size != expected:
         raise UserError(
             f"The network's input has {size} values, but {of_data} {expected} values a sample: set the first size to"
-            f" {expected}, or the first entry of network to {list(image_shape)}."
+            f" {expected}, or the first entry of network to {list(image_shape)}{hidden}."
         )
     if len(first) == 3 and first != image_shape:
         raise UserError(
@@ -107,8 +108,17 @@ def require_fitting_data(network: Network, data: Any) -> None:
     if classes != getattr(data, "num_classes", classes):
         raise UserError(
             f"The network's output has {classes} units, but {of_data} {data.num_classes} classes: set the last size to"
-            f" {data.num_classes}."
+            f" {data.num_classes}{hidden}."
         )
+
+
+def _if_all_are_hidden(network: Network, values: int, classes: int) -> str:
+    """Returns the other reading of sizes that don't fit: those of hidden layers, to which the data's are added."""
+    if any(len(shape) > 1 for shape in network.shapes):
+        return ""
+    sizes = list(network.sizes)
+    first, last = [values] * (sizes[0] != values), [classes] * (sizes[-1] != classes)
+    return f", or write layer_sizes {[*first, *sizes, *last]} if what does not fit is a hidden layer"
 
 
 @torch.no_grad()

@@ -556,10 +556,10 @@ def test_every_recipe_trains(path, monkeypatch, capsys):
         g = torch.Generator().manual_seed(0)
         return torch.rand(60, *self.image_shape, generator=g), torch.randint(self.num_classes, (60,), generator=g)
 
-    from bioplausible.data.from_torchvision import TorchvisionDataModule
+    from bioplausible.data.published import PublishedDataModule
 
-    monkeypatch.setattr(TorchvisionDataModule, "load", load)
-    monkeypatch.setattr(TorchvisionDataModule, "prepare_data", lambda self: None)
+    monkeypatch.setattr(PublishedDataModule, "load", load)
+    monkeypatch.setattr(PublishedDataModule, "prepare_data", lambda self: None)
     steps = [name for name in config["model"]["init_args"] if name.endswith("_steps") or name == "updates_per_batch"]
     shorter = [a for name in steps for a in (f"--model.init_args.{name}", "2")]
     if "subset_size" in config["data"]["init_args"]:

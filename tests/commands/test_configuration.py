@@ -378,6 +378,31 @@ def test_a_recipe_s_single_rate_goes_with_a_deeper_network_and_others_are_asked_
     assert main(["fit", *deeper, *rates, "--model.feedback_learning_rates", "[0.3]"]) == 2
 
 
+def test_all_lists_of_another_network_s_length_are_named_at_once(capsys):
+    """With what to give for each, and what is given so trains; a single rate goes with any network."""
+    shallower = ["--config", "digits/corinfomax_conv", *FEW, "--model.layer_sizes", "[64, 9, 10]"]
+    assert main(["fit", *shallower]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    given = []
+    for name, entries, layers in (("forward", 3, "1 … 2 (2 in all)"), ("back", 2, "2 … 2 (1 in all)")):
+        option = f"feed{name}_learning_rates"
+        wanted = f"{option} has {entries} entries: give one number, or one per layer {layers}, as with"
+        assert f"{wanted} --model.init_args.{option}" in error
+        given += [f"--model.init_args.{option}", "0.1"]
+    assert main(["fit", *shallower, *given, "--trainer.max_steps", "1"]) == 0
+
+
+def test_data_of_one_s_own_alone_are_learned_by_corinfomax(monkeypatch, capsys):
+    own = ["--data", "ArraysDataModule", "--data.file", "mine.npz"]
+    found = parsed(["fit", *own, "--model.layer_sizes", "[64, 30, 10]"], monkeypatch)
+    assert found["model"]["class_path"] == "bioplausible.CorInfoMax"
+    assert found["data"]["class_path"] == "bioplausible.ArraysDataModule"
+    named = ["--model", "CorInfoMax"]
+    assert found == parsed(["fit", *own, *named, "--model.layer_sizes", "[64, 30, 10]"], monkeypatch)
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_a_setting_before_any_class_is_the_next_one_s(monkeypatch):
     found = parsed(["fit", "--model.beta", "0.7", "--model", "NudgedPredictiveCoding"], monkeypatch)["model"]
     assert found["init_args"]["beta"] == 0.7

@@ -178,17 +178,18 @@ def test_the_page_needs_nothing_else_and_shows_everything():
     figures.mkdir()
     shutil.copy(_picture(), figures / "settling.png")
     shutil.copy(_picture(), figures / "receptive_fields.png")
+    shutil.copy(_picture(), figures / "confusion_matrix.png")
     assert main(["report", "logs/version_0"]) == 0
     page = Path("report/index.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "http" not in re.sub(r"base64,[\w+/=]+", "", page)
-    assert page.count("data:image/png;base64,") == 4  # accuracy, angles, settling, receptive fields
+    assert page.count("data:image/png;base64,") == 5  # accuracy, angles, settling, receptive fields, confusion matrix
     text = Path("report/report.md").read_text()
-    for said in ("git_commit: abc", "free_steps: 20", "settling of version_0"):
+    for said in ("git_commit: abc", "free_steps: 20", "settling of version_0", "confusion matrix of version_0"):
         assert said in page
         assert said in text
     links = re.findall(r"\]\((figures/\d+\.png)\)", text)
-    assert len(links) == 4
+    assert len(links) == 5
     assert all(Path("report", link).is_file() for link in links)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bioplausible.__main__ import main
-from tests.helpers import make_run
+from tests.helpers import LONGEST, make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
@@ -39,7 +39,7 @@ def visit(folder: Path) -> tuple[dict, list[str], set[str]]:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"]
         options += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--log-net-log=net.json"]
         options += [f"--user-data-dir={Path('profile').absolute()}", "--dump-dom", f"{here}/frame.html"]
-        browser = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=100, check=True)
+        browser = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=LONGEST, check=True)
         server.shutdown()
     rendered = json.loads(re.search("<title>(.*?)</title>", browser.stdout)[1])
     console = [line for line in browser.stderr.splitlines() if ":CONSOLE" in line]

@@ -16,7 +16,7 @@ from bioplausible.commands.sweep import on_ray
 from bioplausible.commands.sweep.running import Training, is_finished, run_trial
 from bioplausible.commands.sweep.trials import Trial, trials
 from bioplausible.errors import UserError
-from tests.helpers import CONFIGS, ROOT, command_line
+from tests.helpers import CONFIGS, LONGEST, ROOT, command_line
 
 RECIPE = CONFIGS / "digits/backpropagation.yaml"
 
@@ -24,7 +24,7 @@ RECIPE = CONFIGS / "digits/backpropagation.yaml"
 def sweep(*args):
     """Runs a sweep in a process of its own and returns its exit status and what it printed."""
     command = [sys.executable, "-m", "bioplausible", "sweep", "--config", str(RECIPE), "--out", "out", *args]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=LONGEST, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -165,14 +165,14 @@ def test_a_sweep_that_is_stopped_says_so_and_leaves_nothing_running(number, stat
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     out = Path("out")
     try:
-        patience = time.monotonic() + 200
+        patience = time.monotonic() + LONGEST
         while not list(out.rglob("last.ckpt")) and time.monotonic() < patience:
             time.sleep(0.1)
         assert running(out / "digits")
     finally:
         process.send_signal(number)
         assert process.wait() == status
-    patience = time.monotonic() + 60  # Ray takes a moment to see that its driver is gone
+    patience = time.monotonic() + LONGEST  # Ray takes a moment to see that its driver is gone
     while running(out / "digits") and time.monotonic() < patience:
         time.sleep(0.5)
     assert not running(out / "digits")
@@ -195,16 +195,16 @@ def test_a_trial_begins_once_the_last_process_in_its_folder_has_ended(tmp_path, 
     trial = Trial("a", str(tmp_path / "trial"), [], {"seed": 0}, threads=1)
     both = [Training(trial), Training(trial)]
     for training in both:
-        assert training.wait(30)
+        assert training.wait(LONGEST)
     assert moments.read_text().split() == ["begins", "ends"] * 2
 
-    program.write_text("#!/bin/sh\nexec sleep 99\n")
+    program.write_text("#!/bin/sh\nexec sleep 9999\n")
     living = Training(trial)
     monkeypatch.setattr("bioplausible.commands.sweep.running.PATIENCE", 0.2)
     with pytest.raises(RuntimeError, match=r"another process trains in .*trial: wait for its sweep to end, or end it"):
         Training(trial)
     living.terminate()
-    assert living.wait(30)
+    assert living.wait(LONGEST)
 
 
 def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):

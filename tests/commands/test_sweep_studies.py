@@ -16,7 +16,7 @@ from bioplausible.commands.sweep.running import NOTE
 from bioplausible.commands.sweep.sections import _draw_curves, _draw_points, study_section
 from bioplausible.commands.sweep.study_file import read_study
 from bioplausible.commands.sweep.variants import study_trials, variants
-from bioplausible.data.from_torchvision import TorchvisionDataModule
+from bioplausible.data.published import PublishedDataModule
 from bioplausible.observers.figures import new_figure
 from tests.helpers import scalars
 
@@ -31,8 +31,8 @@ def test_a_study_of_the_package_trains_and_logs_what_it_draws(path, monkeypatch)
         g = torch.Generator().manual_seed(0)
         return torch.rand(60, *self.image_shape, generator=g), torch.randint(self.num_classes, (60,), generator=g)
 
-    monkeypatch.setattr(TorchvisionDataModule, "load", load)
-    monkeypatch.setattr(TorchvisionDataModule, "prepare_data", lambda self: None)
+    monkeypatch.setattr(PublishedDataModule, "load", load)
+    monkeypatch.setattr(PublishedDataModule, "prepare_data", lambda self: None)
     assert path.read_text().startswith("# ")
     study = read_study(path)
     trials = study_trials(variants(study, Path("out")), len(study.seeds))

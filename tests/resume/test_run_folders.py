@@ -22,7 +22,7 @@ from bioplausible.resume import run_folders
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 from bioplausible.resume.run_folders import RunFolders, note_resumed, read_yaml
 from bioplausible.training.loggers import RunLogger
-from tests.helpers import ARGS, CONFIGS, CONTEXT, FEW, command_line, command_line_together
+from tests.helpers import ARGS, CONFIGS, CONTEXT, FEW, LONGEST, command_line, command_line_together
 
 RECIPE = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *FEW, "--trainer.max_epochs", "1"]
 ROOM = "bioplausible.training.loggers.RunLogger"
@@ -147,7 +147,7 @@ def test_processes_that_start_at_the_same_moment_have_folders_of_their_own(tmp_p
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(LONGEST)
     taken = [(tmp_path / f"{i}.txt").read_text().splitlines() for i in range(4)]
     assert len({folder for folders in taken for folder in folders}) == 4 * 25
 
@@ -156,7 +156,7 @@ def take_together(folder, together, number):
     os.chdir(folder)
     found = []
     for _ in range(25):
-        together.wait(60)
+        together.wait(LONGEST)
         found.append(str(take(RunLogger("logs", "x"))))
     Path(f"{number}.txt").write_text("\n".join(found))
 

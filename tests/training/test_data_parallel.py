@@ -164,7 +164,7 @@ def test_the_command_starts_its_processes_and_one_says_what_went_wrong():
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for extra, status, errors in (([], 0, 0), (wrong, 2, 1)):
         ended = subprocess.run(
-            [*command, *extra], env=environment, capture_output=True, text=True, check=False, timeout=300
+            [*command, *extra], env=environment, capture_output=True, text=True, check=False, timeout=LONGEST
         )
         assert ended.returncode == status, ended.stderr
         assert ended.stderr.count("error: ") == errors, ended.stderr

@@ -19,7 +19,7 @@ class RandomImages(ImageDataModule):
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int = 10, size: int = 6000, **options: Any) -> None:
-        self.image_shape, self.num_classes, self.size = shape, classes, size  # type: ignore[misc]  # of this instance
+        self.image_shape, self.num_classes, self.size = shape, classes, size
         super().__init__(**options)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
+from bioplausible import data as data_modules
 from bioplausible.commands.report.nets import gains, net_name
-from bioplausible.data import ImageDataModule, TorchvisionDataModule
 from bioplausible.resume.run_folders import HPARAMS, RESUMED, read_yaml
 from bioplausible.training.hyperparameters import AVERAGERS, IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
 
@@ -26,7 +26,11 @@ DEFAULTS = {name: p.default for name, p in inspect.signature(Trainer.__init__).p
 WHOLE = {"precision": "32-true", **dict.fromkeys(LIMITS, 1.0)}
 """What Trainer makes of options that are None."""
 
-OF_DATA = {name for cls in (ImageDataModule, TorchvisionDataModule) for name in inspect.signature(cls).parameters}
+OF_DATA = {
+    name
+    for module in (getattr(data_modules, name) for name in data_modules.__all__)
+    for name in inspect.signature(module).parameters
+}
 OF_TRAINER = (*LENGTH, *LIMITS, "precision", "stops_early")
 
 

@@ -109,7 +109,7 @@ def _section(groups: list[Group]) -> Section:
         caption = f"{title}: accuracy against cost, mean and one standard deviation over the seeds"
         pictures.append(Picture(caption, png(figure), pdf(figure)))
     for one in groups:
-        for kind in ("settling", "receptive_fields"):
+        for kind in ("settling", "receptive_fields", "confusion_matrix"):
             files = [folder / "figures" / f"{kind}.png" for r in one.runs for folder in r.folders]
             for file in [f for f in files if f.is_file()][:1]:
                 caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
