@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 from pytorch_lightning import LightningModule
 
 from bioplausible.errors.checks import require
+from bioplausible.functional import StepSizeRule
 from bioplausible.network import Connection
 
 Number = TypeVar("Number", int, float)
@@ -55,6 +56,20 @@ def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: s
         default = next(parameter.default for parameter in declared if parameter is not None)
         value = rule.hparams.get(name, default)
         require(value is None or value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
+
+
+UNUSED_BY_STEP_SIZE_RULE: dict[StepSizeRule, tuple[str, ...]] = {
+    "constant": ("step_size_floor", "step_size_decay"),
+    "divide_by_loop_index": ("step_size_decay",),
+    "divide_by_slow_loop_index": (),
+}
+"""The options of step sizes that have no effect, by ``step_size_rule``."""
+
+
+def refuse_unused_of_step_sizes(rule: LightningModule, step_size_rule: StepSizeRule) -> None:
+    """Raises a :class:`bioplausible.UserError` where a step size's floor or decay is given that its rule never uses."""
+    unused = UNUSED_BY_STEP_SIZE_RULE[step_size_rule]
+    refuse_without_effect(rule, unused, f"where step_size_rule is {step_size_rule}")
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:

@@ -53,7 +53,7 @@ class PredictiveCoding(SupervisedPredictiveCoding):
         activation_function: f.
         target_range: value of the target for the other classes and for the right one; the published 0.03 and 0.97.
         fixed_predictions: whether predictions and f′ stay those of the feedforward pass during inference and learning.
-        step_size_decay: c of ``divide_by_slow_loop_index``.
+        step_size_decay: c of ``divide_by_slow_loop_index``; refused with the others.
         loss: whose error the output has; cross entropy needs the target range [0, 1].
         stale_errors: whether learning sees the errors from before the last iteration.
         inference: whether values or errors settle.

@@ -82,6 +82,9 @@ OTHERS = {
     "hidden_units": [5],
     "update_weights_at": ["last"],
     "output_divisor": [2.0],
+    "step_size_rule": ["constant", "divide_by_loop_index", "divide_by_slow_loop_index"],
+    "step_size_floor": [0.15],  # above η, so that it acts at once
+    "step_size_decay": [0.5],
     "inference": ["errors"],
 }
 """Values other than the default, of every option but booleans and those below."""
@@ -94,9 +97,6 @@ LEFT_OUT = {
     "lr_scheduler",
     "initialization",  # drawn anew by each
     "step_size",  # other values only move what others do
-    "step_size_rule",
-    "step_size_floor",  # recordings and recipes state the whole formula of the step sizes, whichever rule is taken
-    "step_size_decay",
     "beta_growth",  # acts from the second epoch on
     "scheduled_decay",  # acts where a rate is changed, by a schedule or a callback
     "step_size_discount",  # acts where the energy does not fall
@@ -170,6 +170,8 @@ def test_an_option_changes_what_is_computed_or_is_refused(cls, context, monkeypa
                 continue  # recordings name it, whatever reads the last hidden layer
             if (cls.__name__, name, value) in ONLY_ONES:
                 continue
+            if name in ("step_size_rule", "step_size_decay") and "step_size_floor" in context:
+                continue  # a floor above η holds it, however it would fall
             if (name, value) == ("read_from", 1) and context.get("prediction") == "goodness":
                 continue  # its default there
             if name == "feedback_activation" and value == context.get("activation_function"):
@@ -199,3 +201,24 @@ def test_terms_that_are_off_have_no_options(options, said):
     with pytest.raises(UserError, match=said):
         ErrorBroadcastDecorrelation(SIZES, **options)
     ErrorBroadcastDecorrelation(SIZES, power=[0.0, 0.1], target_power=0.3, entropy=[0.1, 0.0], epsilon=0.1)
+
+
+UNUSED = {
+    "constant": ["step_size_floor", "step_size_decay"],
+    "divide_by_loop_index": ["step_size_decay"],
+    "divide_by_slow_loop_index": [],
+}
+
+
+@pytest.mark.parametrize("cls", [cls for cls in all_rules() if "step_size_floor" in options_of(cls)])
+def test_a_floor_or_decay_that_the_rule_of_step_sizes_never_uses_is_refused(cls):
+    """At its default it is accepted, for a saved configuration names every option."""
+    defaults = options_of(cls)
+    for rule, unused in UNUSED.items():
+        for name in ("step_size_floor", "step_size_decay"):
+            build(cls, step_size_rule=rule, **{name: defaults[name]})
+            if name in unused:
+                with pytest.raises(UserError, match=f"^{name} is 0.3, .* where step_size_rule is {rule}: leave it out"):
+                    build(cls, step_size_rule=rule, **{name: 0.3})
+            else:
+                build(cls, step_size_rule=rule, **{name: 0.3})
