@@ -95,6 +95,8 @@ class CorInfoMax(CorInfoMaxNetwork):
         UserError: an argument is outside its range, or a list of rates has the wrong length.
     """
 
+    of_hidden_layers = frozenset({"feedback_learning_rates"})
+
     def __init__(
         self,
         layer_sizes: list[int] | None = None,

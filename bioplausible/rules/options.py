@@ -49,13 +49,20 @@ def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: s
         reason: why they have no effect, for the sentence: ``where …``.
 
     Raises:
-        UserError: one has another value than its default, or None, which gives none.
+        UserError: one has another value than its default, or than None or an empty list, which give none.
     """
+    given = {}
     for name in names:
         declared = (inspect.signature(cls).parameters.get(name) for cls in inspect.getmro(type(rule))[:-1])
         default = next(parameter.default for parameter in declared if parameter is not None)
         value = rule.hparams.get(name, default)
-        require(value is None or value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
+        if value not in (None, [], default):
+            given[name] = value
+    said, one = " and ".join(f"{name} is {value}" for name, value in given.items()), len(given) == 1
+    require(
+        not given,
+        f"{said}, which {'has' if one else 'have'} no effect {reason}: leave {'it' if one else 'them'} out.",
+    )
 
 
 UNUSED_BY_STEP_SIZE_RULE: dict[StepSizeRule, tuple[str, ...]] = {

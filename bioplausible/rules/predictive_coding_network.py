@@ -14,6 +14,11 @@ from bioplausible.rules.base import LearningRule
 from bioplausible.rules.options import refuse_unused_of_step_sizes, require_steps
 from bioplausible.training.phase import Phase
 
+OF_SETTLING = frozenset(
+    {"inference_momentum", "inference_nesterov", "step_size", "step_size_rule", "step_size_floor", "step_size_decay"}
+)
+"""Options of how values settle, without the number of iterations."""
+
 
 class PredictiveCodingNetwork(LearningRule):
     """Value neurons v and error neurons e.
@@ -48,6 +53,8 @@ class PredictiveCodingNetwork(LearningRule):
     Raises:
         UserError: an argument is outside its range.
     """
+
+    of_hidden_layers = frozenset({"activation_function"})
 
     def __init__(
         self,
