@@ -102,5 +102,5 @@ def test_a_rule_of_ones_own_names_what_its_hidden_layers_depend_on():
     assert issubclass(Own, LearningRule)
     Own([6, 5, 3], mine=2.0)
     Own([6, 3])
-    with pytest.raises(UserError, match="mine is 2.0, which has no effect without a hidden layer"):
+    with pytest.raises(UserError, match=r"mine is 2\.0, which has no effect without a hidden layer"):
         Own([6, 3], mine=2.0)
