@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from bioplausible import (
     CIFAR10DataModule,
@@ -102,6 +103,14 @@ def test_digits_splits_are_disjoint_and_do_not_depend_on_the_seed():
     assert whole.val_dataloader() == []
     assert first._splits["train"].images.min() == 0
     assert first._splits["train"].images.max() == 1
+
+
+def test_the_digits_are_those_of_scikit_learn_each_once_with_its_own_class():
+    digits = load_digits()
+    splits = [DigitsDataModule().load(train) for train in (True, False)]
+    rows = torch.cat([torch.cat([x.flatten(1) * 16, y[:, None]], 1) for x, y in splits]).numpy()
+    published = np.concatenate([digits.data, digits.target[:, None]], 1)
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, published))
 
 
 def test_the_5000_digits_of_mnist_are_split_by_class_whatever_the_seed():
