@@ -102,6 +102,31 @@ def test_the_validation_split_and_a_subset_depend_on_no_seed():
 # ---------------------------------------------------------------------------------------------------------------- order
 
 
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_a_checkpoint_finds_the_same_images_again_in_every_split(command, tmp_path):
+    """A subset, what is held out of it and the test images do not depend on whether training, or anything, goes on."""
+
+    def trainer(epochs=1):
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        return Trainer(max_epochs=epochs, default_root_dir=tmp_path, **quiet)
+
+    def data():
+        return Numbered(subset_size=40, validation_split=0.25)
+
+    checkpoint, first, second, began = tmp_path / "half.ckpt", data(), data(), trainer()
+    began.fit(Backpropagation([16, 10]), first)
+    began.save_checkpoint(checkpoint)
+    first.setup("test")
+    if command == "fit":
+        trainer(2).fit(Backpropagation([16, 10]), second, ckpt_path=checkpoint)
+    else:
+        getattr(trainer(), command)(Backpropagation([16, 10]), second, checkpoint, verbose=False)
+    assert second._splits.keys() == {"fit": {"train", "val"}, "validate": {"train", "val"}, "test": {"test"}}[command]
+    for name, images in second._splits.items():
+        assert torch.equal(images.images, first._splits[name].images)
+        assert torch.equal(images.labels, first._splits[name].labels)
+
+
 @given(st.integers(0, 2**31), st.integers(0, 2**31), st.integers(0, 5))
 def test_another_seed_is_another_order(seed, other, epoch):
     def order(s):
