@@ -51,17 +51,19 @@ def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: s
     Raises:
         UserError: one has another value than its default, or than None or an empty list, which give none.
     """
-    given = {}
+    given, defaults = {}, []
     for name in names:
         declared = (inspect.signature(cls).parameters.get(name) for cls in inspect.getmro(type(rule))[:-1])
         default = next(parameter.default for parameter in declared if parameter is not None)
         value = rule.hparams.get(name, default)
         if value not in (None, [], default):
             given[name] = value
+            defaults.append("null" if default is None else str(default))
     said, one = " and ".join(f"{name} is {value}" for name, value in given.items()), len(given) == 1
+    cure = "it out, or at its default" if one else "them out, or at their defaults"  # a recipe may be what gives it
     require(
         not given,
-        f"{said}, which {'has' if one else 'have'} no effect {reason}: leave {'it' if one else 'them'} out.",
+        f"{said}, which {'has' if one else 'have'} no effect {reason}: leave {cure} ({' and '.join(defaults)}).",
     )
 
 

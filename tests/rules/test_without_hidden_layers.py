@@ -58,7 +58,8 @@ REFUSED = [
     (
         PredictiveCoding,
         {"inference_steps": 20, "step_size": 0.2},
-        "inference_steps is 20 and step_size is 0.2, which have no effect without a hidden layer: leave them out.$",
+        r"inference_steps is 20 and step_size is 0.2, which have no effect without a hidden layer: leave them out, or"
+        r" at their defaults \(50 and 0.1\)\.$",
     ),
     (IncrementalPredictiveCoding, {"step_size": 0.2}, "step_size is 0.2, which has no effect"),
     (
@@ -69,7 +70,8 @@ REFUSED = [
     (
         DirectFeedbackAlignment,
         {"projection": "output", "signal": "error_sign"},
-        "projection is output and signal is error_sign, which have no effect without a hidden layer: leave them out.$",
+        r"projection is output and signal is error_sign, which have no effect without a hidden layer: leave them out,"
+        r" or at their defaults \(input and error\)\.$",
     ),
 ]
 
