@@ -113,6 +113,8 @@ def complete(args: list[str]) -> Completed:
     lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
     require_class_of_schedule([lowest, *given])
     as_trained = ahead is None or not any(_departs(source.content, ahead.config) for source in given)
+    if command in ("test", "validate") and ahead is not None and not as_trained:
+        say(f"not counted          {_why_not_of_run(ahead)}: the report counts it for no run")
     of_run = command != "fit" and ahead is not None and ahead.from_python and as_trained
     logger = logger_beside(path) if of_run and last_of(given, "trainer", "logger") is None else None
     if logger is not None:
@@ -136,6 +138,12 @@ def _departs(content: dict[str, Any], trained: Mapping[str, Any]) -> bool:
         if not whole and not same_name and value != before:
             return True
     return False
+
+
+def _why_not_of_run(ahead: ReadAhead) -> str:
+    if "data" not in ahead.config:
+        return "its run trained on data loaders, and no checkpoint says whether these are the same data"
+    return "rule, data or split are not those of its training"
 
 
 def _with_paths(config: dict[str, Any], given: list[Source]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class FeedforwardRule(LearningRule):
         UserError: an argument is outside its range.
     """
 
+    of_hidden_layers = frozenset({"activation_function"})
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

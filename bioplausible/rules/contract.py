@@ -22,6 +22,7 @@ from bioplausible.resume.run_folders import RunFolders
 from bioplausible.resume.training_data import TrainedOn
 from bioplausible.rules.description import as_html, as_text
 from bioplausible.rules.named_arguments import NotesArguments
+from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import Choice, averaged, exchanged
 from bioplausible.training.metrics import EpochMeans
@@ -65,13 +66,17 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
             and decay: longer ones are shortened to it; None: no limit. Trainer's ``gradient_clip_val`` needs a loss.
 
     Raises:
-        UserError: there is no such network, the interval is neither word, the limit is not positive, or among the
-            rule's arguments is a number that is NaN, infinite or too large for float32.
+        UserError: there is no such network, the interval is neither word, the limit is not positive, among the
+            rule's arguments is a number that is NaN, infinite or too large for float32, or one of
+            :attr:`of_hidden_layers` is given where there is no hidden layer.
     """
 
     network: Network
     exchange: Choice = "smaller"
     """What several processes exchange in a training step: ``phases``, ``updates``, or what takes fewer bytes."""
+
+    of_hidden_layers: frozenset[str] = frozenset()
+    """The arguments that only hidden layers, or what comes back to them, depend on: refused where there are none."""
 
     named_arguments: frozenset[str] = frozenset()
     """The arguments that the rule was built with: when training resumes, what nobody named stays the checkpoint's."""
@@ -93,6 +98,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         callables = ["optimizer", "lr_scheduler", *(["network"] if any(map(callable, network or [])) else [])]
         self.save_hyperparameters(ignore=callables, logger=False)  # RunFolders hands out more of them
         require_arguments(type(self), self.hparams)
+        if len(self.specification.layers) == 1:
+            refuse_without_effect(self, sorted(self.of_hidden_layers), "without a hidden layer")
         self.automatic_optimization = False
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler

@@ -40,6 +40,12 @@ class ContrastiveSimilarityMatching(EquilibriumPropagation):
         UserError: an argument is outside its range, or a list of rates has the wrong length.
     """
 
+    of_hidden_layers = EquilibriumPropagation.of_hidden_layers | {
+        "lateral_learning_rates",
+        "scheduled_decay",
+        "signed_hebbian_term",
+    }
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

@@ -75,8 +75,8 @@ class CorInfoMax(CorInfoMaxNetwork):
         evaluation_steps: iterations of the free phase outside training; None: as many as in training.
         step_size: η, in units of the neural time constant.
         step_size_rule: how η falls within a phase (:func:`bioplausible.functional.step_sizes`).
-        step_size_floor: η_stop of the falling rules.
-        step_size_decay: c of ``divide_by_slow_loop_index``.
+        step_size_floor: η_stop of the two falling rules; refused with ``constant``.
+        step_size_decay: c of ``divide_by_slow_loop_index``; refused with the others.
         feedforward_learning_rates: rate of W, one number or one per layer 1 … L; None: the optimizer's own.
         feedback_learning_rates: rate of V, one number or one per layer 2 … L; None: the optimizer's own.
         regularize_lateral: whether B follows (R + εI)⁻¹ instead of R⁻¹, and so stays bounded.
@@ -94,6 +94,8 @@ class CorInfoMax(CorInfoMaxNetwork):
     Raises:
         UserError: an argument is outside its range, or a list of rates has the wrong length.
     """
+
+    of_hidden_layers = frozenset({"feedback_learning_rates"})
 
     def __init__(
         self,

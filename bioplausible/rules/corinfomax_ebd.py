@@ -57,6 +57,8 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
         UserError: an argument is outside its range, or a list has the wrong length.
     """
 
+    of_hidden_layers = frozenset({"feedback_decorrelation", "feedback_prediction", "feedback_learning_rates"})
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

@@ -11,7 +11,7 @@ from bioplausible.functional import StepSizeRule, blank, clip, step_sizes
 from bioplausible.network import Clamped, Entry, InverseCorrelation, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.neurons import ClippedNeurons, Neurons
-from bioplausible.rules.options import require_steps
+from bioplausible.rules.options import refuse_unused_of_step_sizes, require_steps
 from bioplausible.training.phase import Phase
 
 
@@ -29,8 +29,8 @@ class CorInfoMaxNetwork(LearningRule):
         evaluation_steps: iterations of the free phase outside training; None: as many as in training.
         step_size: η, in units of the neural time constant.
         step_size_rule: how η falls within a phase (:func:`bioplausible.functional.step_sizes`).
-        step_size_floor: η_stop of the falling rules.
-        step_size_decay: c of ``divide_by_slow_loop_index``.
+        step_size_floor: η_stop of the two falling rules; refused with ``constant``.
+        step_size_decay: c of ``divide_by_slow_loop_index``; refused with the others.
         regularize_lateral: whether B follows (R + εI)⁻¹ instead of R⁻¹, and so stays bounded.
         optimizer: any torch optimizer.
         lr_scheduler: any torch scheduler.
@@ -86,6 +86,7 @@ class CorInfoMaxNetwork(LearningRule):
             step_sizes(steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay)
             for steps in (free_steps, evaluation_steps)
         )
+        refuse_unused_of_step_sizes(self, step_size_rule)
         self.network = self.build_network(bias=False, feedback="learned")
         laterals = {
             k: InverseCorrelation(self.network.shapes[k][0], epsilon if regularize_lateral else 0.0)

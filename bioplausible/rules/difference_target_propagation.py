@@ -9,7 +9,7 @@ from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, activation
 from bioplausible.network import Initialization, Sizes
 from bioplausible.network.initialization import draw_bias
-from bioplausible.rules.options import require_choice, require_steps
+from bioplausible.rules.options import refuse_without_effect, require_choice, require_steps
 from bioplausible.rules.target_propagation import TargetPropagation, bias_update, moved
 from bioplausible.training.phase import Phase, Phases
 
@@ -68,6 +68,8 @@ class DifferenceTargetPropagation(TargetPropagation):
         UserError: an argument is outside its range, or a list has the wrong length.
     """
 
+    of_hidden_layers = TargetPropagation.of_hidden_layers | {"feedback_loss", "feedback_activation"}
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,
@@ -96,6 +98,8 @@ class DifferenceTargetPropagation(TargetPropagation):
             initialization, sigma, learning_rates, feedback_learning_rates, "learned", highest=2 if by_gradient else 1
         )
         require_steps("feedback_steps", feedback_steps)
+        if by_gradient and self.network.L == 1:
+            refuse_without_effect(self, ["target_step"], "without a hidden layer where the gradient is its target")
         self.differs = feedback_loss == "difference_reconstruction"
         self.by_gradient, self.feedback_steps = by_gradient, feedback_steps
         self.f_b = self.f if feedback_activation is None else activation(feedback_activation)

@@ -54,6 +54,8 @@ class DirectFeedbackAlignment(FeedforwardRule):
         UserError: an argument is outside its range, or a list of rates has the wrong length.
     """
 
+    of_hidden_layers = FeedforwardRule.of_hidden_layers | {"signal", "projection"}
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

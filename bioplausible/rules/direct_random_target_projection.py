@@ -37,6 +37,8 @@ class DirectRandomTargetProjection(DirectFeedbackAlignment):
         UserError: an argument is outside its range, or a list of rates has the wrong length.
     """
 
+    of_hidden_layers = DirectFeedbackAlignment.of_hidden_layers - {"signal"}  # which is fixed
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

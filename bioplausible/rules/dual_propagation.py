@@ -66,6 +66,8 @@ class DualPropagation(FeedforwardRule):
         UserError: an argument is outside its range, or the output is not to be linear.
     """
 
+    of_hidden_layers = FeedforwardRule.of_hidden_layers | {"order"}
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

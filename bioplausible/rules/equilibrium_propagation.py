@@ -109,6 +109,8 @@ class EquilibriumPropagation(HopfieldNetwork):
             other.
     """
 
+    of_hidden_layers = frozenset({"update_order"})
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

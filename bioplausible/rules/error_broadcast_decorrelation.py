@@ -67,6 +67,15 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
         UserError: an argument is outside its range, or a list has the wrong length.
     """
 
+    of_hidden_layers = FeedforwardRule.of_hidden_layers | {
+        "error_forgetting_factor",
+        "correlated",
+        "forward_broadcast",
+        "entropy",
+        "power",
+        "sparsity",
+    }
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

@@ -38,6 +38,8 @@ class FeedbackAlignment(FeedforwardRule):
         UserError: an argument is outside its range.
     """
 
+    of_hidden_layers = FeedforwardRule.of_hidden_layers | {"feedback"}
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

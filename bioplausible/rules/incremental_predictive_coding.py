@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bioplausible.errors.checks import require
 from bioplausible.network import Sizes
-from bioplausible.rules.options import require_choice
+from bioplausible.rules.options import refuse_without_effect, require_choice
+from bioplausible.rules.predictive_coding_network import OF_SETTLING
 from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
@@ -50,6 +51,8 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
 
     exchange = "updates"  # with the phases of all, each process would move the values of all
 
+    of_hidden_layers = SupervisedPredictiveCoding.of_hidden_layers | OF_SETTLING | {"step_size_discount"}
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,
@@ -68,6 +71,8 @@ class IncrementalPredictiveCoding(SupervisedPredictiveCoding):
             " the second iteration, and the third is the first that may be smaller.",
         )
         require_choice("update_weights_at", update_weights_at, ("all", "last"))
+        if self.network.L == 1 and update_weights_at == "last":
+            refuse_without_effect(self, ["inference_steps"], "without a hidden layer where only the last one learns")
         self.step_size_discount = step_size_discount
         self.update_weights_at = update_weights_at
 

@@ -57,6 +57,8 @@ class KolenPollack(FeedforwardRule):
         UserError: an argument is outside its range.
     """
 
+    of_hidden_layers = FeedforwardRule.of_hidden_layers | {"mirror", "mirror_rate"}
+
     def __init__(
         self,
         layer_sizes: Sizes | None = None,

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 from pytorch_lightning import LightningModule
 
 from bioplausible.errors.checks import require
+from bioplausible.functional import StepSizeRule
 from bioplausible.network import Connection
 
 Number = TypeVar("Number", int, float)
@@ -48,13 +49,36 @@ def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: s
         reason: why they have no effect, for the sentence: ``where …``.
 
     Raises:
-        UserError: one has another value than its default, or None, which gives none.
+        UserError: one has another value than its default, or than None or an empty list, which give none.
     """
+    given, defaults = {}, []
     for name in names:
         declared = (inspect.signature(cls).parameters.get(name) for cls in inspect.getmro(type(rule))[:-1])
         default = next(parameter.default for parameter in declared if parameter is not None)
         value = rule.hparams.get(name, default)
-        require(value is None or value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
+        if value not in (None, [], default):
+            given[name] = value
+            defaults.append("null" if default is None else str(default))
+    said, one = " and ".join(f"{name} is {value}" for name, value in given.items()), len(given) == 1
+    cure = "it out, or at its default" if one else "them out, or at their defaults"  # a recipe may be what gives it
+    require(
+        not given,
+        f"{said}, which {'has' if one else 'have'} no effect {reason}: leave {cure} ({' and '.join(defaults)}).",
+    )
+
+
+UNUSED_BY_STEP_SIZE_RULE: dict[StepSizeRule, tuple[str, ...]] = {
+    "constant": ("step_size_floor", "step_size_decay"),
+    "divide_by_loop_index": ("step_size_decay",),
+    "divide_by_slow_loop_index": (),
+}
+"""The options of step sizes that have no effect, by ``step_size_rule``."""
+
+
+def refuse_unused_of_step_sizes(rule: LightningModule, step_size_rule: StepSizeRule) -> None:
+    """Raises a :class:`bioplausible.UserError` where a step size's floor or decay is given that its rule never uses."""
+    unused = UNUSED_BY_STEP_SIZE_RULE[step_size_rule]
+    refuse_without_effect(rule, unused, f"where step_size_rule is {step_size_rule}")
 
 
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:

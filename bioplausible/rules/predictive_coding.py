@@ -12,7 +12,8 @@ from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName
 from bioplausible.network import Clamped, Sizes
 from bioplausible.rules.error_based_inference import settle_errors
-from bioplausible.rules.options import require_beta, require_choice
+from bioplausible.rules.options import refuse_without_effect, require_beta, require_choice
+from bioplausible.rules.predictive_coding_network import OF_SETTLING
 from bioplausible.rules.supervised_predictive_coding import Loss, SupervisedPredictiveCoding
 from bioplausible.training.phase import Phase, Phases
 
@@ -53,7 +54,7 @@ class PredictiveCoding(SupervisedPredictiveCoding):
         activation_function: f.
         target_range: value of the target for the other classes and for the right one; the published 0.03 and 0.97.
         fixed_predictions: whether predictions and f′ stay those of the feedforward pass during inference and learning.
-        step_size_decay: c of ``divide_by_slow_loop_index``.
+        step_size_decay: c of ``divide_by_slow_loop_index``; refused with the others.
         loss: whose error the output has; cross entropy needs the target range [0, 1].
         stale_errors: whether learning sees the errors from before the last iteration.
         inference: whether values or errors settle.
@@ -67,6 +68,8 @@ class PredictiveCoding(SupervisedPredictiveCoding):
     Raises:
         UserError: an argument is outside its range.
     """
+
+    of_hidden_layers = SupervisedPredictiveCoding.of_hidden_layers | {"fixed_predictions", "stale_errors"}
 
     def __init__(
         self,
@@ -113,6 +116,10 @@ class PredictiveCoding(SupervisedPredictiveCoding):
             inference == "errors" or not free_output_error,
             "free_output_error has no effect where values settle: set inference to errors, or leave it out.",
         )
+        if self.network.L == 1 and not free_output_error:  # nothing settles
+            refuse_without_effect(
+                self, sorted(OF_SETTLING | {"inference", "inference_steps"}), "without a hidden layer"
+            )
         self.inference = inference
         self.free_output_error = free_output_error
         self.beta = beta

@@ -11,8 +11,13 @@ from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, StepSizeRule, activation, prediction_error_energy, step_sizes
 from bioplausible.network import Clamped, Entry, Initialization, Network, Sizes
 from bioplausible.rules.base import LearningRule
-from bioplausible.rules.options import require_steps
+from bioplausible.rules.options import refuse_unused_of_step_sizes, require_steps
 from bioplausible.training.phase import Phase
+
+OF_SETTLING = frozenset(
+    {"inference_momentum", "inference_nesterov", "step_size", "step_size_rule", "step_size_floor", "step_size_decay"}
+)
+"""Options of how values settle, without the number of iterations."""
 
 
 class PredictiveCodingNetwork(LearningRule):
@@ -34,8 +39,8 @@ class PredictiveCodingNetwork(LearningRule):
         inference_nesterov: whether v_k moves by η_t (g_k + μ m_k) instead, m_k the new one, as torch's SGD has it.
         step_size: η.
         step_size_rule: how η falls during inference (:func:`bioplausible.functional.step_sizes`).
-        step_size_floor: η_stop of the falling rules.
-        step_size_decay: c of ``divide_by_slow_loop_index``.
+        step_size_floor: η_stop of the two falling rules; refused with ``constant``.
+        step_size_decay: c of ``divide_by_slow_loop_index``; refused with the others.
         residual: whether hidden layers also receive the values of the layer before.
         bias: whether there are biases b.
         initialization: of W and b (:func:`bioplausible.network.initialization.draw`).
@@ -48,6 +53,8 @@ class PredictiveCodingNetwork(LearningRule):
     Raises:
         UserError: an argument is outside its range.
     """
+
+    of_hidden_layers = frozenset({"activation_function"})
 
     def __init__(
         self,
@@ -86,6 +93,7 @@ class PredictiveCodingNetwork(LearningRule):
         self.step_sizes = step_sizes(
             inference_steps, start=step_size, rule=step_size_rule, floor=step_size_floor, decay=step_size_decay
         )
+        refuse_unused_of_step_sizes(self, step_size_rule)
         self.network = self.build_network(initialization=initialization, bias=bias)
         shapes = self.network.shapes
         self._like_the_one_before = {k for k in range(2, self.network.L) if shapes[k] == shapes[k - 1]}

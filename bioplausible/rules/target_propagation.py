@@ -36,6 +36,8 @@ class TargetPropagation(FeedforwardRule):
     local_loss_factor = 2.0
     """c, of the squared distance to the target; 1 of half of it."""
 
+    of_hidden_layers = FeedforwardRule.of_hidden_layers | {"sigma", "feedback_steps", "feedback_learning_rates"}
+
     def __init__(self, layer_sizes: Sizes | None, target_step: float, **options: Any) -> None:
         super().__init__(layer_sizes, **options)
         require(target_step > 0, f"target_step is {target_step}: it must be positive, or no target differs.")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.__main__ import main
@@ -29,7 +30,9 @@ def test_a_run_trained_without_its_test_split_is_tested_once_test_has_run(capsys
     assert main([*FIT, "--trainer.max_epochs", "2", "--trainer.limit_test_batches", "0.0", *SPLIT]) == 0
     folder = run_folder()
     assert read_run(folder).status == "not tested"
+    capsys.readouterr()
     assert main(["test", *QUIET, "--ckpt_path", "last"]) == 0
+    assert "not counted" not in capsys.readouterr().out
     run = read_run(folder)
     assert run.status == "finished"
     steps = max(run.log.trained) + 1
@@ -84,10 +87,12 @@ def test_a_trainer_that_evaluated_a_checkpoint_trains_on_from_where_it_was(tmp_p
 
 
 @pytest.mark.parametrize("options", [["--trainer.limit_test_batches", "1"], ["--model.activation_function", "tanh"]])
-def test_what_is_measured_in_another_way_is_not_the_run_s_and_no_run(options):
+def test_what_is_measured_in_another_way_is_not_the_run_s_and_no_run(options, capsys):
     assert main([*FIT, "--trainer.max_epochs", "1", "--trainer.limit_test_batches", "0.0"]) == 0
     folder = run_folder()
+    capsys.readouterr()
     assert main(["test", *QUIET, "--ckpt_path", "last", *options]) == 0
+    assert "not counted          rule, data or split are not those of its training" in capsys.readouterr().out
     assert [(run.path, run.status) for run in find_runs([Path("lightning_logs")])] == [(folder, "not tested")]
 
 
@@ -147,6 +152,34 @@ def test_a_run_from_python_is_tested_once_test_has_run(logger):
         assert (tested.path, tested.status) == (run.path, "finished")
     assert tested.last("test/accuracy") == pytest.approx(tested.curves["test/accuracy"][3])
     assert tested.curves.keys() >= {"train/accuracy", "test/accuracy"}
+
+
+def test_a_run_on_data_loaders_is_tested_by_the_trainer_that_trained_it_alone(capsys):
+    """Nothing says what it trained on, so no later measurement is known to be of the same data; this is said."""
+
+    def loader():
+        return DataLoader(TensorDataset(torch.rand(60, 64), torch.arange(60) % 10), batch_size=20)
+
+    for tests in (False, True):
+        trainer, rule = Trainer(max_epochs=1, **SILENT), Backpropagation([64, 10])
+        trainer.fit(rule, loader())
+        if tests:
+            trainer.test(rule, loader(), verbose=False)
+    untested, tested = find_runs([Path("lightning_logs")])
+    assert tested.status == "finished"
+    only = "not tested: it trained on data loaders, so later ones may be other data"
+    assert untested.status.startswith(only)
+    checkpoint = next(untested.path.rglob("*.ckpt"))
+    Trainer(**SILENT).test(Backpropagation([64, 10]), loader(), checkpoint, verbose=False)
+    capsys.readouterr()
+    assert main(["test", *QUIET, "--ckpt_path", str(checkpoint), "--data", "DigitsDataModule"]) == 0
+    said = (
+        "not counted          its run trained on data loaders, and no checkpoint says whether these are the same data"
+    )
+    assert said in capsys.readouterr().out
+    after = find_runs([Path("lightning_logs")])
+    assert [run.path for run in after] == [untested.path, tested.path]
+    assert after[0].status.startswith(only)
 
 
 def test_what_a_script_s_evaluation_logs_is_no_run_whatever_hyperparameters_stand_beside(tmp_path):

@@ -493,6 +493,51 @@ def test_rates_by_layer_take_the_place_of_lr():
         replay(write("own.npz", {**own, "learning_rates": None}, mine))
 
 
+UNUSED_FLOORS = ["pc_3layer_sigmoid_sgd", "pc_nudge_3layer_sgd", "corinfomax_2layer_constant"]
+
+
+@pytest.mark.parametrize("stem", UNUSED_FLOORS)
+def test_recordings_say_floor_and_decay_though_constant_step_sizes_use_neither(stem, capsys):
+    """The rule refuses both there; a recording's say the whole formula, and still must be numbers that make sense."""
+    meta, arrays = read(GOLDEN / f"{stem}.npz")
+    assert meta["neural_lr_rule"] == "constant"
+    assert (
+        main(["verify", str(write("other.npz", {**meta, "neural_lr_stop": 0.3, "neural_lr_decay": 0.7}, arrays))]) == 0
+    )
+    capsys.readouterr()
+    for entry, name in (("neural_lr_stop", "step_size_floor"), ("neural_lr_decay", "step_size_decay")):
+        require_refusal(write("other.npz", {**meta, entry: -0.1}, arrays), capsys, name, "must not be negative")
+        require_refusal(write("other.npz", {k: v for k, v in meta.items() if k != entry}, arrays), capsys, entry)
+
+
+def test_a_recording_by_class_path_says_floor_and_decay_too():
+    """It must say every argument, and leaving these two out is no way."""
+    meta, arrays = read(GOLDEN / "pc_3layer_sigmoid_sgd.npz")
+    kept = ("layer_sizes", "steps", "batch", "dtype", "lr", "optimizer", "inference_steps")
+    own = {key: meta[key] for key in kept} | {
+        "rule": "bioplausible.rules.PredictiveCoding",
+        "activation_function": meta["activation"],
+        "target_range": [0.03, 0.97],
+        "step_size": meta["neural_lr_start"],
+        "step_size_rule": "constant",
+        "step_size_floor": 0.3,
+        "step_size_decay": 0.7,
+        "initialization": "kaiming",
+        "loss": "squared_error",
+        "inference": "values",
+        **{"inference_momentum": 0.0, "beta": 1.0, "beta_growth": 0.0, "bias": True},
+        **dict.fromkeys(
+            ("inference_nesterov", "residual", "fixed_predictions", "stale_errors", "free_output_error"), False
+        ),
+    }
+    mine = {key: array for key, array in arrays.items() if "/" not in key}
+    for key, array in arrays.items():
+        when, _, name = key.partition("/")
+        if name[:-1] in ("W", "b"):
+            mine[f"{when}/network.wiring.{int(name[-1]) + 1}.{ {'W': 'weight', 'b': 'bias'}[name[0]] }"] = array
+    assert main(["verify", str(write("own.npz", own, mine))]) == 0
+
+
 def test_a_phase_that_is_no_number_of_iterations_is_refused(capsys):
     meta, arrays = read(GOLDEN / "ep_1hidden.npz")
     for steps in (20.5, 0, -1, [20], True):

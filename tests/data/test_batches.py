@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from bioplausible import Backpropagation, ImageDataModule
 from bioplausible.data.batches import EpochBatches, InOrder
@@ -102,6 +103,31 @@ def test_the_validation_split_and_a_subset_depend_on_no_seed():
 # ---------------------------------------------------------------------------------------------------------------- order
 
 
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_a_checkpoint_finds_the_same_images_again_in_every_split(command, tmp_path):
+    """A subset, what is held out of it and the test images do not depend on whether training, or anything, goes on."""
+
+    def trainer(epochs=1):
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        return Trainer(max_epochs=epochs, default_root_dir=tmp_path, **quiet)
+
+    def data():
+        return Numbered(subset_size=40, validation_split=0.25)
+
+    checkpoint, first, second, began = tmp_path / "half.ckpt", data(), data(), trainer()
+    began.fit(Backpropagation([16, 10]), first)
+    began.save_checkpoint(checkpoint)
+    first.setup("test")
+    if command == "fit":
+        trainer(2).fit(Backpropagation([16, 10]), second, ckpt_path=checkpoint)
+    else:
+        getattr(trainer(), command)(Backpropagation([16, 10]), second, checkpoint, verbose=False)
+    assert second._splits.keys() == {"fit": {"train", "val"}, "validate": {"train", "val"}, "test": {"test"}}[command]
+    for name, images in second._splits.items():
+        assert torch.equal(images.images, first._splits[name].images)
+        assert torch.equal(images.labels, first._splits[name].labels)
+
+
 @given(st.integers(0, 2**31), st.integers(0, 2**31), st.integers(0, 5))
 def test_another_seed_is_another_order(seed, other, epoch):
     def order(s):
@@ -149,6 +175,37 @@ def test_the_order_is_that_of_the_runs_seed(monkeypatch):
         resumed.load_state_dict({"seed": 99, "epoch": 0, "batch": 0})
         assert order_of(resumed) == expected(99)
     assert orders[0] != orders[1]
+
+
+class Seen(Callback):
+    """Notes which images each training batch holds."""
+
+    def __init__(self):
+        self.batches = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append(numbers([batch]))
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_training_that_goes_on_sees_the_batches_that_were_still_to_come(seed, tmp_path):
+    """From any batch on, an epoch's last and first included: none twice, and none is left out."""
+    if seed is not None:
+        seed_everything(seed, verbose=False)
+
+    def seen(*callbacks, ckpt_path=None, draw=3):
+        torch.manual_seed(draw)
+        noted = Seen()
+        options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        trainer = Trainer(max_steps=10, callbacks=[noted, *callbacks], default_root_dir=tmp_path, **options)
+        trainer.fit(Backpropagation([16, 10]), Numbered(batch_size=13), ckpt_path=ckpt_path)
+        return noted.batches
+
+    whole = seen(ModelCheckpoint(tmp_path / "all", "{step}", save_top_k=-1, every_n_train_steps=1))
+    assert [len(batch) for batch in whole] == [13, 13, 13, 11] * 2 + [13, 13]
+    assert len({tuple(batch) for batch in whole}) == 10
+    for step in range(1, 10):
+        assert seen(ckpt_path=tmp_path / f"all/step={step}.ckpt", draw=4) == whole[step:]
 
 
 # --------------------------------------------------------------------------------------------------------- augmentation

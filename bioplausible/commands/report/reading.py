@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from bioplausible.commands.report.configurations import (
+    OWN_LOADERS,
     came_from,
     changes,
     from_hyperparameters,
@@ -216,7 +217,14 @@ def _status(run: Run) -> str:
     run.stopped_early = not reached and tested and any(name in run.options for name in stoppers)
     if not reached and not run.stopped_early:
         return f"unfinished: {run.epochs} of {epochs} epochs" if epochs is not None else f"unfinished: step {done}"
-    return "finished" if tested else "not tested"
+    if tested:
+        return "finished"
+    if run.data == OWN_LOADERS:
+        return (
+            "not tested: it trained on data loaders, so later ones may be other data, and only a test by the Trainer"
+            " that trained it counts"
+        )
+    return "not tested"
 
 
 def _other_loggers(config: dict[str, Any]) -> list[str]:

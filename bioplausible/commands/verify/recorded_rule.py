@@ -15,6 +15,7 @@ from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection
 from bioplausible.rules import LearningRule
+from bioplausible.rules.options import UNUSED_BY_STEP_SIZE_RULE
 
 ARGUMENT_NAMES = {
     "activation": "activation_function",
@@ -40,7 +41,20 @@ def named(*entries: str) -> dict[str, str]:
 def step_sizes(meta: Meta) -> dict[str, Any]:
     """Returns the arguments of rules whose step size may fall while they settle."""
     numbers = meta.arguments(named("neural_lr_start", "neural_lr_stop", "neural_lr_decay"))
-    return {**numbers, "step_size_rule": meta.read("neural_lr_rule")}
+    return used({**numbers, "step_size_rule": meta.read("neural_lr_rule")})
+
+
+def used(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arguments without what their ``step_size_rule`` never uses, for recordings say the whole formula.
+
+    What can't be a floor or a decay stays, so that the rule refuses it.
+    """
+    unused = UNUSED_BY_STEP_SIZE_RULE.get(arguments.get("step_size_rule", ""), ())
+    return {
+        name: value
+        for name, value in arguments.items()
+        if not (name in unused and isinstance(value, (int, float)) and value >= 0)
+    }
 
 
 DENSE = "mean over samples"
@@ -180,7 +194,7 @@ class RecordedRule:
         arguments["optimizer"] = self.optimizer(meta.number("lr", 0.0))
         for name in [n for n in meta.names if n.endswith("_per_step")]:
             self.each_step(name, name.removesuffix("_per_step"))
-        rule = cls(**network_of(meta), **arguments)
+        rule = cls(**network_of(meta), **used(arguments))
         rates = all("lr" in group for group in rule.parameter_groups())
         require("lr" in meta or rates, "its meta does not say its lr: add it.")
         return rule
