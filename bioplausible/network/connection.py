@@ -312,7 +312,7 @@ class Connection(nn.Module, ABC):
         noted = (self._found or {}).get(by)
         if noted is not None and noted[0] is at and noted[1] == times_changed(at):
             return noted[2]
-        weight = self.weight if by == "feedforward" else self.feedback_weight
+        weight = self.scaled(self.weight if by == "feedforward" else self.feedback_weight)
         winners = self.pooled(through_both_parts(partial(self.transform, weight), at))[1]
         self._note_winners(by, at, winners)
         return winners
