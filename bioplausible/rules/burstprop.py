@@ -11,7 +11,7 @@ from bioplausible.functional import mean_outer_product, rows
 from bioplausible.network import Initialization, Recurrent
 from bioplausible.rules.backpropagation import FeedforwardRule
 from bioplausible.rules.learned_feedback import decay_, taught_alike
-from bioplausible.rules.options import by_layer, group, per_layer, require_choice
+from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_way_back, require_choice
 from bioplausible.training.phase import Phase, Phases
 
 
@@ -85,6 +85,7 @@ class Burstprop(FeedforwardRule):
         require(0 < decay <= 1, f"decay is {decay}: it multiplies the weights, so it must lie in (0, 1].")
         self.feedback, self.baseline, self.decay = feedback, baseline, decay
         self.network = self.build_network(feedback=feedback, initialization=initialization)
+        refuse_without_way_back(self, ["feedback"])
         L = self.network.L
         require(
             recurrent_rate is None or L > 1,

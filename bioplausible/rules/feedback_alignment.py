@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bioplausible.network import Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
-from bioplausible.rules.options import require_choice
+from bioplausible.rules.options import refuse_without_way_back, require_choice
 from bioplausible.training.phase import Phase
 from bioplausible.training.randomness import generator, mix
 
@@ -50,6 +50,7 @@ class FeedbackAlignment(FeedforwardRule):
         require_choice("feedback", feedback, ("fixed", "uniform_sign", "fixed_random_sign", "batchwise_random_sign"))
         self.feedback = feedback
         self.network = self.build_network(feedback=feedback, initialization=initialization)
+        refuse_without_way_back(self, ["feedback"])
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with each sample's errors n · δ_1 … n · δ_L as ``internal["delta"]``."""

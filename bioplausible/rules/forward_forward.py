@@ -15,7 +15,7 @@ from bioplausible.functional import ActivationName, activation
 from bioplausible.network import Entry, Initialization, Labels
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.batch_means import BatchMeans
-from bioplausible.rules.options import by_layer, group, per_layer, require_choice
+from bioplausible.rules.options import by_layer, group, per_layer, require_choice, require_count
 from bioplausible.training.phase import Phase, Phases
 
 Goodness = Literal["sum", "mean"]
@@ -122,7 +122,7 @@ class ForwardForward(LearningRule):
         ):
             require_choice(name, value, get_args(words))
         require(label_value > 0, f"label_value is {label_value}: it must be positive, for a label to be seen.")
-        require(updates_per_batch >= 1, f"updates_per_batch is {updates_per_batch}: it must be at least 1.")
+        require_count("updates_per_batch", updates_per_batch)
         μ = peer_normalization
         require(μ >= 0, f"peer_normalization is {μ}: it must not be negative.")
         require(
@@ -240,7 +240,7 @@ class ForwardForward(LearningRule):
         y = {"positive": target.argmax(1), "negative": self.draw_negative(x, target)}
         if self.by_classifier:
             r = self.activity(x)
-            phases = {"neutral": Phase(r, internal={"target": [target]})}
+            phases = {"neutral": Phase(r, internal={"target": [target], "scores": [r[-1]]})}
             classes = torch.arange(target.shape[1], device=x.device)
             for name, label in y.items():
                 r, kept = self.pass_through(self.labelled(x, (label[:, None] == classes).to(x.dtype)))
@@ -257,7 +257,15 @@ class ForwardForward(LearningRule):
         internal = {"kept": kept} if self.f.derivative is None else {}  # else the activities tell it
         return Phase([*r, output], internal=internal)
 
+    def answer(self, phase: Phase) -> Tensor:
+        """Returns the output (n × d_L), that of a batch from before learning: passes follow weights that change."""
+        return phase.internal.get("scores", phase.activity)[-1]
+
     # -------------------------------------------------------------------------------------------------- what is learned
+
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return self.updates_per_batch
 
     def updates(self, phases: Phases) -> Iterator[Iterable[tuple[Tensor, Tensor]]]:
         """Yields the updates of all layers together, or of layer after layer, as many times as there are updates."""

@@ -11,7 +11,7 @@ from bioplausible.functional import placed
 from bioplausible.network import Connection, Initialization
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.learned_feedback import decay_, taught_alike
-from bioplausible.rules.options import require_choice
+from bioplausible.rules.options import refuse_without_way_back, require_choice
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import generator, mix
 
@@ -85,6 +85,7 @@ class KolenPollack(FeedforwardRule):
         self.network = self.build_network(
             feedback="learned" if mirror is None else "fixed", initialization=initialization
         )
+        refuse_without_way_back(self, ["mirror", "mirror_rate"])
         self._with_feedback = [c for c in self.network.weighted if not c.is_tied]
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:

@@ -57,6 +57,12 @@ def refuse_without_effect(rule: LightningModule, names: Iterable[str], reason: s
         require(value is None or value == default, f"{name} is {value}, which has no effect {reason}: leave it out.")
 
 
+def refuse_without_way_back(rule: Any, names: Iterable[str]) -> None:
+    """Refuses options of feedback weights, as :func:`refuse_without_effect` does, where the network has none."""
+    if all(c.is_tied for c in rule.network.weighted):
+        refuse_without_effect(rule, names, "where no hidden layer gets an error back")
+
+
 def per_layer(name: str, rates: float | list[float] | None, count: int, first: int) -> list[float | None]:
     """Returns one rate, or decay, per layer first … first + count − 1; None stands for the optimizer's own.
 

@@ -5,7 +5,17 @@ import inspect
 import pytest
 import torch
 
-from bioplausible import EquilibriumPropagation, ErrorBroadcastDecorrelation, UserError
+from bioplausible import (
+    Burstprop,
+    DifferenceTargetPropagation,
+    DirectDifferenceTargetPropagation,
+    EquilibriumPropagation,
+    ErrorBroadcastDecorrelation,
+    FeedbackAlignment,
+    KolenPollack,
+    LocalDifferenceReconstruction,
+    UserError,
+)
 from bioplausible.rules import LearningRule
 from tests.helpers import SIZES, all_rules, batch, build
 
@@ -182,6 +192,26 @@ def test_an_option_changes_what_is_computed_or_is_refused(cls, context, monkeypa
             except UserError:
                 continue
             assert not same(before, after), f"{name}={value} does nothing"
+
+
+OF_THE_WAY_BACK = [
+    *((cls, [7, 4], {}) for cls in (DifferenceTargetPropagation, DirectDifferenceTargetPropagation)),
+    *((cls, [7, 4], {}) for cls in (LocalDifferenceReconstruction, FeedbackAlignment, KolenPollack, Burstprop)),
+    (DifferenceTargetPropagation, [7, 6, 4], {"last_hidden_target": "gradient"}),
+]
+NAMES = {"sigma", "feedback_steps", "feedback_activation", "feedback_learning_rates", "feedback_loss", "mirror"}
+NAMES |= {"feedback"}
+
+
+@pytest.mark.parametrize(("cls", "sizes", "context"), OF_THE_WAY_BACK, ids=str)
+def test_where_nothing_comes_back_by_weights_of_its_own_its_options_are_refused(cls, sizes, context):
+    build(cls, sizes, **context)
+    tried = {name: default for name, default in options_of(cls).items() if name in NAMES}
+    assert tried
+    for name, default in tried.items():
+        for value in ["fixed"] if cls is Burstprop else others(name, default):
+            with pytest.raises(UserError, match=f"^{name} is "):
+                build(cls, sizes, **{**context, name: value})
 
 
 REFUSED = [
