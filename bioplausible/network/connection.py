@@ -191,7 +191,7 @@ class Connection(nn.Module, ABC):
     def redraw_feedback(self, generator: torch.Generator) -> None:
         """Draws the magnitudes of ``batchwise_random_sign`` anew, the same on every device; else does nothing."""
         if self._redraws and self._feedback_weight is not None:
-            drawn = torch.rand(self._feedback_weight.shape, generator=generator)
+            drawn = torch.rand(self._feedback_weight.shape, generator=generator, dtype=torch.float32)
             bound = 3**0.5 * self._standard_deviation()
             self._feedback_weight.copy_(placed(2 * bound * drawn - bound, self._feedback_weight))
 
