@@ -139,6 +139,11 @@ class ForwardForward(LearningRule):
         self.by_classifier, self.negative_labels = prediction == "classifier", negative_labels
         self.label_value, self.peer_normalization, self.peer_slope = label_value, μ, peer_slope
         self.order, self.updates_per_batch = order, updates_per_batch
+        output = self.specification.layers[-1]
+        require(
+            not self.by_classifier or ", gain " not in output.text,
+            f"{output.name} has a gain, but the classifier's weights start at 0: leave it out.",
+        )
         if not self.by_classifier:
             self.specification = replace(self.specification, layers=Labels.at_the_end(self.specification.layers))
         self.network = self.build_network(initialization=initialization)

@@ -109,10 +109,7 @@ class KolenPollack(FeedforwardRule):
 
     def draw_noise(self, n: int) -> list[Tensor]:
         """Returns n draws of ξ (n × pre_shape) for each connection with a V, functions of the seed and the step."""
-        draws = (
-            uniform(mix(self.seed, 2 + i), self.step, n, *c.pre_shape)
-            for i, c in enumerate(self._with_feedback)
-        )
+        draws = (uniform(mix(self.seed, 2 + i), self.step, n, *c.pre_shape) for i, c in enumerate(self._with_feedback))
         return [
             NOISE_WIDTH * placed(u - 0.5, c.feedback_weight) for u, c in zip(draws, self._with_feedback, strict=True)
         ]

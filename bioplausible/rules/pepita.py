@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bioplausible.errors.checks import LARGEST, require
