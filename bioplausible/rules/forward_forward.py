@@ -245,7 +245,7 @@ class ForwardForward(LearningRule):
         y = {"positive": target.argmax(1), "negative": self.draw_negative(x, target)}
         if self.by_classifier:
             r = self.activity(x)
-            phases = {"neutral": Phase(r, internal={"target": [target], "scores": [r[-1]]})}
+            phases = {"neutral": Phase(r, internal={"target": [target]})}
             classes = torch.arange(target.shape[1], device=x.device)
             for name, label in y.items():
                 r, kept = self.pass_through(self.labelled(x, (label[:, None] == classes).to(x.dtype)))
@@ -261,10 +261,6 @@ class ForwardForward(LearningRule):
     def _phase(self, r: list[Tensor], kept: list[Tensor], output: Tensor) -> Phase:
         internal = {"kept": kept} if self.f.derivative is None else {}  # else the activities tell it
         return Phase([*r, output], internal=internal)
-
-    def answer(self, phase: Phase) -> Tensor:
-        """Returns the output (n × d_L), that of a batch from before learning: passes follow weights that change."""
-        return phase.internal.get("scores", phase.activity)[-1]
 
     # -------------------------------------------------------------------------------------------------- what is learned
 
@@ -285,7 +281,7 @@ class ForwardForward(LearningRule):
                 self.renew(phases, stage)
 
     def renew(self, phases: Phases, layers: Iterable[int]) -> None:
-        """Lets layers of all passes follow their weights, which have changed."""
+        """Lets hidden layers of all passes follow their weights; the output stays what it was before learning."""
         for phase in phases.values():
             r = phase.activity
             for k in layers:
@@ -294,8 +290,6 @@ class ForwardForward(LearningRule):
                     r[k] = self.f.function(a)
                     if "kept" in phase.internal:
                         phase.internal["kept"][k - 1] = a
-                elif "target" in phase.internal:
-                    r[k] = self.classify(r[:k])
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields the updates of all layers together."""
@@ -317,7 +311,7 @@ class ForwardForward(LearningRule):
                         yield c.bias, c.bias_update(minus_δ[1]) + c.bias_update(minus_δ[0])
             elif self.by_classifier:
                 phase = phases["neutral"]
-                error = phase.internal["target"][0] - phase.output.softmax(1)
+                error = phase.internal["target"][0] - self.classify(phase.activity[:k]).softmax(1)
                 for c in self.network.into(k):
                     if c.weight is not None:
                         yield c.weight, c.correlate(error, self.normalized(phase.activity[c.pre]))
