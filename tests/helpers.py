@@ -96,6 +96,12 @@ NETWORKS = {
         {"conv": 3, "kernel": 2, "padding": 1, "pool": "max"},
         4,
     ],
+    "soft pool": [
+        [1, 8, 7],
+        {"conv": 2, "kernel": 3, "padding": 1, "pool": "soft"},
+        {"conv": 3, "kernel": 2, "padding": 1, "pool": "soft"},
+        4,
+    ],
     "local": [[2, 5, 5], {"local": 2, "kernel": 3, "stride": 2, "padding": 1}, {"local": 3, "kernel": 2}, 4],
     "identity skip": [
         [1, 4, 4],

@@ -191,7 +191,7 @@ class Connection(nn.Module, ABC):
     def redraw_feedback(self, generator: torch.Generator) -> None:
         """Draws the magnitudes of ``batchwise_random_sign`` anew, the same on every device; else does nothing."""
         if self._redraws and self._feedback_weight is not None:
-            drawn = torch.rand(self._feedback_weight.shape, generator=generator)
+            drawn = torch.rand(self._feedback_weight.shape, generator=generator, dtype=torch.float32)
             bound = 3**0.5 * self._standard_deviation()
             self._feedback_weight.copy_(placed(2 * bound * drawn - bound, self._feedback_weight))
 
@@ -312,7 +312,7 @@ class Connection(nn.Module, ABC):
         noted = (self._found or {}).get(by)
         if noted is not None and noted[0] is at and noted[1] == times_changed(at):
             return noted[2]
-        weight = self.weight if by == "feedforward" else self.feedback_weight
+        weight = self.scaled(self.weight if by == "feedforward" else self.feedback_weight)
         winners = self.pooled(through_both_parts(partial(self.transform, weight), at))[1]
         self._note_winners(by, at, winners)
         return winners

@@ -55,7 +55,7 @@ class Burstprop(FeedforwardRule):
         UserError: an argument is outside its range, a list has the wrong length, or an option has no effect.
     """
 
-    of_hidden_layers = frozenset[str]()  # the activation function is the output's too, and fixed
+    of_hidden_layers = frozenset({"feedback"})  # the activation function is the output's too, and fixed
 
     def __init__(
         self,

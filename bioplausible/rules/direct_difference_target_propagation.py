@@ -38,7 +38,8 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
     Args:
         layer_sizes: d_0 … d_L of a dense network.
         target_step: η̂.
-        sigma: σ, one number or one per layer 1 … L − 1.
+        sigma: σ, one number or one per layer 1 … L − 1; what it changes above loses its digits where it is small, in
+            float32 half of them at 10⁻⁴.
         feedback_steps: steps that Q takes a batch, each with noise of its own, the last with W and b.
         hidden_units: of the fixed random layer; None: there is none.
         activation_function: f of the hidden layers.

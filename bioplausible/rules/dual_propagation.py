@@ -54,7 +54,8 @@ class DualPropagation(FeedforwardRule):
         layer_sizes: d_0 … d_L of a dense network.
         loss: the cost C that the output's dyads are pulled by; the output is linear.
         alpha: α in [0, 1], the share of s⁺ in s̄.
-        beta: β > 0, how far the output's two states are apart.
+        beta: β > 0, how far the output's two states are apart; their difference loses its digits where it is small, in
+            float32 half of them at 10⁻⁴.
         form: ``lagrangian``, or ``raovr``, the relaxation of the adversarial form of 2023.
         order: in which the layers are visited.
         sweeps: K; None: 1 with ``backward``, which takes no other; L with ``forward``, the fewest after which layer 1

@@ -2,6 +2,7 @@
 
 import cmath
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -278,6 +279,13 @@ class EquilibriumPropagation(HopfieldNetwork):
             voltage.sub_(top.adjoint(softmax(top.feedforward(r)) - target, r), alpha=rate)
         else:
             voltage.sub_(softmax(r) - target, alpha=rate)
+
+    def energy(self, phase: Phase, target: Tensor) -> Tensor | None:
+        """Returns the energy Φ of each sample (n) at a phase's end, where the output is held without the cost.
+
+        None where :class:`HopfieldNetwork` says that there is none.
+        """
+        return super().energy(replace(phase, beta=0.0) if self.hold_output else phase, target)
 
     # -------------------------------------------------------------------------------------------------------- learning
 

@@ -15,7 +15,7 @@ from bioplausible.functional import ActivationName, activation
 from bioplausible.network import Entry, Initialization, Labels, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.batch_means import BatchMeans
-from bioplausible.rules.options import by_layer, group, per_layer, require_choice
+from bioplausible.rules.options import by_layer, group, per_layer, require_choice, require_count
 from bioplausible.training.phase import Phase, Phases
 
 Goodness = Literal["sum", "mean"]
@@ -122,7 +122,7 @@ class ForwardForward(LearningRule):
         ):
             require_choice(name, value, get_args(words))
         require(label_value > 0, f"label_value is {label_value}: it must be positive, for a label to be seen.")
-        require(updates_per_batch >= 1, f"updates_per_batch is {updates_per_batch}: it must be at least 1.")
+        require_count("updates_per_batch", updates_per_batch)
         μ = peer_normalization
         require(μ >= 0, f"peer_normalization is {μ}: it must not be negative.")
         require(
@@ -139,6 +139,11 @@ class ForwardForward(LearningRule):
         self.by_classifier, self.negative_labels = prediction == "classifier", negative_labels
         self.label_value, self.peer_normalization, self.peer_slope = label_value, μ, peer_slope
         self.order, self.updates_per_batch = order, updates_per_batch
+        output = self.specification.layers[-1]
+        require(
+            not self.by_classifier or ", gain " not in output.text,
+            f"{output.name} has a gain, but the classifier's weights start at 0: leave it out.",
+        )
         if not self.by_classifier:
             self.specification = replace(self.specification, layers=Labels.at_the_end(self.specification.layers))
         self.network = self.build_network(initialization=initialization)
@@ -259,6 +264,10 @@ class ForwardForward(LearningRule):
 
     # -------------------------------------------------------------------------------------------------- what is learned
 
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return self.updates_per_batch
+
     def updates(self, phases: Phases) -> Iterator[Iterable[tuple[Tensor, Tensor]]]:
         """Yields the updates of all layers together, or of layer after layer, as many times as there are updates."""
         layers = range(1, self.network.L + (1 if self.by_classifier else 0))
@@ -272,7 +281,7 @@ class ForwardForward(LearningRule):
                 self.renew(phases, stage)
 
     def renew(self, phases: Phases, layers: Iterable[int]) -> None:
-        """Lets layers of all passes follow their weights, which have changed."""
+        """Lets hidden layers of all passes follow their weights; the output stays what it was before learning."""
         for phase in phases.values():
             r = phase.activity
             for k in layers:
@@ -281,8 +290,6 @@ class ForwardForward(LearningRule):
                     r[k] = self.f.function(a)
                     if "kept" in phase.internal:
                         phase.internal["kept"][k - 1] = a
-                elif "target" in phase.internal:
-                    r[k] = self.classify(r[:k])
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields the updates of all layers together."""
@@ -304,7 +311,7 @@ class ForwardForward(LearningRule):
                         yield c.bias, c.bias_update(minus_δ[1]) + c.bias_update(minus_δ[0])
             elif self.by_classifier:
                 phase = phases["neutral"]
-                error = phase.internal["target"][0] - phase.output.softmax(1)
+                error = phase.internal["target"][0] - self.classify(phase.activity[:k]).softmax(1)
                 for c in self.network.into(k):
                     if c.weight is not None:
                         yield c.weight, c.correlate(error, self.normalized(phase.activity[c.pre]))

@@ -13,7 +13,7 @@ from bioplausible.rules.backpropagation import FeedforwardRule, Loss, backward
 from bioplausible.rules.learned_feedback import decay_, taught_alike
 from bioplausible.rules.options import require_choice
 from bioplausible.training.phase import Phase, Phases
-from bioplausible.training.randomness import generator, mix
+from bioplausible.training.randomness import mix, uniform
 
 Mirror = Literal["zero_mean", "published"]
 NOISE_WIDTH = 0.1
@@ -110,10 +110,7 @@ class KolenPollack(FeedforwardRule):
 
     def draw_noise(self, n: int) -> list[Tensor]:
         """Returns n draws of ξ (n × pre_shape) for each connection with a V, functions of the seed and the step."""
-        draws = (
-            torch.rand(n, *c.pre_shape, generator=generator(mix(self.seed, 2 + i), self.step))
-            for i, c in enumerate(self._with_feedback)
-        )
+        draws = (uniform(mix(self.seed, 2 + i), self.step, n, *c.pre_shape) for i, c in enumerate(self._with_feedback))
         return [
             NOISE_WIDTH * placed(u - 0.5, c.feedback_weight) for u, c in zip(draws, self._with_feedback, strict=True)
         ]

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bioplausible.errors.checks import LARGEST, require
@@ -14,7 +13,7 @@ from bioplausible.network.initialization import draw
 from bioplausible.rules.backpropagation import FeedforwardRule, Loss
 from bioplausible.rules.options import group, per_layer
 from bioplausible.training.phase import Phase, Phases
-from bioplausible.training.randomness import generator, mix
+from bioplausible.training.randomness import mix, uniform
 
 
 class PEPITA(FeedforwardRule):
@@ -99,7 +98,7 @@ class PEPITA(FeedforwardRule):
     def draw_masks(self) -> list[Tensor]:
         """Returns what multiplies the hidden layers in this batch (1 × shape_k), 0 or 1/keep; none without dropout."""
         keep, hidden = 1 - self.dropout, self.network.shapes[1:-1] if self.dropout else []
-        draws = (torch.rand(1, *s, generator=generator(mix(self.seed, 2 + i), self.step)) for i, s in enumerate(hidden))
+        draws = (uniform(mix(self.seed, 2 + i), self.step, 1, *s) for i, s in enumerate(hidden))
         return [(u < keep).double() / keep for u in draws]
 
     def one_pass(self, x: Tensor, target: Tensor, masks: list[Tensor]) -> tuple[Phase, Tensor]:

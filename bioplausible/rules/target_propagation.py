@@ -10,8 +10,11 @@ from torch import Tensor
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection, Feedback, Initialization, Sizes
 from bioplausible.rules.backpropagation import FeedforwardRule
-from bioplausible.rules.options import by_layer, group, per_layer
+from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect
 from bioplausible.training.phase import Phase, Phases
+
+OF_FEEDBACK = ("feedback_loss", "sigma", "feedback_steps", "feedback_activation", "feedback_learning_rates")
+"""Options of the feedback that learns, which a network of too few layers has none of."""
 
 
 class TargetPropagation(FeedforwardRule):
@@ -69,6 +72,9 @@ class TargetPropagation(FeedforwardRule):
         L = self.network.L
         self.feedback_layers = range(1, max(L - highest + 1, 1))
         """The layers to which feedback learns."""
+        if not self.feedback_layers:
+            given = [name for name in OF_FEEDBACK if name in self.hparams]
+            refuse_without_effect(self, given, "where no layer gets feedback that learns")
         self.sigma = by_layer("sigma", sigma, self.feedback_layers)
         require(all(σ > 0 for σ in self.sigma.values()), f"sigma is {sigma}: without noise feedback can't learn.")
         self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)

@@ -42,6 +42,11 @@ def generator(seed: int, position: int, device: torch.device | str = "cpu") -> t
     return torch.Generator(device).manual_seed(mix(seed, position) >> 1)
 
 
+def uniform(seed: int, position: int, *shape: int) -> Tensor:
+    """Returns float32 numbers uniform in [0, 1), on the CPU: Trainer's 64-true changes torch's default."""
+    return torch.rand(shape, generator=generator(seed, position), dtype=torch.float32)
+
+
 @dataclass(frozen=True)
 class SampleDraws:
     """Draws for each sample of a batch that depend on no other sample, the same on every device.

@@ -410,7 +410,7 @@ def test_a_clamped_network_computes_what_the_network_does(network, feedback):
         assert torch.equal(voltage, start[L - 1])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "soft pool"])  # no linear map
 @torch.no_grad()
 def test_feedback_is_the_sum_of_all_connections_out_of_a_layer(network):
     """⟨Σ_k drive_k, s_k⟩ without constants = ⟨r_j, Σ_j feedback_j⟩, with V = W: each connection goes back once."""

@@ -188,7 +188,7 @@ def toeplitz_lift(rule):
 
 
 FLAT = {"identity skip": lambda d: [*d[:3], {"dense": d[3], "skip": 1}, d[4]]}
-LINEAR = [name for name in NETWORKS if name not in ("dense", "max pool", "strided skip", "own wiring")]
+LINEAR = [name for name in NETWORKS if name not in ("dense", "max pool", "soft pool", "strided skip", "own wiring")]
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if not name.endswith("_sign")])

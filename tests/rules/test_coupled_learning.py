@@ -92,6 +92,19 @@ def test_contrastive_hebbian_learning_descends_the_difference_of_two_energies(ne
     assert abs(expected) > 1e-3
 
 
+@pytest.mark.parametrize("form", FORMS)
+@torch.no_grad()
+def test_the_energy_of_a_held_phase_has_no_cost_in_it(form):
+    """Nothing but Φ of β = 0 is what the layers below descend there."""
+    x, _, y = batch()
+    rule = build(EquilibriumPropagation, **COUPLED, **FORMS[form][0])
+    for phase in rule.settle(x, y).values():
+        r = phase.activity
+        drives = [rule.network.drive(k, r) for k in range(1, rule.network.L + 1)]
+        expected = sum((r_k.square() / 2 - r_k * u).sum(1) for r_k, u in zip(r[1:], drives, strict=True))
+        torch.testing.assert_close(rule.energy(phase, y), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_a_cold_start_is_the_default():
     """A batch learns the same whatever came before, with the same weights."""
     x, _, y = batch()

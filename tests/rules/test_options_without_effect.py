@@ -6,7 +6,17 @@ import sys
 import pytest
 import torch
 
-from bioplausible import EquilibriumPropagation, ErrorBroadcastDecorrelation, UserError
+from bioplausible import (
+    Burstprop,
+    DifferenceTargetPropagation,
+    DirectDifferenceTargetPropagation,
+    EquilibriumPropagation,
+    ErrorBroadcastDecorrelation,
+    FeedbackAlignment,
+    KolenPollack,
+    LocalDifferenceReconstruction,
+    UserError,
+)
 from bioplausible.rules import LearningRule
 from tests.helpers import SIZES, all_rules, batch, build
 
@@ -208,6 +218,26 @@ def is_the_same(cls, context, name, value):
         return True  # likewise
     # with α = ½ and one visit a layer both forms are the same
     return (name, value) == ("form", "raovr") and not context.keys() & {"alpha", "order"}
+
+
+OF_THE_WAY_BACK = [
+    *((cls, [7, 4], {}) for cls in (DifferenceTargetPropagation, DirectDifferenceTargetPropagation)),
+    *((cls, [7, 4], {}) for cls in (LocalDifferenceReconstruction, FeedbackAlignment, KolenPollack, Burstprop)),
+    (DifferenceTargetPropagation, [7, 6, 4], {"last_hidden_target": "gradient"}),
+]
+NAMES = {"sigma", "feedback_steps", "feedback_activation", "feedback_learning_rates", "feedback_loss", "mirror"}
+NAMES |= {"feedback"}
+
+
+@pytest.mark.parametrize(("cls", "sizes", "context"), OF_THE_WAY_BACK, ids=str)
+def test_where_nothing_comes_back_by_weights_of_its_own_its_options_are_refused(cls, sizes, context):
+    build(cls, sizes, **context)
+    tried = {name: default for name, default in options_of(cls).items() if name in NAMES}
+    assert tried
+    for name, default in tried.items():
+        for value in ["fixed"] if cls is Burstprop else others(name, default):
+            with pytest.raises(UserError, match=f"^{name} is "):
+                build(cls, sizes, **{**context, name: value})
 
 
 REFUSED = [

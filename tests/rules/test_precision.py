@@ -6,9 +6,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
 
-from bioplausible import DigitsDataModule, IncrementalPredictiveCoding
+from bioplausible import PEPITA, DigitsDataModule, IncrementalPredictiveCoding
 from bioplausible.errors import UserError
-from tests.helpers import all_rules, build
+from tests.helpers import VARIANTS, all_rules, batch, build, differences
 
 NETWORKS = {
     "dense": [64, 30, 20, 10],
@@ -46,6 +46,27 @@ def test_mixed_precision_changes_the_hebbian_products_alone(cls, network):
     assert [name for name in weights if torch.equal(changes[name], exact[name])] == []  # of each of them
     for name in weights:  # bfloat16 has 8 bits
         assert torch.nn.functional.cosine_similarity(changes[name].flatten(), exact[name].flatten(), 0) > 0.999, name
+
+
+DRAWING = {**VARIANTS, "PEPITA, dropout": (PEPITA, {"dropout": 0.3})}
+
+
+@pytest.mark.parametrize("variant", DRAWING)
+def test_the_default_type_of_numbers_which_64_true_sets_while_it_trains_changes_nothing(variant):
+    """A run in double precision draws what one in single precision does, and so tells its rounding."""
+    cls, options = DRAWING[variant]
+    learned = []
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        rule = build(cls, "max pool" if options.get("points", 1) <= 2 else "soft pool", **options)
+        x, _, y = batch("max pool")
+        torch.set_default_dtype(dtype)
+        try:
+            rule.learn(x, y, torch.optim.SGD(rule.parameter_groups(), lr=1e-3))
+        finally:
+            torch.set_default_dtype(torch.float32)
+        learned.append(rule.state_dict())
+    assert list(differences(*learned)) == []
 
 
 @pytest.mark.parametrize("precision", ["16-true", "bf16-true"])

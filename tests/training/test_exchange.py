@@ -141,8 +141,7 @@ def test_processes_learn_what_one_learns_from_what_they_exchange(number, exchang
             )  # some rules have but one
             assert gathered == (phases // n * rows if choice == "phases" else 0), (case, n)
             if not any(
-                word in case
-                for word in ("track_correlations", "power", "peer", "updates_per_batch", "step_size_discount")
+                word in case for word in ("track_correlations", "power", "peer", "step_size_discount")
             ):  # what they average besides is not counted
                 assert summed == (0 if choice == "phases" else updates // 2), (case, n)
 

@@ -1,0 +1,44 @@
+"""What holds of every rule, however many steps it takes a batch."""
+
+import copy
+from collections import Counter
+
+import pytest
+import torch
+
+from bioplausible import ForwardForward, IncrementalPredictiveCoding
+from tests.helpers import VARIANTS, batch, build
+
+MANY = {
+    **VARIANTS,
+    "forward-forward, together": (ForwardForward, {"updates_per_batch": 3}),
+    "forward-forward, layer by layer": (ForwardForward, {"order": "layer_by_layer", "updates_per_batch": 2}),
+    "incremental predictive coding, last": (IncrementalPredictiveCoding, {"update_weights_at": "last"}),
+}
+EACH = pytest.mark.parametrize("variant", MANY)
+
+
+@EACH
+@torch.no_grad()
+def test_a_rule_says_how_many_of_a_batchs_updates_move_a_parameter(variant):
+    cls, options = MANY[variant]
+    rule = build(cls, **options)
+    x, _, y = batch()
+    moved = Counter(id(p) for update in rule.updates(rule.settle(x, y)) for p, _ in update)
+    assert moved
+    for name, p in rule.named_parameters():
+        if id(p) in moved:
+            assert rule.steps_of(p) == moved[id(p)], name
+
+
+@EACH
+@torch.no_grad()
+def test_a_batchs_answer_is_the_one_before_it_was_learned(variant):
+    """Of it training's accuracy and loss are: what several steps have changed must not show in them."""
+    cls, options = MANY[variant]
+    rule = build(cls, **options)
+    x, _, y = batch()
+    before = copy.deepcopy(rule)
+    expected = before.answer(before.prediction_phase(before.settle(x, y))).clone()
+    found = rule.answer(rule.prediction_phase(rule.learn(x, y, torch.optim.SGD(rule.parameter_groups(), lr=0.1))))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
