@@ -49,7 +49,8 @@ class OwnPictures(LightningDataModule):
             images, _ = self.data.load(train=False)
         except UserError:
             return []
-        found = look_inverted(read_pictures(self.files, self.data.loaded_shape, self.invert), torch.as_tensor(images))
+        pictures = read_pictures(self.files, self.data.loaded_shape, self.invert, self.data.stretches)
+        found = look_inverted(pictures, torch.as_tensor(images))
         return [file for file, is_likely in zip(self.files, found.tolist(), strict=True) if is_likely]
 
 
