@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from bioplausible import (
     ArraysDataModule,
@@ -444,6 +445,25 @@ def test_sixteen_bits_are_kept_where_a_size_is_given():
     images, _ = split(both(ImageFolderDataModule, folder="deep", size=32), "train")
     expected = levels.reshape(32, 2, 32, 2).astype(np.float64).mean((1, 3)) / 65535
     assert np.abs(images[0, 0].numpy() - expected)[2:-2, 2:-2].max() < 1e-5
+
+
+@pytest.mark.parametrize("suffix", IMG_EXTENSIONS)
+def test_every_kind_of_file_that_is_found_is_read(suffix):
+    pictures = write_pictures(Path("pets"), {"cat": 3, "dog": 3}, suffix=suffix[1:])
+    images, _ = split(both(ImageFolderDataModule, folder="pets"), "train")
+    means = torch.tensor([pixels.mean() / 255 for pixels in pictures.values()])
+    lossy = suffix in (".jpg", ".jpeg", ".webp")
+    for image in images:
+        assert float((means - image.mean()).abs().min()) < (0.05 if lossy else 1e-6)
+
+
+def test_a_program_that_calls_itself_a_picture_is_not_run():
+    """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
+    write_pictures(Path("pets"), {"cat": 3, "dog": 3})
+    Image.new("L", (4, 5)).save("cat.eps")
+    Path("cat.eps").rename("pets/cat/0.png")
+    said = refused(lambda: both(ImageFolderDataModule, folder="pets"))
+    assert "The picture pets/cat/0.png can't be read (it is damaged, or neither PNG nor JPEG" in said
 
 
 def transparent():

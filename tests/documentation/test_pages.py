@@ -166,6 +166,11 @@ def test_the_site_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
+    for tutorial in TUTORIALS:
+        assert (tmp_path / f"site/tutorials/{tutorial.stem}.ipynb").is_file()
+        assert (
+            f'href="../{tutorial.stem}.ipynb"' in (tmp_path / f"site/tutorials/{tutorial.stem}/index.html").read_text()
+        )
     page = (tmp_path / "site/reference/rules/index.html").read_text()
     data_page = (tmp_path / "site/reference/data/index.html").read_text()
     assert not re.search(r":(class|meth|func|data):", page)
