@@ -13,7 +13,7 @@ import torch
 import torchvision.datasets
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from sklearn.datasets import load_digits, load_wine
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -457,13 +457,16 @@ def test_every_kind_of_file_that_is_found_is_read(suffix):
         assert float((means - image.mean()).abs().min()) < (0.05 if lossy else 1e-6)
 
 
-def test_a_program_that_calls_itself_a_picture_is_not_run():
+def test_a_program_that_calls_itself_a_picture_is_not_run(monkeypatch):
     """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
+    run = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: run.append(given))
     write_pictures(Path("pets"), {"cat": 3, "dog": 3})
     Image.new("L", (4, 5)).save("cat.eps")
     Path("cat.eps").rename("pets/cat/0.png")
     said = refused(lambda: both(ImageFolderDataModule, folder="pets"))
     assert "The picture pets/cat/0.png can't be read (it is damaged, or neither PNG nor JPEG" in said
+    assert run == []
 
 
 def transparent():
