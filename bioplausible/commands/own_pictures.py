@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bioplausible.data import ImageDataModule
-from bioplausible.data.class_names import class_names, name_of
+from bioplausible.data.class_names import name_of, telling_names
 from bioplausible.data.pictures import look_inverted, read_pictures
 from bioplausible.errors import UserError
 from bioplausible.observers.predictions import PredictionsCSV
@@ -49,7 +49,8 @@ class OwnPictures(LightningDataModule):
             images, _ = self.data.load(train=False)
         except UserError:
             return []
-        found = look_inverted(read_pictures(self.files, self.data.loaded_shape, self.invert), torch.as_tensor(images))
+        pictures = read_pictures(self.files, self.data.loaded_shape, self.invert, self.data.stretches)
+        found = look_inverted(pictures, torch.as_tensor(images))
         return [file for file, is_likely in zip(self.files, found.tolist(), strict=True) if is_likely]
 
 
@@ -76,7 +77,7 @@ class PicturesCSV(PredictionsCSV):
 
     def row(self, sample: int, label: Any, predicted: int, confidence: str) -> Sequence[Any]:
         """Returns a picture's row."""
-        names = class_names(self.pictures.data)
+        names = telling_names(self.pictures.data)
         return self.pictures.files[sample], predicted, "" if names is None else names[predicted], confidence
 
 

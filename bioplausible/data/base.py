@@ -66,6 +66,8 @@ class ImageDataModule(LightningDataModule, ABC):
     """(channels, height, width); a vector of d values is (d, 1, 1)."""
     in_unit_interval: bool = True
     """Whether values lie in [0, 1] before normalisation, as those of images do, or are any finite numbers."""
+    stretches: bool = False
+    """Whether pictures were brought to their size whatever their proportions, so that those of one's own are too."""
     default_mean: ClassVar[list[float] | None] = None
     default_std: ClassVar[list[float] | None] = None
 
@@ -257,16 +259,17 @@ class ImageDataModule(LightningDataModule, ABC):
 
         Args:
             files: PNG or JPEG, of any size, grey or in colours (:func:`bioplausible.data.pictures.read_pictures`).
+                Where the training pictures were brought to a size whatever their proportions, so are these.
             invert: whether black becomes white, as of dark strokes on white paper where the data's are bright on black.
 
         Raises:
             UserError: a file can't be read, or these data are no images.
         """
-        if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
+        if not self.in_unit_interval or len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
             raise UserError(
                 f"{type(self).__name__} has no images of one or three channels, as pictures are: name none."
             )
-        return self.prepared(read_pictures(files, self.loaded_shape, invert))
+        return self.prepared(read_pictures(files, self.loaded_shape, invert, self.stretches))
 
     def _check(self, images: Tensor, labels: Tensor, source: Source) -> None:
         """Raises UserError where images and classes are not what :meth:`load` promises."""

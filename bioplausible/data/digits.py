@@ -27,7 +27,7 @@ class DigitsDataModule(ImageDataModule):
         order = torch.randperm(len(classes), generator=generator(SPLIT_SEED, 1))
         held_out = len(order) // 5
         index = order[held_out:] if train else order[:held_out]
-        images = pixels.float().reshape(-1, *self.image_shape) / 16
+        images = pixels.float().reshape(-1, 1, 8, 8) / 16
         return images[index], classes.long()[index]
 
 

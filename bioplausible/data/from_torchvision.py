@@ -71,7 +71,9 @@ class TorchvisionDataModule(OwnDataModule):
         present = sorted(set(labels))
         self._numbers = {label: k for k, label in enumerate(present)}
         names = _names(training, present)
-        self._pictures = Pictures(_picture(training[0], self.place("train"))[0], size, channels)
+        first, _ = _picture(training[0], self.place("train"))
+        self._pictures = Pictures(first, size, channels, f"Picture 0 of {self.place('train')}")
+        self.stretches = self._pictures.resizes
         self.found(self._pictures.shape, names)
         if self._told is None:
             require_splittable(
@@ -99,7 +101,7 @@ class TorchvisionDataModule(OwnDataModule):
                 f"{self.place('test')} has the class {label} in its test part, and no sample for training of it: leave"
                 " the data set out.",
             )
-            images[i] = self._pictures.read(picture, f"picture {i} of {self.place('train')}")
+            images[i] = self._pictures.read(picture, f"Picture {i} of {self.place('train')}")
             classes[i] = self._numbers[label]
         if self._told is None:
             chosen = split_by_class(classes)[0 if train else 1].sort().values

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder
 
 from bioplausible.data.own import PARTS, OwnDataModule, expanded, require_splittable, test_count
-from bioplausible.data.picture_shape import Pictures, opened
+from bioplausible.data.picture_shape import Pictures
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 
@@ -50,7 +50,8 @@ class ImageFolderDataModule(OwnDataModule):
         self.own_validation, self._own_test = "val" in self._parts, "test" in self._parts
         files = _files(self._parts["train"])
         names = sorted(files)
-        self._pictures = Pictures(opened(files[names[0]][0]), size, channels)
+        self._pictures = Pictures(files[names[0]][0], size, channels)
+        self.stretches = self._pictures.resizes
         self.found(self._pictures.shape, names)
         if not self._own_test:
             each = [name for name in names for _ in files[name]]
@@ -91,7 +92,7 @@ class ImageFolderDataModule(OwnDataModule):
         labelled = [(file, label) for label, name in enumerate(self.class_names) for file in files.get(name, [])]
         images = torch.empty(len(labelled), *self._pictures.shape)
         for i, (file, _) in enumerate(labelled):
-            images[i] = self._pictures.read(opened(file), file)
+            images[i] = self._pictures.read(file)
         return images, torch.tensor([label for _, label in labelled])
 
 

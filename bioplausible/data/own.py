@@ -105,6 +105,16 @@ class OwnDataModule(ImageDataModule):
             self._measure(images if train else super()._loaded(train=True))
         return images
 
+    def prepared(self, images: Tensor) -> Tensor:
+        """Returns images in [0, 1] as the network gets them, standardised by the training part where that is asked for.
+
+        Raises:
+            UserError: the training part is not there to measure.
+        """
+        if self.standardise and self.mean is None:  # of pictures of one's own, before the data are loaded
+            self._measure(super()._loaded(train=True))
+        return super().prepared(images)
+
     def _held_out(self, images: Images, positions: Tensor) -> Images:
         if not self.own_validation:
             return super()._held_out(images, positions)

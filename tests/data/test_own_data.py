@@ -13,8 +13,9 @@ import torch
 import torchvision.datasets
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from sklearn.datasets import load_digits, load_wine
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from bioplausible import (
     ArraysDataModule,
@@ -421,6 +422,53 @@ def test_a_picture_means_what_its_file_says():
         assert torch.allclose(images[0], expected[name], atol=1e-6), name
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"size": [6, 6]}, {"size": 6, "channels": 1}, {"size": 3, "standardise": True}]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_picture_of_the_folder_is_read_alike_for_training_and_as_one_s_own(mode, options):
+    """Where pictures of 4 × 9 were stretched to a square, so is the same file for ``predict --images``."""
+    write_pictures(Path("pets"), {"cat": 7, "dog": 5}, mode, (9, 4))
+    data = both(ImageFolderDataModule, folder="pets", **options)
+    images, _ = split(data, "train")
+    for read in (data, ImageFolderDataModule("pets", **options)):  # the other has not loaded its data yet
+        mine = read.pictures(sorted(Path("pets").rglob("*.png")))
+        assert rows(images) <= rows(mine)
+
+
+def test_sixteen_bits_are_kept_where_a_size_is_given():
+    levels = np.arange(4096, dtype=np.uint16).reshape(64, 64) + 1000  # within 20 of 256 levels
+    for k in "ab":
+        Path("deep", k).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(levels).save(f"deep/{k}/{i}.png")
+    images, _ = split(both(ImageFolderDataModule, folder="deep", size=32), "train")
+    expected = levels.reshape(32, 2, 32, 2).astype(np.float64).mean((1, 3)) / 65535
+    assert np.abs(images[0, 0].numpy() - expected)[2:-2, 2:-2].max() < 1e-5
+
+
+@pytest.mark.parametrize("suffix", IMG_EXTENSIONS)
+def test_every_kind_of_file_that_is_found_is_read(suffix):
+    pictures = write_pictures(Path("pets"), {"cat": 3, "dog": 3}, suffix=suffix[1:])
+    images, _ = split(both(ImageFolderDataModule, folder="pets"), "train")
+    means = torch.tensor([pixels.mean() / 255 for pixels in pictures.values()])
+    lossy = suffix in (".jpg", ".jpeg", ".webp")
+    for image in images:
+        assert float((means - image.mean()).abs().min()) < (0.05 if lossy else 1e-6)
+
+
+def test_a_program_that_calls_itself_a_picture_is_not_run(monkeypatch):
+    """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
+    run = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: run.append(given))
+    write_pictures(Path("pets"), {"cat": 3, "dog": 3})
+    Image.new("L", (4, 5)).save("cat.eps")
+    Path("cat.eps").rename("pets/cat/0.png")
+    said = refused(lambda: both(ImageFolderDataModule, folder="pets"))
+    assert "The picture pets/cat/0.png can't be read (it is damaged, or neither PNG nor JPEG" in said
+    assert run == []
+
+
 def transparent():
     picture = Image.new("RGBA", (4, 5), (255, 0, 0, 255))
     picture.putpixel((1, 1), (9, 9, 9, 0))
@@ -438,7 +486,7 @@ WRONG_FOLDERS = {
         lambda: Path("pets/cat/1.png").write_bytes(Path("pets/cat/1.png").read_bytes()[:60]),
         "The picture pets/cat/1.png can't be read",
     ),
-    "transparent": (transparent, "pets/cat/0.png has transparent pixels"),
+    "transparent": (transparent, "pets/cat/0.png is transparent in parts"),
     "a test part alone": (lambda: write_pictures(Path("pets/test"), {"cat": 1}), "has pets/test, but no folder train"),
     "classes beside parts": (
         lambda: write_pictures(Path("pets/train"), {"cat": 1}),

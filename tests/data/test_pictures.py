@@ -181,6 +181,17 @@ def test_what_is_no_picture_is_told_in_one_sentence(file, sentence, tmp_path):
     assert str(refused.value).count(". ") == 0
 
 
+def test_one_grey_level_of_sixteen_bits_may_be_transparent():
+    """Pillow can't convert such a picture; whether it is refused depends on the pixels, as for any other."""
+    levels = np.array([[0, 65535], [300, 257]], dtype=np.uint16)
+    Image.fromarray(levels).save("clear.png", transparency=300)
+    Image.fromarray(levels).save("opaque.png", transparency=301)
+    with pytest.raises(UserError, match=r"The picture clear\.png is transparent in parts"):
+        read_pictures("clear.png", (1, 2, 2))
+    found = read_pictures("opaque.png", (1, 2, 2))
+    assert torch.allclose(found, torch.from_numpy(levels.astype(np.float32) / 65535)[None, None], atol=1e-6)
+
+
 def test_no_pictures_at_all_are_refused():
     with pytest.raises(UserError, match="There is no picture to read"):
         DigitsDataModule().pictures([])
@@ -193,6 +204,15 @@ def test_data_that_are_no_pictures_take_none():
 
     with pytest.raises(UserError, match="TwoChannels has no images of one or three channels"):
         TwoChannels().pictures(write(torch.zeros(1, 1, 4, 4)))
+
+    class ThreeNumbers(Coloured):
+        """Vectors of three values, which are no colours."""
+
+        image_shape = (3, 1, 1)
+        in_unit_interval = False
+
+    with pytest.raises(UserError, match="ThreeNumbers has no images of one or three channels"):
+        ThreeNumbers().pictures(write(torch.zeros(1, 1, 4, 4)))
 
 
 def test_classes_have_names_where_the_data_know_them():

@@ -182,7 +182,7 @@ def run_quickly(args: list[str]) -> None:
         case "validate" | "test" | "predict" if "--images" not in args:
             args = [*args, "--trainer.enable_progress_bar", "false"]
         case "verify":
-            files = [min(Path(path).glob("*.npz")) for path in args[1:]]
+            files = [path if Path(path).is_file() else min(Path(path).glob("*.npz")) for path in args[1:]]
             args = ["verify", *map(str, files)]
         case "benchmark":
             args = [*args, "--batches", "0", *(["digits/backpropagation"] if len(args) == 1 else [])]

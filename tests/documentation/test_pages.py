@@ -1,6 +1,7 @@
 """Navigation, links and pictures of the pages, and the reference made from docstrings and parsers."""
 
 import importlib.util
+import json
 import pkgutil
 import re
 import subprocess
@@ -12,7 +13,7 @@ import yaml
 from bioplausible import data, observers
 from bioplausible.__main__ import NAMES
 from bioplausible.rules import RULES
-from tests.documentation.pages import BLOCK, PAGES
+from tests.documentation.pages import BLOCK, PAGES, blocks
 from tests.helpers import ROOT
 
 DOCS = ROOT / "docs"
@@ -96,13 +97,52 @@ def test_the_reference_has_every_class(page, classes):
     assert {cls for cls in classes if isinstance(cls, type)} <= described(page)
 
 
-@pytest.fixture(scope="module")
-def options_page():
-    """The module that makes the page of the command line's options."""
-    spec = importlib.util.spec_from_file_location("options_page", DOCS / "site/options_page.py")
+def hook(name):
+    """Returns a module that makes a part of the site."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"site/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_draws_the_pictures_that_it_shows(page):
+    shown = re.findall(r"^!\[.+\]\(pictures/(.+)\)$", page.read_text(), re.MULTILINE)
+    drawn = re.findall(r'savefig\("(.+?)"', page.read_text())
+    assert shown
+    assert shown == drawn
+    for name in shown:
+        file = page.parent / "pictures" / name
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size <= LARGEST_PICTURE
+
+
+def test_no_picture_of_a_tutorial_is_left_over():
+    text = "".join(page.read_text() for page in TUTORIALS)
+    assert all(f"(pictures/{file.name})" in text for file in (DOCS / "tutorials/pictures").iterdir())
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_s_notebook_has_the_blocks_that_the_page_s_test_runs(page):
+    made = json.loads(json.dumps(hook("notebooks").notebook(page.read_text())))
+    assert (made["nbformat"], made["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])
+    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in made["cells"]]
+    code = [text for kind, text in sources if kind == "code" and "IPython" not in text]
+    heads = {"sh": "%%sh\n", "python": ""}
+    expected = [f"%%writefile {b.title}\n" if b.title else heads[b.kind] for b in blocks(page)]
+    assert code == [head + b.text.strip("\n") for head, b in zip(expected, blocks(page), strict=True)]
+    assert [text for kind, text in sources if kind == "markdown" and ("```" in text or "](../" in text)] == []
+    assert sum("IPython" in text for _, text in sources) == page.read_text().count("](pictures/")
+
+
+@pytest.fixture(scope="module")
+def options_page():
+    """The module that makes the page of the command line's options."""
+    return hook("options_page")
 
 
 def test_the_page_of_options_has_every_option_of_every_command(options_page):
@@ -126,6 +166,11 @@ def test_the_site_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
+    for tutorial in TUTORIALS:
+        assert (tmp_path / f"site/tutorials/{tutorial.stem}.ipynb").is_file()
+        assert (
+            f'href="../{tutorial.stem}.ipynb"' in (tmp_path / f"site/tutorials/{tutorial.stem}/index.html").read_text()
+        )
     page = (tmp_path / "site/reference/rules/index.html").read_text()
     data_page = (tmp_path / "site/reference/data/index.html").read_text()
     assert not re.search(r":(class|meth|func|data):", page)
