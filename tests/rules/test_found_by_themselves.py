@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import bioplausible
-from bioplausible.commands.report.curves import colour
+from bioplausible.commands.report.looks import colour
 from bioplausible.rules import RULES
 from tests.helpers import ROOT, all_rules
 
