@@ -13,7 +13,7 @@ from bioplausible.commands.report.curves import MARKS, pdf, png
 from bioplausible.commands.report.looks import look
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
-from bioplausible.commands.report.sections import Picture, Section
+from bioplausible.commands.report.sections import OF_RUNS, Picture, Section
 from bioplausible.commands.report.significance import Estimate
 from bioplausible.commands.sweep.recipe_text import option_text
 from bioplausible.commands.sweep.running import outcome
@@ -65,7 +65,11 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
             for file in [run.path / "figures" / f"{name}.png" for run in found[:1]]:
                 if file.is_file():
                     content = base64.b64encode(file.read_bytes()).decode()
-                    pictures.append(Picture(f"{variant.name}: {name.replace('_', ' ')}", content, None))
+                    pictures.append(
+                        Picture(
+                            f"{variant.name}: {name.replace('_', ' ')}", content, None, lines=OF_RUNS.get(name, False)
+                        )
+                    )
     return Section([], study.title, rows, [], pictures)
 
 
