@@ -24,9 +24,15 @@ FIRST = (
 MUTED = ("#882255", "#332288", "#117733", "#CC6677", "#999933", "#AA4499", "#44AA99", "#DDCC77", "#88CCEE")
 """Colours of Tol's, for Okabe & Ito have eight."""
 
-COLOURS = (*PALETTE, *MUTED)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""Their number and that of the colours have no divisor in common: 136 looks pass before one comes again."""
+FURTHER = (
+    *("#0000FF", "#00D200", "#FF0FFF", "#FF004B", "#693C0F", "#965AFF", "#FF0096"),
+    *("#A596FF", "#0F4B3C", "#96000F", "#4B3C5A", "#FF78FF", "#96C300", "#3CD269"),
+)
+"""Each the colour of CIELAB, neither pale nor near black, that lies farthest from all before it."""
+
+COLOURS = (*PALETTE, *MUTED, *FURTHER)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", ">")
+"""Their number and that of the colours have no divisor in common: 279 looks pass before one comes again."""
 
 FILLS = ("full", "none", "left", "right", "top", "bottom")
 """Of a rule's settings beyond the fourth the markers are filled in another way."""

@@ -84,7 +84,7 @@ def _accuracy(one: Group) -> str:
 
 
 def _amount(cost: float) -> str:
-    return f"{cost:.3g}" if cost < 100 else f"{cost:.0f}"
+    return f"{cost:.2g}" if cost < 10 else f"{cost:.0f}"
 
 
 def _ahead(leaders: Sequence[Group], others: Sequence[Group], name: _Names) -> str:
