@@ -21,6 +21,8 @@ MOST_TICKS = 20
 """Classes that a confusion matrix marks each."""
 MOST_IN_COLUMN = 25
 """Names in a column of a legend."""
+INCHES_OF_COLUMN = 1.7
+"""Its width."""
 BINS = 50
 
 
@@ -138,12 +140,14 @@ def draw_tsne(hidden: Sequence[Tensor], labels: Tensor, classes: int, names: Seq
         axis.set(title=f"t-SNE of layer {k}: each image as its class", xticks=[], yticks=[])
     if names is not None:
         entries = [f"{c} = {shortened(names[c])}" for c in shown]
+        columns = -(-len(shown) // MOST_IN_COLUMN)
+        figure.set_figwidth(figure.get_figwidth() + INCHES_OF_COLUMN * columns)
         blank = [Line2D([], [], linestyle="") for _ in shown]
         figure.legend(
             blank,
             entries,
             loc="outside right upper",
-            ncols=-(-len(shown) // MOST_IN_COLUMN),
+            ncols=columns,
             fontsize="small",
             handlelength=0,
             handletextpad=0,

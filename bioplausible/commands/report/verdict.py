@@ -108,11 +108,20 @@ def _certainty(leaders: Sequence[Group], others: Sequence[Group], found: Sequenc
     sentences = [_of_pair(leaders[0], others[0], between[0][0], name)] if len(leaders) == 1 else []
     if len(leaders) > 1 or len(others) > 1:
         is_above = [all(map(_surely_above, leaders, row)) for row in between]
-        subject = "each of them" if len(leaders) > 1 else name(leaders[0])
+        subject = "Each of them" if len(leaders) > 1 else name(leaders[0])
         rest = [other for other, above in zip(others, is_above, strict=True) if not above]
-        said = f"{subject} is significantly above {len(others) - len(rest)} of the {len(others)} others"
-        said = said[0].upper() + said[1:]
-        sentences.append(f"{said}, not above {name.several(rest)}." if 0 < len(rest) < len(others) else f"{said}.")
+        if len(others) == 1:
+            said = f"{subject} is {'not ' if rest else ''}significantly above {name(others[0])}."
+        elif not rest:
+            said = f"{subject} is significantly above all {len(others)} others."
+        elif len(rest) == len(others):
+            said = f"{subject} is significantly above none of the {len(others)} others."
+        else:
+            sure = len(others) - len(rest)
+            said = (
+                f"{subject} is significantly above {sure} of the {len(others)} others, not above {name.several(rest)}."
+            )
+        sentences.append(said)
     return " ".join(sentences)
 
 
