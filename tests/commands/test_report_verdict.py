@@ -114,6 +114,19 @@ def test_where_the_common_seeds_say_the_contrary_it_says_so():
         "But over the 4 seeds that both have, Backpropagation is 0.99 points ahead, which is significant ("
         in found.lead
     )
+    low = runs_of(EQUILIBRIUM, above(FOUR, -5, (0.2, 0.3, -0.1, 0.0)))
+    found = said(runs_of(BACKPROPAGATION, FOUR), runs_of(KOLEN_POLLACK, many), low)
+    assert "KolenPollack is significantly above 1 of the 2 others, not above Backpropagation." in found.lead
+
+
+def test_that_some_pairs_could_not_be_tested_is_said():
+    tested = [runs_of(BACKPROPAGATION, FOUR), runs_of(KOLEN_POLLACK, above(FOUR, 3))]
+    low = above(FOUR, -5, (0.2, 0.3, -0.1, 0.0))
+    assert "could be tested" not in said(*tested, runs_of(EQUILIBRIUM, low)).lead
+    found = said(*tested, runs_of(EQUILIBRIUM, {seed: low[seed] for seed in (0, 1)}))
+    assert found.lead.endswith(
+        "of the 2 others, not above EquilibriumPropagation. Not all of these pairs could be tested."
+    )
 
 
 def test_a_difference_that_does_not_vary_has_no_test():
@@ -130,6 +143,8 @@ def test_cost_is_what_the_observer_measured_where_it_did():
     )
     found = said(cheap, runs_of(KOLEN_POLLACK, above(TWO, 1, (0, 0)), cost=8.0))
     assert found.cost == "Its training took 8 seconds of one core, the least of all."
+    found = said(cheap, runs_of(KOLEN_POLLACK, above(TWO, 1, (0, 0)), cost=10.01))
+    assert found.cost.startswith("Its training took 10 seconds of one core, as little as any.")
     found = said(cheap, runs_of(KOLEN_POLLACK, above(TWO, 1, (0, 0)), seconds=None))
     assert found.cost == "What training cost is not known: not every run logged the time of two epochs."
 

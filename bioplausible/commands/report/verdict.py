@@ -122,6 +122,8 @@ def _certainty(leaders: Sequence[Group], others: Sequence[Group], found: Sequenc
                 f"{subject} is significantly above {sure} of the {len(others)} others, not above {name.several(rest)}."
             )
         sentences.append(said)
+        if any(pair.test is None for row in between for pair in row):
+            sentences.append("Not all of these pairs could be tested.")
     return " ".join(sentences)
 
 
@@ -179,8 +181,11 @@ def _beside_the_cheapest(
         said = f"Their training took {_amount(own[0])} to {_amount(own[-1])} {unit}"
     else:
         said = f"Its training took {_amount(own[0])} {unit}"
-        if len(groups) == 1 or cheapest is leaders[0]:
-            return f"{said}." if len(groups) == 1 else f"{said}, the least of all."
+        if len(groups) == 1:
+            return f"{said}."
+        if _amount(own[0]) == _amount(least):
+            alone = [_amount(cost) for cost in costs].count(_amount(least)) == 1
+            return f"{said}, {'the least of all' if alone else 'as little as any'}."
         said += f", {own[0] / least:.2g} times the least" if least > 0 else ""
     return f"{said}; the cheapest, {name(cheapest)}, took {_amount(least)}."
 
