@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchvision.utils import make_grid
@@ -18,6 +19,10 @@ from bioplausible.rules import LearningRule, Phase
 CONFUSION_COLOURS = "cividis"
 MOST_TICKS = 20
 """Classes that a confusion matrix marks each."""
+MOST_IN_COLUMN = 25
+"""Names in a column of a legend."""
+INCHES_OF_COLUMN = 1.7
+"""Its width."""
 BINS = 50
 
 
@@ -110,25 +115,41 @@ def draw_activity(phases: Mapping[str, Phase]) -> Figure:
     return figure
 
 
-def draw_tsne(hidden: Sequence[Tensor], labels: Tensor, classes: int) -> Figure:
+def draw_tsne(hidden: Sequence[Tensor], labels: Tensor, classes: int, names: Sequence[str] | None = None) -> Figure:
     """Returns a t-SNE map of every hidden layer, each image as the number of its class.
 
     Args:
         hidden: activities r_1 … r_{L−1}, each (n × shape_k), real.
         labels: classes (n).
         classes: how many there are.
+        names: of the classes, for a legend of the numbers shown; None: they have none but their numbers.
     """
     from sklearn.manifold import TSNE  # only now: scikit-learn takes long to import, and few runs draw maps
 
     figure, axes = new_figure(len(hidden), width=5.5, height=5)
+    shown = sorted(set(labels.tolist()))
     for k, (axis, r) in enumerate(zip(axes, hidden, strict=True), start=1):
         perplexity = min(30.0, (len(r) - 1) / 3)
         places = TSNE(perplexity=perplexity, random_state=0).fit_transform(r.flatten(1).float().cpu().numpy())
         colours = colormaps["viridis"](labels.cpu().numpy() / max(1, classes - 1))
-        for c in sorted(set(labels.tolist())):  # as numbers, which tell more classes apart than colours do
+        for c in shown:  # as numbers, which tell more classes apart than colours do
             of_class = (labels == c).cpu().numpy()
             axis.scatter(
                 places[of_class, 0], places[of_class, 1], c=colours[of_class], marker=f"${c}$", s=40, linewidths=0
             )
         axis.set(title=f"t-SNE of layer {k}: each image as its class", xticks=[], yticks=[])
+    if names is not None:
+        entries = [f"{c} = {shortened(names[c])}" for c in shown]
+        columns = -(-len(shown) // MOST_IN_COLUMN)
+        figure.set_figwidth(figure.get_figwidth() + INCHES_OF_COLUMN * columns)
+        blank = [Line2D([], [], linestyle="") for _ in shown]
+        figure.legend(
+            blank,
+            entries,
+            loc="outside right upper",
+            ncols=columns,
+            fontsize="small",
+            handlelength=0,
+            handletextpad=0,
+        )
     return figure

@@ -3,6 +3,7 @@
 import io
 
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +16,9 @@ from bioplausible.training.loggers import folder_of_run
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#000000")
 """Okabe & Ito's colours, which colour-blind readers can tell apart, with grey for the yellow that pales on white."""
 
+LINES = ("-", "--", ":", "-.")
+"""The first eight curves of a panel are solid, and tell by their colours; the next eight are broken."""
+
 
 def new_figure(
     panels: int, columns: int | None = None, width: float = 6.0, height: float = 4.2
@@ -25,7 +29,7 @@ def new_figure(
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for axis in axes:
-        axis.set_prop_cycle(color=PALETTE)
+        axis.set_prop_cycle(cycler(linestyle=LINES) * cycler(color=PALETTE))
         axis.grid(alpha=0.3)
     return figure, axes
 

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import save_image
 
 from bioplausible.data.batches import Images
-from bioplausible.data.class_names import class_names
+from bioplausible.data.class_names import class_names, telling_names
 from bioplausible.errors import UserError
 from bioplausible.functional import as_real
 from bioplausible.observers.drawings import (
@@ -149,8 +149,8 @@ class Representations(Observer):
     def look_at_end(self, trainer: Trainer, rule: LearningRule) -> None:
         """Draws the last confusion matrix, and the maps if asked for."""
         if self._confusion is not None:
-            names = class_names(getattr(trainer, "datamodule", None))
-            log_figure(trainer, "confusion_matrix", draw_confusion(self._confusion, "validation", names))
+            all_names = class_names(getattr(trainer, "datamodule", None))
+            log_figure(trainer, "confusion_matrix", draw_confusion(self._confusion, "validation", all_names))
         if not self.tsne:
             return
         images, labels = self._images(trainer, rule)
@@ -158,7 +158,8 @@ class Representations(Observer):
             hidden = [as_real(r) for r in rule.activity(images)[1:-1]]
         if not hidden:
             return
-        log_figure(trainer, "tsne", draw_tsne(hidden, labels, rule.network.sizes[-1]))
+        names = telling_names(getattr(trainer, "datamodule", None))
+        log_figure(trainer, "tsne", draw_tsne(hidden, labels, rule.network.sizes[-1], names))
 
     def _images(self, trainer: Trainer, rule: LearningRule) -> tuple[Tensor, Tensor]:
         """Returns the first training images and their classes; of a loader that has no first ones, the last batch."""

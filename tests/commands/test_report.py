@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
 from bioplausible.commands.recipes import all_recipes
 from bioplausible.commands.report import sections, tables
 from bioplausible.commands.report.nets import net_name
+from bioplausible.commands.report.page import short_paths
 from bioplausible.commands.report.tables import PUBLISHED
 from tests.helpers import CONFIGS, make_run
 
@@ -181,7 +184,8 @@ def test_the_page_needs_nothing_else_and_shows_everything():
     shutil.copy(_picture(), figures / "confusion_matrix.png")
     assert main(["report", "logs/version_0"]) == 0
     page = Path("report/index.html").read_text()
-    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert not re.search(r"""src=["'](?!data:)""", page)
+    assert not re.search(r"""href=["'](?!data:|#)""", page)  # but within the page
     assert "http" not in re.sub(r"base64,[\w+/=]+", "", page)
     assert page.count("data:image/png;base64,") == 5  # accuracy, angles, settling, receptive fields, confusion matrix
     text = Path("report/report.md").read_text()
@@ -191,6 +195,52 @@ def test_the_page_needs_nothing_else_and_shows_everything():
     links = re.findall(r"\]\((figures/\d+\.png)\)", text)
     assert len(links) == 5
     assert all(Path("report", link).is_file() for link in links)
+
+
+def test_paths_are_short_on_the_page_and_whole_in_the_tables_to_take_away():
+    make_run(Path("some/logs/bp/version_0"), 0.9, 0)
+    make_run(Path("some/logs/ep/version_0"), 0.9, 10)
+    assert main(["report", "some"]) == 0
+    page = Path("report/index.html").read_text()
+    assert '<td class="path" title="some/logs/bp/version_0"><a href="#run-1">bp/version_0</a></td>' in page
+    assert '<details id="run-1"><summary>some/logs/bp/version_0</summary>' in page
+    assert [row["run"] for row in rows("report/runs.csv")] == ["some/logs/bp/version_0", "some/logs/ep/version_0"]
+
+
+PARTS = st.lists(st.sampled_from(["a", "b", ".."]), min_size=1, max_size=4)
+
+
+@given(st.lists(PARTS.map(lambda parts: Path(*parts)), unique=True), st.booleans())
+def test_short_paths_tell_runs_apart(paths, absolute):
+    paths = [Path("/", *path.parts) if absolute and i % 2 else path for i, path in enumerate(paths)]
+    short = short_paths(paths)
+    assert len(set(short)) == len(paths)
+    for path, name in zip(paths, short, strict=True):
+        assert str(path).endswith(name)
+
+
+def test_empty_columns_are_left_out_of_the_page():
+    make_run(Path("logs/version_0"), 0.9, 0, "digits/backpropagation")
+    assert main(["report", "logs"]) == 0
+    page = Path("report/index.html").read_text()
+    assert "published (%)" not in page
+    assert "best validation (%)" not in page
+    assert "<th>seeds</th>" in page
+    assert "<td>0</td>" in page
+    make_run(Path("logs/version_1"), 0.9, 0)
+    assert main(["report", "logs"]) == 0
+    assert Path("report/index.html").read_text().count("<th>published (%)</th>") == 1
+
+
+@pytest.mark.parametrize("kind", ["settling", "receptive_fields", "confusion_matrix", "information", "tsne"])
+def test_every_figure_that_a_run_draws_is_shown(kind):
+    make_run(Path("logs/version_0"), 0.9, 0)
+    Path("logs/version_0/figures").mkdir()
+    shutil.copy(_picture(), Path(f"logs/version_0/figures/{kind}.png"))
+    assert main(["report", "logs"]) == 0
+    page = Path("report/index.html").read_text()
+    assert f"{kind.replace('_', ' ')} of version_0</figcaption>" in page
+    assert page.index("How do they learn?</h3>") < page.index(f"{kind.replace('_', ' ')} of version_0</figcaption>")
 
 
 def _picture():

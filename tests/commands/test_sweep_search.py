@@ -5,6 +5,7 @@ import math
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -326,6 +327,18 @@ def test_the_curve_of_a_search_is_the_best_so_far():
     assert list(best.get_ydata()) == [50, 50, 70]
     assert list(points.get_ydata()) == [50, 40, 70]
     assert len(stopped.get_xdata()) == 0
+
+
+def test_no_two_recipes_of_a_search_look_alike():
+    """Twenty of them: there are eight colours in a panel's own cycle."""
+    tried = [
+        SimpleNamespace(kind=f"recipe {i}", number=0, accuracy=i / 20, trials=[SimpleNamespace(folder="nowhere")])
+        for i in range(20)
+    ]
+    _, (axis,) = new_figure(1)
+    draw_search(axis, tried)
+    shown = axis.get_legend_handles_labels()[0]
+    assert len({(each.get_color(), each.get_marker()) for each in shown}) == len(shown) == 20
 
 
 def trained(arguments, name):

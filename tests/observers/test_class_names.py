@@ -1,5 +1,7 @@
 """Classes are shown by their names."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,11 +9,15 @@ from bioplausible import (
     CIFAR10DataModule,
     CIFAR100DataModule,
     DigitsDataModule,
+    EquilibriumPropagation,
     FashionMNISTDataModule,
     MNISTDataModule,
 )
+from bioplausible.commands.look import figures
 from bioplausible.data.class_names import class_names, telling_names
-from bioplausible.observers.drawings import draw_confusion
+from bioplausible.observers import representations
+from bioplausible.observers.drawings import draw_confusion, draw_tsne
+from tests.helpers import build
 
 
 def test_the_built_in_data_sets_have_names():
@@ -36,3 +42,45 @@ def test_the_confusion_matrix_has_them_at_its_sides(names):
     for labels in (axis.get_xticklabels(), axis.get_yticklabels()):
         assert [label.get_text() for label in labels] == expected
     figure.canvas.draw()
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_a_map_of_classes_says_which_number_is_which_name(count):
+    names = ["cat", "a dog of many words", "$x$", *(f"class {i}" for i in range(3, count))][:count]
+    labels = torch.cat([torch.arange(count), torch.arange(count)])
+    hidden = [torch.rand(len(labels), 5, generator=torch.Generator().manual_seed(0))]
+    figure = draw_tsne(hidden, labels, count, names)
+    expected = ["0 = cat", "1 = a dog of many w…", r"2 = \$x\$", *(f"{i} = class {i}" for i in range(3, count))]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == expected
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    legend_box, map_box = legend.get_window_extent(), axis.get_window_extent()
+    assert map_box.x1 <= legend_box.x0  # it hides nothing
+    assert legend_box.x1 <= figure.bbox.x1 + 1
+    assert map_box.width > 0.9 * map_box.height  # and leaves the map its room
+    assert not draw_tsne(hidden, labels, count).legends
+
+
+def test_only_classes_that_are_on_the_map_are_named():
+    figure = draw_tsne([torch.rand(12, 5)], torch.tensor([0, 2] * 6), 3, ["a", "b", "c"])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0 = a", "2 = c"]
+
+
+def test_observer_and_look_hand_the_names_over(monkeypatch):
+    """Those that say more than the numbers: the digits' do not."""
+    seen = []
+    monkeypatch.setattr(representations, "draw_tsne", lambda *args: seen.append(args[3]))
+    monkeypatch.setattr(figures, "draw_tsne", lambda *args: seen.append(args[3]))
+    monkeypatch.setattr(representations, "log_figure", lambda *args: None)
+    rule = build(EquilibriumPropagation)
+    x, y = torch.rand(12, 7, dtype=torch.float64), torch.arange(12) % 4
+    observer = representations.Representations(tsne=True)
+    monkeypatch.setattr(observer, "_images", lambda trainer, rule: (x, y))
+    named = SimpleNamespace(class_names=("cat", "dog", "cow", "hen"))
+    for data in (named, DigitsDataModule(), None):
+        observer.look_at_end(SimpleNamespace(datamodule=data), rule)
+        subject = SimpleNamespace(rule=rule, data=data, batch=(x, y, None))
+        figures.DRAW["tsne"](subject)
+    assert seen == [["cat", "dog", "cow", "hen"]] * 2 + [None] * 4

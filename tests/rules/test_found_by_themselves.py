@@ -2,11 +2,19 @@
 
 import subprocess
 import sys
+from itertools import combinations
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 
 import bioplausible
-from bioplausible.commands.report.curves import colour
+from bioplausible.commands.report.curves import curves
+from bioplausible.commands.report.looks import COLOURS, FILLS, LINES, MARKERS, colour, look, looks
+from bioplausible.observers.figures import new_figure
 from bioplausible.rules import RULES
 from tests.helpers import ROOT, all_rules
 
@@ -38,8 +46,74 @@ def test_the_package_imports_torch_only_when_a_class_is_asked_for():
 
 
 def test_each_rule_has_a_colour_of_its_own():
-    """As long as there are 17 colours or more than rules; a rule of one's own has one of the first eight."""
+    """A rule of one's own too, whose colour does not depend on which others there are of the package's."""
     colours = [colour(cls.__name__) for cls in RULES]
-    assert len(set(colours)) == min(len(colours), 17)
+    assert len(set(colours)) == len(colours)
     assert colour("CorInfoMax") == "#0072B2"
     assert colour("BrainProp") == colour("BrainProp")
+    assert colour("BrainProp") not in colours
+
+
+def lab(name):
+    """Returns a colour in CIELAB, in which distances are about those that one sees."""
+    rgb = np.array(to_rgb(name))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(to_xyz @ linear / [0.9505, 1, 1.089])  # near black the scale is another one, but still far off
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_in_a_figure_no_two_rules_look_alike():
+    """Of any two the colours differ clearly, or they differ and so do the markers; rules of one's own too."""
+    names = [*(cls.__name__ for cls in RULES), "BrainProp", "Mine", "Yours"]
+    for one, other in combinations(looks(names), 2):
+        apart = np.linalg.norm(lab(one.colour) - lab(other.colour))
+        assert apart > (25 if one.marker == other.marker else 14), (one, other)
+
+
+@given(st.lists(st.sampled_from([*(cls.__name__ for cls in RULES), "Mine", "Yours"]), max_size=60))
+def test_a_rule_looks_the_same_in_every_figure_and_each_of_its_settings_otherwise(names):
+    found = looks(names)
+    kept = [i for i, name in enumerate(names) if names[:i].count(name) < len(LINES) * len(FILLS)]
+    assert len({found[i] for i in kept}) == len(kept)
+    packages = {cls.__name__ for cls in RULES}
+    for name, each in zip(names, found, strict=True):
+        if name in packages:
+            assert (each.colour, each.marker) == (looks([name])[0].colour, looks([name])[0].marker)
+
+
+def test_more_places_than_colours_still_look_apart():
+    places = [look(place) for place in range(len(COLOURS) * len(MARKERS))]
+    assert len({(each.colour, each.marker) for each in places}) == len(places)
+    settings = [look(0, setting) for setting in range(len(LINES) * len(FILLS))]
+    assert len(set(settings)) == len(settings)
+
+
+def test_figures_draw_the_looks():
+    """Twenty rules, and four settings of one of them: each line as its look says, and nothing twice."""
+    names = [cls.__name__ for cls in RULES[:20]] + [RULES[0].__name__] * 3
+    curve = {9: 0.5, 19: 0.6}
+    groups = [
+        SimpleNamespace(
+            title=f"{name} {i}",
+            first=SimpleNamespace(rule=name),
+            runs=[SimpleNamespace(curves={"train/accuracy": curve})],
+        )
+        for i, name in enumerate(names)
+    ]
+    figure = curves(groups, [("train/accuracy", "accuracy", 1.0)], "all")
+    drawn = [
+        (line.get_color(), line.get_marker(), line.get_linestyle(), line.get_fillstyle())
+        for line in figure.axes[0].get_lines()
+    ]
+    assert drawn == [(each.colour, each.marker, each.line, each.fill) for each in looks(names)]
+    assert len(set(drawn)) == 23
+    (legend,) = figure.legends
+    shown = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in legend.get_lines()]
+    assert len(set(shown)) == 23
+
+
+def test_a_panel_of_an_observer_draws_no_two_of_32_curves_alike():
+    _, (axis,) = new_figure(1)
+    lines = [axis.plot([0, 1])[0] for _ in range(32)]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 32

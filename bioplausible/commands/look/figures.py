@@ -14,7 +14,7 @@ from torchvision.utils import save_image
 
 from bioplausible.data import ImageDataModule
 from bioplausible.data.batches import Images
-from bioplausible.data.class_names import class_names
+from bioplausible.data.class_names import class_names, telling_names
 from bioplausible.functional import as_real
 from bioplausible.observers.alignment import cosines_of_batch, draw_alignment
 from bioplausible.observers.drawings import (
@@ -159,7 +159,7 @@ def _tsne(subject: Subject) -> Figure:
     hidden = [as_real(r) for r in subject.rule.activity(x)[1:-1]]
     if not hidden or len(x) < FEWEST_OF_TSNE:
         raise NothingToDrawError(f"it takes a hidden layer, and at least {FEWEST_OF_TSNE} images")
-    return draw_tsne(hidden, classes, subject.rule.network.sizes[-1])
+    return draw_tsne(hidden, classes, subject.rule.network.sizes[-1], telling_names(subject.data))
 
 
 DRAW: dict[str, Callable[[Subject], Figure | Tensor]] = {

@@ -1,49 +1,21 @@
-"""Curves with bands, one colour a rule."""
+"""Curves with bands, one colour and marker a rule."""
 
 import base64
 import io
 import math
 import textwrap
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import cycle
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-import bioplausible.rules
+from bioplausible.commands.report.looks import looks
 from bioplausible.commands.report.tables import Group
-from bioplausible.observers.figures import PALETTE, new_figure
+from bioplausible.observers.figures import new_figure
 
-FIRST = (
-    "CorInfoMax",
-    "CorInfoMaxSparse",
-    "EquilibriumPropagation",
-    "ContrastiveSimilarityMatching",
-    "PredictiveCoding",
-    "NudgedPredictiveCoding",
-    "FeedbackAlignment",
-    "Backpropagation",
-    "DirectFeedbackAlignment",
-)
-"""The rules that the palette was dealt out to by hand; the package's other ones get the colours after theirs."""
-
-MUTED = ("#882255", "#332288", "#117733", "#CC6677", "#999933", "#AA4499", "#44AA99", "#DDCC77", "#88CCEE")
-"""Colours of Tol's, for Okabe & Ito have eight."""
-
-_OTHERS = [cls.__name__ for cls in bioplausible.rules.RULES if cls.__name__ not in FIRST]
-RULE_COLOURS = dict(zip((*FIRST, *_OTHERS), cycle((*PALETTE, *MUTED)), strict=False))
-"""The same colour for a rule everywhere; a rule of one's own has one of them too, always the same."""
-
-
-STYLES = ("-", "--", ":", "-.")
-"""Of the settings of one rule, in their order."""
-
-
-def colour(rule: str) -> str:
-    """Returns a rule's colour."""
-    return RULE_COLOURS.get(rule, PALETTE[sum(map(ord, rule)) % len(PALETTE)])
+MARKS = 8
+"""Markers along a curve, about."""
 
 
 def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], title: str) -> Figure | None:
@@ -78,10 +50,9 @@ def curves_along(
     figure, axes = new_figure(len(panels), columns, width=9 if len(panels) == 1 else 6, height=height)
     figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())))
     lines: dict[str, Artist] = {}
+    drawn = looks([group.first.rule for group in groups])
     for axis, (name, label, scale, along, along_label) in zip(axes, panels, strict=True):
-        styles: defaultdict[str, Iterator[str]] = defaultdict(lambda: cycle(STYLES))
-        for group in groups:
-            style = next(styles[group.first.rule])
+        for number, (group, look) in enumerate(zip(groups, drawn, strict=True)):
             needed = [name, *([] if along is None else [along])]
             logged = [[run.curves[each] for each in needed] for run in group.runs if run.curves.keys() >= set(needed)]
             if not logged:
@@ -90,11 +61,13 @@ def curves_along(
             steps = steps[:: max(1, len(steps) // 200)]
             values = scale * np.array([[run[0][step] for step in steps] for run in logged])
             places = steps if along is None else np.mean([[run[1][step] for step in steps] for run in logged], axis=0)
-            mean, line = values.mean(0), colour(group.first.rule)
-            (lines[f"{group.title} (n = {len(logged)})"],) = axis.plot(places, mean, color=line, linestyle=style)
+            mean = values.mean(0)
+            apart = max(1, len(steps) // MARKS)  # each curve's markers begin elsewhere, so that they hide no others
+            marks = (number % apart, apart)
+            (lines[f"{group.title} (n = {len(logged)})"],) = axis.plot(places, mean, markevery=marks, **look.options)
             if len(logged) > 1:
                 spread = values.std(0, ddof=1)
-                axis.fill_between(places, mean - spread, mean + spread, color=line, alpha=0.2, linewidth=0)
+                axis.fill_between(places, mean - spread, mean + spread, color=look.colour, alpha=0.2, linewidth=0)
         axis.set(xlabel=along_label, ylabel=label)
         if along is not None:
             axis.set_xscale("log")

@@ -37,7 +37,7 @@ def as_markdown(
     lines = [f"# Report of {runs} runs", ""]
     lines += [f"{NOTES['accuracy']} {NOTES['published']} {NOTES['speed']}", ""]
     for part in parts:
-        lines += [f"## {part.title}", "", *_table(part.rows), ""]
+        lines += [f"## {part.title}", "", *([f"{part.verdict}", ""] if part.verdict else []), *_table(part.rows), ""]
         if part.tests:
             lines += [NOTES["tests"], "", *_table(part.tests), ""]
         if part.costs:

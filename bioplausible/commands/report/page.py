@@ -1,6 +1,7 @@
 """The report of some runs: a page, and its tables and figures to take away."""
 
 import base64
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jinja2 import Environment
 from bioplausible.commands.report import comparisons
 from bioplausible.commands.report.markdown import NOTES, as_markdown
 from bioplausible.commands.report.runs import Run
-from bioplausible.commands.report.sections import Section, in_sections, numbers
+from bioplausible.commands.report.sections import Question, Section, in_sections, numbers
 from bioplausible.commands.report.tables import group
 from bioplausible.commands.report.take_away import TIDY, latex, made_with, made_with_text, tidy, write_csv
 
@@ -19,6 +20,23 @@ COLUMNS = (
     *("run", "status", "rule", "data", "net", "loss", "seed", "epochs"),
     *("test_accuracy", "validation_accuracy", "best_validation_accuracy", "seconds_per_epoch"),
 )
+
+SHOWN = {
+    "rule": "rule",
+    "test_accuracy": "test accuracy (%)",
+    "interval": "95 % interval",
+    "validation_accuracy": "validation accuracy (%)",
+    "best_validation": "best validation (%)",
+    "n": "n",
+    "seeds": "seeds",
+    "published": "published (%)",
+    "difference": "difference",
+    "mark": "",
+    "seconds_per_epoch": "s / epoch",
+    "steps_per_second": "steps / s",
+    "samples_per_second": "samples / s",
+}
+"""The page's columns of the settings; one that is empty in all rows is left out."""
 
 
 def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section] = ()) -> None:
@@ -37,9 +55,12 @@ def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section]
     groups = group(runs)
     parts = in_sections(groups)
     every = [*first, *parts]
+    for number, section in enumerate(every, start=1):
+        section.anchor = f"part-{number}"
     for number, picture in enumerate((picture for part in every for picture in part.pictures), start=1):
         picture.name = f"{number:02}"
     table = [_line(r) for r in runs]  # after the groups, which note what they leave out
+    listed = [line | {"short": short} for line, short in zip(table, short_paths([r.path for r in runs]), strict=True)]
     made = made_with(command, runs)
     by_hand = made_with_text(made["report"])
     page = Path(__file__).with_name("page.html").read_text()
@@ -49,9 +70,11 @@ def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section]
         .render(
             runs=runs,
             finished=sum(r.finished for r in runs),
-            first=first,
+            first=list(first),
             sections=parts,
-            table=table,
+            table_of_runs=listed,
+            columns=SHOWN,
+            questions=Question,
             notes=NOTES,
             made=by_hand,
         )
@@ -68,6 +91,15 @@ def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section]
     write_csv(out / "runs.csv", shown, COLUMNS)
     write_csv(out / "curves.csv", tidy(runs, groups), TIDY)
     (out / "made_with.yaml").write_text(made_with_text(made))
+
+
+def short_paths(paths: Sequence[Path]) -> list[str]:
+    """Returns paths of runs without the folders that all of them lie in."""
+    try:
+        common = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # there are none, or one is absolute and another is not
+        return list(map(str, paths))
+    return [str(path.relative_to(common)) for path in paths]
 
 
 def _write_figures(folder: Path, parts: Sequence[Section]) -> None:

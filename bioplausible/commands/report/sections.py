@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -13,9 +14,23 @@ from bioplausible.commands.report.costs import cost_figure, cost_table
 from bioplausible.commands.report.curves import curves, pdf, png
 from bioplausible.commands.report.significance import no_welch
 from bioplausible.commands.report.tables import Group
+from bioplausible.commands.report.verdict import Verdict, verdict
 from bioplausible.training.monitored import TESTED_EACH_EPOCH
 
 Row = dict[str, Any]
+
+
+class Question(StrEnum):
+    """What a reader asks of a data set and network, in this order; the values are headings."""
+
+    RESULT = "Which rule is ahead?"
+    TESTS = "Is that more than chance?"
+    COST = "What did it cost?"
+    LEARNING = "How do they learn?"
+
+
+OF_RUNS = {"settling": True, "receptive_fields": False, "confusion_matrix": False, "information": True, "tsne": True}
+"""The figures that runs draw and the report shows; whether they are drawn in lines and marks on white."""
 
 
 @dataclass
@@ -26,12 +41,17 @@ class Picture:
         caption: what it shows.
         png: base64 of it.
         pdf: it too; None for one that the run drew, which is kept as PNG only.
+        question: which one it answers, a value of :class:`Question`.
+        lines: whether it is drawn in lines and marks on white, so that a dark page may show it on black; what a pixel's
+            brightness says something may not be inverted.
         name: of its file, without the ending.
     """
 
     caption: str
     png: str
     pdf: bytes | None
+    question: Question = Question.RESULT
+    lines: bool = True
     name: str = ""
 
 
@@ -46,6 +66,7 @@ class Section:
         tests: the tests between them, as a table; empty where there is none.
         pictures: its figures.
         costs: what its settings cost, and what they reach at equal cost, as a table; empty where no cost was logged.
+        anchor: its name in the page's links.
     """
 
     groups: list[Group]
@@ -54,6 +75,19 @@ class Section:
     tests: list[dict[str, str]]
     pictures: list[Picture]
     costs: list[dict[str, str]] = field(default_factory=list)
+    anchor: str = ""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the table comes to; None of a study's, which has no settings of its own."""
+        return verdict(self.groups) if self.groups else None
+
+    @property
+    def questions(self) -> list[Question]:
+        """Those that it has an answer to."""
+        pictured = {picture.question for picture in self.pictures}
+        answered = {Question.RESULT: self.rows, Question.TESTS: self.tests, Question.COST: self.costs}
+        return [question for question in Question if answered.get(question) or question in pictured]
 
     @property
     def pairs(self) -> list[Pair]:
@@ -99,21 +133,27 @@ def _section(groups: list[Group]) -> Section:
     accuracy = [(f"{split}/accuracy", f"{name} accuracy (%)", 100.0) for split, name in splits.items()]
     angles = _of_layers(groups, "angle", "forward–feedback angle, layer {} (degrees)")
     cosines = _of_layers(groups, "cosine", "cosine with backpropagation, layer {}")
-    for what, names in (("accuracy", accuracy), ("alignment", angles), ("updates", cosines)):
+    of_learning = Question.LEARNING
+    for what, names, question in (
+        ("accuracy", accuracy, Question.RESULT),
+        ("alignment", angles, of_learning),
+        ("updates", cosines, of_learning),
+    ):
         figure = curves(groups, names, f"{title}: {what}")
         if figure is not None:
             caption = f"{title}: {what}, mean and one standard deviation over the seeds"
-            pictures.append(Picture(caption, png(figure), pdf(figure)))
+            pictures.append(Picture(caption, png(figure), pdf(figure), question))
     figure = cost_figure(groups, f"{title}: accuracy against cost")
     if figure is not None:
         caption = f"{title}: accuracy against cost, mean and one standard deviation over the seeds"
-        pictures.append(Picture(caption, png(figure), pdf(figure)))
+        pictures.append(Picture(caption, png(figure), pdf(figure), Question.COST))
     for one in groups:
-        for kind in ("settling", "receptive_fields", "confusion_matrix"):
+        for kind, lines in OF_RUNS.items():
             files = [folder / "figures" / f"{kind}.png" for r in one.runs for folder in r.folders]
             for file in [f for f in files if f.is_file()][:1]:
                 caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
-                pictures.append(Picture(caption, base64.b64encode(file.read_bytes()).decode(), None))
+                content = base64.b64encode(file.read_bytes()).decode()
+                pictures.append(Picture(caption, content, None, of_learning, lines))
     return Section(groups, title, [_row(g) for g in groups], matrix(groups), pictures, cost_table(groups))
 
 

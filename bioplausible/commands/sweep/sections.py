@@ -7,13 +7,13 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 
-from bioplausible.commands.report.curves import STYLES, pdf, png
+from bioplausible.commands.report.curves import MARKS, pdf, png
+from bioplausible.commands.report.looks import look
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
-from bioplausible.commands.report.sections import Picture, Section
+from bioplausible.commands.report.sections import OF_RUNS, Picture, Section
 from bioplausible.commands.report.significance import Estimate
 from bioplausible.commands.sweep.recipe_text import option_text
 from bioplausible.commands.sweep.running import outcome
@@ -65,7 +65,11 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
             for file in [run.path / "figures" / f"{name}.png" for run in found[:1]]:
                 if file.is_file():
                     content = base64.b64encode(file.read_bytes()).decode()
-                    pictures.append(Picture(f"{variant.name}: {name.replace('_', ' ')}", content, None))
+                    pictures.append(
+                        Picture(
+                            f"{variant.name}: {name.replace('_', ' ')}", content, None, lines=OF_RUNS.get(name, False)
+                        )
+                    )
     return Section([], study.title, rows, [], pictures)
 
 
@@ -90,14 +94,15 @@ def draw_search(axis: Axes, tried: Sequence[Candidate]) -> None:
         axis: an empty one.
         tried: all candidates.
     """
-    for kind in dict.fromkeys(one.kind for one in tried):
+    for place, kind in enumerate(dict.fromkeys(one.kind for one in tried)):
         of_recipe = [one for one in tried if one.kind == kind]
         finished = [(one.number, 100 * a) for one in of_recipe if (a := one.accuracy) is not None]
         stopped = [(one.number, 100 * a) for one in of_recipe if (a := _when_stopped(one)) is not None]
         numbers, best = [n for n, _ in finished], list(accumulate((a for _, a in finished), max))
-        (line,) = axis.step(numbers, best, where="post", label=kind)
-        axis.plot(*_columns(finished), "o", color=line.get_color())
-        axis.plot(*_columns(stopped), "x", color=line.get_color(), alpha=0.5)
+        colour, marker = look(place).colour, look(place).marker
+        axis.step(numbers, best, where="post", color=colour)
+        axis.plot(*_columns(finished), marker, color=colour, label=kind)
+        axis.plot(*_columns(stopped), "x", color=colour, alpha=0.5)
     axis.set(xlabel="trial (×: stopped early; line: the best so far)", ylabel="validation accuracy, last epoch (%)")
     axis.legend()
 
@@ -141,7 +146,7 @@ def _draw_points(axis: Axes, x: str, name: str, variants: Sequence[Variant], run
     """Draws last values against an option, or against the recipes; what is no number stands in the file's order."""
     position = _positions(x, variants)
     recipes = dict.fromkeys(variant.recipe.name for variant in variants)
-    for recipe in ("",) if x == "recipe" else recipes:
+    for place, recipe in enumerate(("",) if x == "recipe" else recipes):
         found = [
             (position(variant), estimate)
             for variant, of_variant in zip(variants, runs, strict=True)
@@ -151,7 +156,8 @@ def _draw_points(axis: Axes, x: str, name: str, variants: Sequence[Variant], run
             [at for at, _ in found],
             [estimate.mean for _, estimate in found],
             [estimate.std or 0.0 for _, estimate in found],
-            fmt="o" if x == "recipe" else "o-",
+            color=look(place).colour,
+            fmt="o" if x == "recipe" else f"{look(place).marker}-",
             capsize=3,
             label=recipe or None,
         )
@@ -179,17 +185,16 @@ def _positions(x: str, variants: Sequence[Variant]) -> Callable[[Variant], float
 
 
 def _draw_curves(axis: Axes, x: str, name: str, variants: Sequence[Variant], runs: Sequence[Sequence[Run]]) -> None:
-    """Draws a curve a variant, with a band, against the epochs; where a colour comes again, with another style."""
-    colours = len(rcParams["axes.prop_cycle"])
+    """Draws a curve a variant, with a band, against the epochs."""
     for i, (variant, of_variant) in enumerate(zip(variants, runs, strict=True)):
         curves = [_by_epoch(run, name) for run in of_variant if name in run.curves]
         if not curves:
             continue
         at = sorted(set.intersection(*(set(curve) for curve in curves)))
         values = _scale(name) * np.array([[curve[epoch] for epoch in at] for curve in curves])
-        style = STYLES[i // colours % len(STYLES)]
         label = f"{variant.name} (n = {len(curves)})"
-        (line,) = axis.plot(at, values.mean(0), color=f"C{i % colours}", linestyle=style, label=label)
+        marks = max(1, len(at) // MARKS)
+        (line,) = axis.plot(at, values.mean(0), label=label, markevery=(i % marks, marks), **look(i).options)
         if len(curves) > 1:
             mean, spread = values.mean(0), values.std(0, ddof=1)
             axis.fill_between(at, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
