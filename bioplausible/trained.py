@@ -107,7 +107,7 @@ def _from_command_line(config: Mapping[str, Any], path: Path) -> Trained:
         cause = sentence(error)
         if cause is None:
             raise
-        cause = cause.removesuffix("; --help lists what there is.").rstrip(".")
+        cause = cause.removesuffix("; --help all lists what there is.").rstrip(".")
         raise UserError(
             f"What {path} was trained with can't be built here ({cause}): let Python find the modules of its"
             " classes, as they were."

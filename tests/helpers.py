@@ -14,9 +14,12 @@ import struct
 import sys
 import tarfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -274,6 +277,27 @@ def updates(rule: LearningRule, phases) -> dict[str, torch.Tensor]:
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs
+
+QUICK = {
+    *("corinfomax", "corinfomax_sparse", "equilibrium_propagation", "contrastive_similarity_matching"),
+    *("predictive_coding", "nudged_predictive_coding", "feedback_alignment", "backpropagation"),
+    *("forward_forward", "holomorphic_equilibrium_propagation", "corinfomax_ebd", "pepita"),
+}
+"""The paper's rules, and one for each of what other rules ask of the framework: several steps a batch, complex states,
+running correlations, draws for each sample."""
+
+
+def slow_but(quick: Iterable[str], recipes: Iterable[Path]) -> list[Any]:
+    """Returns recipes as parameters, of which all but some wait for `make test-slow`: whole runs of every rule take long.
+
+    Args:
+        quick: names without the folder, such as ``corinfomax``.
+        recipes: files.
+    """
+    return [
+        pytest.param(path, id=path.stem, marks=[] if path.stem in quick else [pytest.mark.slow]) for path in recipes
+    ]
+
 
 FEW = ["--trainer.enable_progress_bar", "false", "--data.init_args.subset_size", "120"]
 RUN = Path("lightning_logs/digits/corinfomax/version_0")

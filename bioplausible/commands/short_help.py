@@ -85,10 +85,10 @@ SHORT_HELP = {
     ),
     "predict": _evaluation(
         "predict",
-        "Writes a checkpoint's predictions for the test split as CSV, or for --images",
+        "Writes a checkpoint's predictions for the test split as CSV, or for your pictures",
         "--images FILE …                  pictures of one's own: prints their classes\n"
         "  --invert                         turns them light for dark\n"
-        "  --output FILE                    default: predictions.csv beside the run's log;\n"
+        "  --output FILE                    default: predictions.csv beside the log;\n"
         "                                   with --images: none",
         "--ckpt_path last --images shoe.png",
     ),

@@ -281,7 +281,7 @@ class ForwardForward(LearningRule):
                 self.renew(phases, stage)
 
     def renew(self, phases: Phases, layers: Iterable[int]) -> None:
-        """Lets hidden layers of all passes follow their weights; the output stays what it was before learning."""
+        """Lets layers of all passes follow their weights; the phases' output stays what it was before learning."""
         for phase in phases.values():
             r = phase.activity
             for k in layers:
@@ -290,6 +290,8 @@ class ForwardForward(LearningRule):
                     r[k] = self.f.function(a)
                     if "kept" in phase.internal:
                         phase.internal["kept"][k - 1] = a
+                elif "target" in phase.internal:
+                    phase.internal["output"] = [self.classify(r)]
 
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields the updates of all layers together."""
@@ -311,7 +313,8 @@ class ForwardForward(LearningRule):
                         yield c.bias, c.bias_update(minus_δ[1]) + c.bias_update(minus_δ[0])
             elif self.by_classifier:
                 phase = phases["neutral"]
-                error = phase.internal["target"][0] - self.classify(phase.activity[:k]).softmax(1)
+                (output,) = phase.internal.get("output", [phase.output])
+                error = phase.internal["target"][0] - output.softmax(1)
                 for c in self.network.into(k):
                     if c.weight is not None:
                         yield c.weight, c.correlate(error, self.normalized(phase.activity[c.pre]))

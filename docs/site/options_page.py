@@ -98,12 +98,12 @@ def cell(text: str | None) -> str:
 
 
 def help_of(command: str) -> str:
-    """Returns what a command's ``--help`` prints."""
-    from bioplausible.__main__ import main
+    """Returns what a command's ``--help`` prints, of those of LightningCLI ``--help all``."""
+    from bioplausible.__main__ import OWN, main
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        main([command, "--help"])
+        main([command, "--help", *([] if command in OWN else ["all"])])
     return said.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 
 import pytest
 
@@ -10,7 +11,6 @@ from bioplausible.__main__ import main
 from bioplausible.commands.class_help import class_help, options_of_class, own_classes
 from bioplausible.commands.command_list import NAMES, OWN
 from bioplausible.commands.parsed import known_options
-from bioplausible.rules import LearningRule
 from tests.helpers import EXAMPLES, ROOT, all_rules
 from tests.observers.test_progress import LINE
 
@@ -118,7 +118,7 @@ def test_without_a_name_there_is_a_list(place, capsys):
 def test_a_rule_of_ones_own_is_told_of(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     text = said(capsys, "fit", "--model.help", "node_perturbation.NodePerturbation")
-    (cls,) = (c for c in LearningRule.__subclasses__() if c.__name__ == "NodePerturbation")
+    cls = sys.modules["node_perturbation"].NodePerturbation
     assert inspect.cleandoc(cls.__doc__).partition("\n")[0] in " ".join(text.split())
     assert all(f"  --model.{name} " in text for name in options_of_class(cls))
 
@@ -140,8 +140,8 @@ def test_an_unknown_class_gets_a_sentence(asked, answer):
 
 def test_the_documented_commands_work(capsys):
     page = (ROOT / "docs/command-line.md").read_text()
-    commands = re.findall(r"^    python -m bioplausible ([^#\n]+)", page, re.MULTILINE)
+    commands = re.findall(r"^python -m bioplausible ([^#\n]+)", page, re.MULTILINE)
     assert len(commands) >= 6
     for command in commands:
         said(capsys, *command.split())
-    assert LINE.search(page.replace("    epoch", "epoch"))
+    assert LINE.search(page)

@@ -83,7 +83,7 @@ def test_bash_knows_every_command_rule_and_recipe(bash):
 
 def test_the_documented_line_switches_it_on(capsys, tmp_path):
     documented = (ROOT / "docs/command-line.md").read_text()
-    assert f"    {LINE} " in documented
+    assert f"\n{LINE} " in documented
     assert LINE in arguments().format_help()
     (tmp_path / "printed").write_text(printed("bash", capsys))
     program = 'bioplausible() { [ "$*" = "completion bash" ] && cat printed; }'

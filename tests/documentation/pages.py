@@ -190,7 +190,11 @@ def run_quickly(args: list[str]) -> None:
             if name := option(args, "--study"):
                 args[args.index("--study") + 1] = str(few_trials(named_study(name) or Path(name)))
             args = [*args, *(["--list"] if "--list" not in args else [])]
-    assert main(args) == 0, shlex.join(args)
+    try:
+        status = main(args)
+    except SystemExit as ended:  # argparse's own, after --help all
+        status = ended.code
+    assert status == 0, shlex.join(args)
 
 
 def few_trials(study: Path) -> Path:

@@ -23,6 +23,7 @@ from bioplausible import (
     UserError,
 )
 from bioplausible.__main__ import main
+from bioplausible.commands.recipes import snake_case
 from bioplausible.network import Connection
 from bioplausible.observers import Guard
 from bioplausible.observers.alignment import backpropagation_gradients, cosine
@@ -30,7 +31,7 @@ from bioplausible.observers.drawings import receptive_fields
 from bioplausible.observers.information import information_of
 from bioplausible.observers.settling import trajectories
 from bioplausible.rules.backpropagation import FeedforwardRule
-from tests.helpers import CONFIGS, DEBIAN, NETWORKS, VARIANTS, all_rules, batch, build, scalars, updates
+from tests.helpers import CONFIGS, DEBIAN, NETWORKS, QUICK, VARIANTS, all_rules, batch, build, scalars, updates
 
 FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
@@ -50,7 +51,13 @@ def run_of(name: str) -> Path:
     return Path("lightning_logs/digits") / name / "version_0"
 
 
-@RULES
+@pytest.mark.parametrize(
+    "cls",
+    [
+        pytest.param(cls, id=cls.__name__, marks=[] if snake_case(cls.__name__) in QUICK else [pytest.mark.slow])
+        for cls in all_rules()
+    ],
+)
 @pytest.mark.parametrize("images", [False, True], ids=["dense", "images"])
 def test_observers_log_their_names_and_change_nothing(cls, images, capsys):
     rule, recipe = recipe_of(cls)

@@ -19,6 +19,7 @@ from tests.helpers import (
     CONFIGS,
     CONTEXT,
     LONGEST,
+    QUICK,
     ROOT,
     RUN,
     command_line,
@@ -28,6 +29,7 @@ from tests.helpers import (
     result,
     run_of,
     scalars,
+    slow_but,
 )
 
 # 46 images less 5 for validation: three batches, whose last is one sample, and so none for the second process
@@ -85,7 +87,7 @@ def network(name, recipe="corinfomax"):
         ("convolution", "64-true", 1e-9),
     ],
 )
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", slow_but(QUICK, RECIPES))
 def test_two_processes_learn_what_one_learns(recipe, layers, precision, tolerance, tmp_path):
     run = run_of(recipe)
     args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision, *network(layers, recipe.stem)]

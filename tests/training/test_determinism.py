@@ -18,9 +18,9 @@ from pytorch_lightning import Trainer, seed_everything
 
 from bioplausible import DigitsDataModule, FeedbackAlignment
 from bioplausible.__main__ import main
-from tests.helpers import CONFIGS, ROOT, RUN, all_rules, build, differences, result
+from tests.helpers import CONFIGS, QUICK, ROOT, RUN, all_rules, build, differences, result, slow_but
 
-RECIPES = pytest.mark.parametrize("recipe", sorted((CONFIGS / "digits").glob("*.yaml")), ids=lambda path: path.stem)
+RECIPES = pytest.mark.parametrize("recipe", slow_but(QUICK, sorted((CONFIGS / "digits").glob("*.yaml"))))
 # two epochs of 6 batches; the sign of β and the shifts of the images are drawn
 SMALL = ["--data.init_args.subset_size=120", "--data.init_args.crop_padding=1", "--trainer.max_epochs=2"]
 SMALL += ["--trainer.enable_progress_bar=false", "--trainer.limit_test_batches=0"]

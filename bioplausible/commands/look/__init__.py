@@ -25,7 +25,7 @@ def arguments() -> CommandArguments:
     parser = CommandArguments(
         "look",
         "Draws figures of a trained network, as observers draw them while it trains.",
-        ["last", "last --which best --only receptive_fields confusion_matrix"],
+        ["last", "last --which best --only receptive_fields"],
     )
     shown = "\n".join(f"  {name:<17} {text}" for name, text in FIGURES.items())
     parser.epilog = f"figures:\n{shown}\n\n{parser.epilog}"
