@@ -288,7 +288,7 @@ running correlations, draws for each sample."""
 
 
 def slow_but(quick: Iterable[str], recipes: Iterable[Path]) -> list[Any]:
-    """Returns recipes as parameters, of which all but some wait for `make test-slow`: whole runs of every rule take long.
+    """Returns recipes as parameters, of which all but some wait for `make test-slow`: whole runs take long.
 
     Args:
         quick: names without the folder, such as ``corinfomax``.
