@@ -1,7 +1,5 @@
 """The command line: LightningCLI with defaults that work, and checkpoints that carry their run's configuration."""
 
-import inspect
-import pkgutil
 import sys
 import tempfile
 import time
@@ -53,6 +51,7 @@ from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger, is_file_logger
+from bioplausible.training.optimization import build_optimizer, refuse_idle_rate
 from bioplausible.training.randomness import LARGEST_SEED
 from bioplausible.training.stop_on_signal import StopOnSignal
 from bioplausible.training.threads import fastest_threads, threads_given
@@ -284,15 +283,8 @@ class CommandLine(LightningCLI):
         Raises:
             UserError: there is one.
         """
-        optimizer = self.config[self.subcommand].model.init_args.get("optimizer")
-        given = optimizer.init_args.get("lr") if isinstance(optimizer, Namespace) and "init_args" in optimizer else None
-        if given is None or not all("lr" in group for group in self.model.parameter_groups()):
-            return
-        if given != inspect.signature(pkgutil.resolve_name(optimizer.class_path)).parameters["lr"].default:
-            raise UserError(
-                f"The optimizer's lr is {given}, but learning_rates gives every layer's rate, and it would do nothing:"
-                " leave one of them out (null)."
-            )
+        optimizer = build_optimizer(self.model.optimizer, self.model.parameter_groups())
+        refuse_idle_rate(optimizer, self.model.parameter_groups())  # the optimizer writes into those that it gets
 
     def _threads(self) -> int | None:
         """Returns how many threads this run computes with, which are set; None where Lightning decides."""

@@ -17,7 +17,13 @@ from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
-from bioplausible.training.optimization import build_optimizer, build_scheduler, check_length, step_scheduler
+from bioplausible.training.optimization import (
+    build_optimizer,
+    build_scheduler,
+    check_length,
+    refuse_idle_rate,
+    step_scheduler,
+)
 from bioplausible.training.pieces import evaluate_in_pieces
 from bioplausible.training.preconditions import require_finite
 from bioplausible.training.stop_on_signal import ended_by_signal
@@ -171,6 +177,8 @@ class LearningRule(RuleContract):
             UserError: they refuse their options, or do not suit a rule that writes its updates into ``p.grad``.
         """
         optimizer = build_optimizer(self.optimizer, self.parameter_groups())
+        if "optimizer" in self.named_arguments:  # else it is a checkpoint's, which trains as it did
+            refuse_idle_rate(optimizer, self.parameter_groups())
         self._configured_rates.note_built(optimizer, self.parameter_groups(), self.lr_scheduler)
         if self.lr_scheduler is None:  # a checkpoint may have brought one: not before
             refuse_without_effect(self, ["lr_scheduler_interval"], "without lr_scheduler")

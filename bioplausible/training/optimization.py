@@ -44,6 +44,21 @@ def build_optimizer(optimizer: Callable[[Any], Optimizer], groups: list[dict[str
     return built
 
 
+def refuse_idle_rate(optimizer: Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Refuses a rate of the optimizer's own where every layer has another.
+
+    Raises:
+        UserError: the optimizer was given a rate that is not its class's default, and no group takes it.
+    """
+    rate = optimizer.defaults.get("lr")
+    usual = inspect.signature(type(optimizer)).parameters.get("lr")
+    if groups and all("lr" in group for group in groups) and usual is not None and rate != usual.default:
+        raise UserError(
+            f"The optimizer's lr is {rate}, but learning_rates gives every layer's rate, its default too, and it would"
+            " do nothing: leave one of them out (None, in a file null)."
+        )
+
+
 def build_scheduler(scheduler: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:
     """Returns a scheduler of an optimizer's rates.
 

@@ -1,5 +1,7 @@
 """Options that would do nothing, or that no rule can carry out, are refused in one sentence."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from bioplausible import (
 )
 from bioplausible.network import Connection
 from bioplausible.resume.rule_in_checkpoint import require_same_rule
-from tests.helpers import SIZES
+from tests.helpers import SIZES, all_rules, build
 
 
 class Square(Connection):
@@ -152,3 +154,18 @@ def test_rates_of_another_number_of_layers_are_refused_with_the_layers_that_have
 )
 def test_the_ends_of_a_range_belong_to_it(cls, options):
     cls(SIZES, **options)
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.__name__)
+def test_a_rate_of_the_optimizer_that_no_layer_takes_is_refused(rule):
+    """From Python too, where the rates that every layer has may be the rule's defaults."""
+    built = build(rule, optimizer=partial(torch.optim.Adam, lr=0.0123))
+    groups = built.parameter_groups()
+    if all("lr" in group for group in groups):
+        with pytest.raises(UserError, match=r"The optimizer's lr is 0\.0123, but learning_rates gives every layer's"):
+            built.configure_optimizers()
+    else:
+        optimizer = built.configure_optimizers()
+        assert all(group["lr"] == 0.0123 for group in optimizer.param_groups)
+    usual = build(rule, optimizer=torch.optim.Adam)
+    assert usual.configure_optimizers() is not None
