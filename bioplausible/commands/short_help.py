@@ -85,7 +85,7 @@ SHORT_HELP = {
     ),
     "predict": _evaluation(
         "predict",
-        "Writes a checkpoint's predictions for the test split as CSV, or for your pictures",
+        "Writes predictions for the test split as CSV, or tells your pictures' classes",
         "--images FILE …                  pictures of one's own: prints their classes\n"
         "  --invert                         turns them light for dark\n"
         "  --output FILE                    default: predictions.csv beside the log;\n"

@@ -50,9 +50,9 @@ def summary(
         f"checkpoint           {last or 'none'}",
     ]
     best, of_which = _best_checkpoint(trainer), "" if last is None else f" in {last.name}"
-    at_best = "" if best is None else f", at best {float(cast(Tensor, best.best_model_score)):.2%} in best.ckpt"
+    in_best = "" if best is None else f", {float(cast(Tensor, best.best_model_score)):.2%} in best.ckpt"
     if data.has_validation:
-        lines.append(f"validation accuracy  {_percent(validation.get('val/accuracy'), of_which)}{at_best}")
+        lines.append(f"validation accuracy  {_percent(validation.get('val/accuracy'), of_which)}{in_best}")
     else:
         lines.append("validation accuracy  none (validation_split is 0)")
     lines.append(f"test accuracy        {_percent(test.get('test/accuracy'), of_which)}")

@@ -279,6 +279,8 @@ class ForwardForward(LearningRule):
                 yield self.layer_updates(phases, stage)
             if stage is not stages[-1]:
                 self.renew(phases, stage)
+        for phase in phases.values():
+            phase.internal.pop("output", None)  # of the batch's own steps
 
     def renew(self, phases: Phases, layers: Iterable[int]) -> None:
         """Lets layers of all passes follow their weights; the phases' output stays what it was before learning."""
