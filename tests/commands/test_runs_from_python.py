@@ -203,9 +203,9 @@ def test_what_can_not_be_told_of_optimizer_and_schedule_is_asked_for(given, said
     assert main(["test", "--ckpt_path", FILE, *SILENT]) == 0
 
 
-def test_an_optimizer_s_rate_that_does_nothing_beside_rates_of_layers_stays_out():
+def test_an_optimizer_s_options_are_kept_beside_rates_of_layers():
     rates = {"feedforward_learning_rates": [1.0, 0.5], "feedback_learning_rates": 0.25}
-    trained(CorInfoMax([64, 12, 10], optimizer=partial(SGD, lr=1.0, momentum=0.5), **rates), digits(), max_epochs=1)
+    trained(CorInfoMax([64, 12, 10], optimizer=partial(SGD, momentum=0.5), **rates), digits(), max_epochs=1)
     for checkpoint, epochs in ((FILE, "2"), ("last", "3")):
         assert main(["fit", "--ckpt_path", checkpoint, *SILENT, "--trainer.max_epochs", epochs]) == 0
     (last,) = Path("lightning_logs").rglob("last.ckpt")

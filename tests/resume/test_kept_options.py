@@ -137,7 +137,7 @@ def test_an_optimizer_that_treats_groups_apart_must_be_named(index, tmp_path):
     """A class and its options don't say what a function did, and the class's default would train in its place."""
 
     def apart(groups):
-        return SGD([{**g, "lr": 0.1 + k, "momentum": 0.5 * k} for k, g in enumerate(groups)], lr=0.3)
+        return SGD([{**g, "lr": 0.1 + k, "momentum": 0.5 * k} for k, g in enumerate(groups)])
 
     rule, rates = [(Backpropagation, {}), (EquilibriumPropagation, {"learning_rates": [0.1, 0.2]})][index]
     half, end = tmp_path / "half.ckpt", tmp_path / "end.ckpt"
@@ -157,7 +157,7 @@ def test_an_optimizer_that_treats_groups_apart_must_be_named(index, tmp_path):
 @pytest.mark.parametrize("option", ["lr", "momentum"])
 def test_each_option_that_a_function_sets_by_group_is_named(option, tmp_path):
     def apart(groups):
-        return SGD([{**g, option: 0.3 * (k + 1)} for k, g in enumerate(groups)], lr=0.3)
+        return SGD([{**g, option: 0.3 * (k + 1)} for k, g in enumerate(groups)])
 
     half = tmp_path / "half.ckpt"
     fit(EquilibriumPropagation([64, 12, 10], optimizer=apart, learning_rates=[0.1, 0.2]), 1, half)

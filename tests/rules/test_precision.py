@@ -27,7 +27,8 @@ def step(cls, precision, network="dense"):
     # not Adam, which makes the same step of a small update and of a large one
     # where weights move between iterations, states follow them
     options = {"update_weights_at": "last"} if cls is IncrementalPredictiveCoding else {}
-    rule = build(cls, NETWORKS[network], **options, optimizer=partial(torch.optim.SGD, lr=0.1)).float()
+    rule = build(cls, NETWORKS[network], **options).float()
+    rule.optimizer = partial(torch.optim.SGD, lr=0.1)  # of the layers that have no rates of their own
     before = {name: p.detach().clone() for name, p in rule.named_parameters()}
     trainer = Trainer(max_steps=1, precision=precision, logger=False, enable_checkpointing=False, accelerator="cpu")
     trainer.fit(rule, DigitsDataModule())

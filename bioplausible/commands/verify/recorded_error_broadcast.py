@@ -1,6 +1,5 @@
 """Recordings of error broadcast and decorrelation, and of CorInfoMax that learns by it."""
 
-from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -74,7 +73,7 @@ class RecordedCorInfoMaxEBD(RecordedRule):
             **meta.arguments({**names, **{name: name for name in ("epsilon", "free_steps", "target_power")}}),
             feedforward_learning_rates=1.0,
             feedback_learning_rates=1.0,
-            optimizer=partial(torch.optim.SGD, lr=1.0),
+            optimizer=torch.optim.SGD,
         )
 
     def weights(self) -> dict[str, Tensor]:

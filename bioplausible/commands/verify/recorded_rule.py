@@ -266,8 +266,10 @@ class RecordedRule:
             groups = list(parameters)
             factors = [units(group.get("name", "")) for group in groups]
             # what is decayed is in the rule's units already, but the rate is not; a group's own decay is the rule's
-            decayed = [{"weight_decay": decay / u if u else 0.0, **g} for g, u in zip(groups, factors, strict=True)]
-            return cast(torch.optim.Optimizer, cast(Any, kind)(decayed, lr=lr * factors[0], **options))
+            own = ({"lr": lr * factors[0], "weight_decay": decay / u if u else 0.0} for u in factors)
+            return cast(
+                torch.optim.Optimizer, cast(Any, kind)([o | g for o, g in zip(own, groups, strict=True)], **options)
+            )
 
         same = kind is torch.optim.SGD or units("") == 1
         require(
