@@ -57,7 +57,11 @@ class EachEpochTest(Callback):
         batches = limit if isinstance(limit, int) else int(limit * len(loader))
         means = EpochMeans(persistent=False).to(rule.device)
         rule.eval()
-        for batch in islice(loader, batches):
-            rule.evaluate(means, trainer.strategy.batch_to_device(batch))
-        rule.train(was_training)
+        trainer.testing = True  # a data module augments what comes while the trainer is training
+        try:
+            for batch in islice(loader, batches):
+                rule.evaluate(means, trainer.strategy.batch_to_device(batch))
+        finally:
+            trainer.training = True
+            rule.train(was_training)
         log_scalars(trainer, {f"{TESTED_EACH_EPOCH}/{name}": float(v) for name, v in means.compute().items()})

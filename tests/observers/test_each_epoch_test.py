@@ -44,6 +44,16 @@ def test_it_logs_what_the_weights_score_and_changes_nothing(rule):
     assert correct == pytest.approx(round(correct), abs=1e-3)  # of three batches
 
 
+@pytest.mark.parametrize("batch", [50, 400])
+def test_what_augments_training_images_leaves_those_of_the_test_split_alone(batch):
+    """Batches smaller than the training ones, and larger."""
+    augmented = ["--data.horizontal_flip", "true", "--data.crop_padding", "1", "--data.batch_size", "60"]
+    recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml"), "--data.evaluation_batch_size", str(batch)]
+    logged = scalars(trained("augmented", *recipe, *augmented, *OBSERVED)[0])
+    for name in ("accuracy", "loss"):
+        assert logged[f"test_each_epoch/{name}"][-1][1] == pytest.approx(logged[f"test/{name}"][-1][1], rel=1e-6)
+
+
 class Watching(Callback):
     """A callback of a user's own, which may log anything, and sees what can be monitored."""
 
