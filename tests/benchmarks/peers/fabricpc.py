@@ -1,7 +1,5 @@
 """Predictive coding with FabricPC."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +31,6 @@ class FabricPC(Learner):
     packages = ("fabricpc", "jax")
 
     def __init__(self, problem: Problem, optimizer: str) -> None:
-        setup_jax()
         w = problem.weights
         x, hidden, output = (
             node(shape=(size,), name=name)
@@ -58,7 +55,7 @@ class FabricPC(Learner):
         self.params = GraphParams(nodes=nodes)
         chosen = optax.adam(problem.rate) if optimizer == "adam" else optax.sgd(1.0)
         self.state = chosen.init(self.params)
-        self.train = partial(make_train_step(structure, chosen))
+        self.train = make_train_step(structure, chosen)
         self.soften = problem.soften
 
     def batch(self, x: np.ndarray, y: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -79,4 +76,5 @@ class FabricPC(Learner):
 
 
 if __name__ == "__main__":
+    setup_jax()
     main(FabricPC)

@@ -22,8 +22,9 @@ class NGCLearn(Learner):
     def __init__(self, problem: Problem, optimizer: str) -> None:
         w, n = problem.weights, problem.images.shape[1]
         sizes = w["W_1"].shape[1], *w["W_2"].shape[::-1]
-        cable = {"batch_size": n, "eta": problem.rate if optimizer == "adam" else 1.0, "optim_type": optimizer}
-        cable |= {"bias_init": DistributionGenerator.constant(0.0), "sign_value": -1.0, "w_bound": 0.0, "post_wght": 1 / n}
+        rate = problem.rate if optimizer == "adam" else 1.0
+        cable = {"batch_size": n, "eta": rate, "optim_type": optimizer, "sign_value": -1.0, "w_bound": 0.0}
+        cable |= {"bias_init": DistributionGenerator.constant(0.0), "post_wght": 1 / n}  # the mean over the batch
         with Context(optimizer):
             self.v = RateCell("v", n_units=sizes[1], tau_m=1 / problem.step_size, act_fx="sigmoid", batch_size=n)
             self.W = {k: HebbianSynapse(f"W{k}", shape=(sizes[k - 1], sizes[k]), **cable) for k in (1, 2)}
@@ -47,7 +48,8 @@ class NGCLearn(Learner):
         for k in (1, 2):
             self.W[k].weights.set(jnp.asarray(w[f"W_{k}"].T))
             self.W[k].biases.set(jnp.asarray(w[f"b_{k}"]).reshape(self.W[k].biases.get().shape))
-        self.state: State = stateManager.state
+        # of this circuit alone: what is carried along costs time
+        self.state: State = {name: a for name, a in stateManager.state.items() if name.startswith(f"{optimizer}:")}
         self.times = jnp.ones((problem.iterations, 1))
         self.train, self.soften = jax.jit(self.trained), problem.soften
 

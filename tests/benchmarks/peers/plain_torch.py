@@ -38,8 +38,11 @@ class PlainTorch(Learner):
 
     def weights(self) -> Arrays:
         state = self.model.state_dict()
-        return {f"{kind}_{k}": state[f"{2 * k - 2}.{name}"].numpy().copy()
-                for k in (1, 2) for kind, name in (("W", "weight"), ("b", "bias"))}
+        return {
+            f"{kind}_{k}": state[f"{2 * k - 2}.{name}"].numpy().copy()
+            for k in (1, 2)
+            for kind, name in (("W", "weight"), ("b", "bias"))
+        }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What ours and every peer are given: one network, its batches and its rates. Needs numpy alone, as each peer has it."""
+"""What ours and every peer are given: a network, batches, rates. It needs numpy alone, which every environment has."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +13,7 @@ class Problem:
     """A dense network of two layers of weights, and how it learns; float32.
 
     Attributes:
-        weights: by name, W_1 (d_1 × d_0), b_1 (d_1), W_2 (d_2 × d_1), b_2 (d_2), and V_2, as W_2, of feedback alignment.
+        weights: by name, W_1 (d_1 × d_0), b_1 (d_1), W_2 (d_2 × d_1), b_2 (d_2), and feedback alignment's V_2, as W_2.
         images: x (batches × n × d_0).
         targets: one-hot y (batches × n × d_2).
         recipe: name of the file in configs/fashion_mnist, which tells the rule.

@@ -47,7 +47,7 @@ class Learner(ABC):
     def weights(self) -> Arrays:
         """Returns W_1, b_1, W_2 and b_2, laid out as in the problem, when all steps are done."""
 
-    def wait(self) -> None:
+    def wait(self) -> None:  # noqa: B027 - nothing to wait for where the step itself computes
         """Returns when all steps are done."""
 
 
@@ -63,7 +63,7 @@ def learned(learner: type[Learner], problem: Problem) -> tuple[Arrays, Learner]:
 
 
 def stopwatch(code: Learner, problem: Problem) -> Callable[[int], tuple[float, float]]:
-    """Returns a function that learns so many batches and returns what one took: milliseconds, and those of all cores."""
+    """Returns a function that learns so many batches, and returns the milliseconds of one, and those of all cores."""
     batches = cycle([code.batch(x, y) for x, y in zip(problem.images, problem.targets, strict=True)])
 
     def milliseconds(count: int) -> tuple[float, float]:
