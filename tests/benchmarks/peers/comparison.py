@@ -1,6 +1,7 @@
 """Ours and the peers in turns: each checked to learn the same, then timed."""
 
 import statistics
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ def compare(
                 except (NotRunError, ValueError) as reason:
                     row.reason = str(reason)
             for turn in range(rounds):
+                print(f"{recipe}, {count} of the cores, turn {turn + 1} of {rounds}", file=sys.stderr, flush=True)
                 first = turn % len(rows)
                 for row, process in processes[first:] + processes[:first]:
                     if not row.reason:
