@@ -94,7 +94,7 @@ def compare(
                 if row.reason:
                     continue
                 try:
-                    process = Process(python_of(row.code, environments), row.code, file, folder, count)
+                    process = Process(python_of(row.code, environments), row.code, file, folder)
                     running.callback(process.close)
                     learned, row.versions = process.learned(), process.versions
                     if row.code == "ours":

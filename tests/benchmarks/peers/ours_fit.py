@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from bioplausible.commands.benchmark import LEAST
 from bioplausible.commands.benchmark.whole_training import Clock, training
 from tests.benchmarks.peers.ours import CONFIGS, Ours
@@ -11,8 +13,12 @@ from tests.benchmarks.peers.problem import Problem
 from tests.benchmarks.peers.worker import answer
 
 
+THREADS = torch.get_num_threads()
+
+
 def timed(recipe: Path, batches: int) -> tuple[float, float]:
     """Returns the milliseconds of a batch, and those of all cores together."""
+    torch.set_num_threads(THREADS)  # fit chooses anew, as in a process of its own
     busy = Clock(now=time.process_time)
     return training(recipe, max(batches, LEAST), busy), busy.milliseconds
 

@@ -54,18 +54,18 @@ class Process:
         script: its module in this folder.
         problem: file.
         folder: where it writes what it learned, and its complaints.
-        threads: how many it computes with.
 
     Raises:
         NotRunError: it ends before it is ready.
     """
 
-    def __init__(self, python: Path, script: str, problem: Path, folder: Path, threads: int) -> None:
+    def __init__(self, python: Path, script: str, problem: Path, folder: Path) -> None:
         self._changes, self._complaints = folder / f"{script}.npz", folder / f"{script}.txt"
         self._changes.unlink(missing_ok=True)
-        several = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
+        # each takes the threads that it takes by itself on these cores, whatever we were told
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = os.environ | several | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        environment |= {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
         with self._complaints.open("w") as complaints:
             self._process = subprocess.Popen(
                 [str(python), "-m", f"tests.benchmarks.peers.{script}", str(problem), str(self._changes)],

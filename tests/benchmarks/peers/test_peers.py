@@ -50,7 +50,7 @@ def test_a_peer_learns_what_ours_does(script, recipe, tmp_path):
     problem.save(tmp_path / "problem.npz")
     environments = Path(os.environ.get("PEERS", ROOT / "build/peers"))
     try:
-        process = Process(python_of(script, environments), script, tmp_path / "problem.npz", tmp_path, 1)
+        process = Process(python_of(script, environments), script, tmp_path / "problem.npz", tmp_path)
     except NotRunError as reason:
         if re.search("environment is not there|No module named", str(reason)):
             pytest.skip(f"{script}: {reason}")
@@ -171,7 +171,9 @@ def test_the_table_has_ours_whole_training_and_plain_torch(capsys):
 ANSWERS = "import json, sys\nprint(json.dumps({'its package': '1.0'}), flush=True)\n"
 PEERS_THAT_FAIL = {
     "another": f"""
-import sys, numpy as np
+import os, sys, numpy as np
+assert not [name for name in os.environ if name.endswith("_NUM_THREADS")]
+assert len(os.sched_getaffinity(0)) == 1
 ours = np.load(sys.argv[-2].rpartition("/")[0] + "/ours.npz")
 np.savez(sys.argv[-1], **{{name: -ours[name] for name in ours}})
 {ANSWERS}
