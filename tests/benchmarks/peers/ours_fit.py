@@ -12,7 +12,6 @@ from tests.benchmarks.peers.ours import CONFIGS, Ours
 from tests.benchmarks.peers.problem import Problem
 from tests.benchmarks.peers.worker import answer
 
-
 THREADS = torch.get_num_threads()
 
 
