@@ -243,6 +243,13 @@ def test_every_peers_environment_is_pinned(script):
     assert [name for name in names if name.partition("==")[0] == script]
 
 
+def test_the_readme_tells_of_the_pinned_versions():
+    told = (ROOT / "tests/benchmarks/README.md").read_text()
+    for script in PEERS:
+        (pinned,) = re.findall(rf"^{script}==(.+)$", (FOLDER / f"requirements-{script}.txt").read_text(), re.M)
+        assert f"| {script} | {script} {pinned}, " in told
+
+
 def test_make_sets_up_every_peers_environment():
     (listed,) = re.findall(r"^benchmark-peers: .*,([\w ]+)\)$", (ROOT / "Makefile").read_text(), re.M)
     assert set(listed.split()) == set(PEERS)
