@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 # a process takes files one after the other, so that it makes what a file's tests share once; idle ones take from others
 PARALLEL = -n auto --dist worksteal
 
-.PHONY: fit test test-slow mutation lint docs
+.PHONY: fit test test-slow mutation benchmark-peers lint docs
 
 fit: $(VENV)/.installed
 	$(RUN) -m bioplausible fit $(ARGS)
@@ -27,6 +27,28 @@ COSMIC_RAY = build/cosmic-ray
 
 mutation: $(COSMIC_RAY)/.installed
 	PYTHONPATH="$(abspath $(COSMIC_RAY))" $(RUN) -m tests.mutation --sample $(SAMPLE) --seed $(SEED) $(PACKAGES)
+
+# Other codes' speed beside ours, each in an environment of its own: several GB. Fewer, or a quick look:
+#   make benchmark-peers ARGS='predictive_coding --cores 1 --rounds 3'
+PEERS = build/peers
+
+benchmark-peers: $(VENV)/.installed $(patsubst %,$(PEERS)/%/.installed,pcx ngclearn fabricpc biotorch)
+	$(RUN) -m tests.benchmarks.peers --environments $(PEERS) $(ARGS)
+
+# the requirements name all there is, so nothing else is fetched; where one does not install, the others are compared
+$(PEERS)/%/.installed: tests/benchmarks/peers/requirements-%.txt $(VENV)/.installed
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --no-deps --requirement $< && touch $@ \
+		|| echo "$* does not install here"
+
+# biotorch takes torch from our environment: one that is the same, and no second one on the disk
+$(PEERS)/biotorch/.installed: tests/benchmarks/peers/requirements-biotorch.txt $(VENV)/.installed
+	$(PYTHON) -m venv $(PEERS)/biotorch
+	$(RUN) -c "$(PURELIB)" > $$($(PEERS)/biotorch/bin/python -c "$(PURELIB)")/ours.pth
+	$(PEERS)/biotorch/bin/python -m pip install --quiet --no-deps --requirement $< && touch $@ \
+		|| echo "biotorch does not install here"
+
+PURELIB = import sysconfig; print(sysconfig.get_path('purelib'))
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

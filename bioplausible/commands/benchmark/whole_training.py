@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,16 @@ class Clock(Callback):
     Args:
         warm_up: batches to leave out at the start.
         window: batches a window; the fastest window counts, for nothing but the rest of the machine slows one down.
+        now: the time in seconds; ``time.process_time`` in its place counts what the cores were busy for.
     """
 
-    def __init__(self, warm_up: int = 20, window: int = 50) -> None:
-        self.warm_up, self.window = warm_up, window
+    def __init__(self, warm_up: int = 20, window: int = 50, now: Callable[[], float] = time.perf_counter) -> None:
+        self.warm_up, self.window, self.now = warm_up, window, now
         self.times: list[float] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Reads the clock."""
-        self.times.append(time.perf_counter())
+        self.times.append(self.now())
 
     @property
     def milliseconds(self) -> float:
@@ -41,8 +43,14 @@ class Clock(Callback):
         return min(b - a for a, b in pairwise(times)) / self.window * 1e3
 
 
-def training(recipe: Path, batches: int) -> float:
-    """Returns the milliseconds a batch of ``fit`` with a recipe, on random images in its data set's shape."""
+def training(recipe: Path, batches: int, *callbacks: Callback) -> float:
+    """Returns the milliseconds a batch of ``fit`` with a recipe, on random images in its data set's shape.
+
+    Args:
+        recipe: YAML file.
+        batches: how many are learned.
+        callbacks: others beside the clock.
+    """
     data = yaml.safe_load(recipe.read_text())["data"]
     source: type[ImageDataModule] = getattr(bioplausible.data, data["class_path"].rpartition(".")[2])
     clock = Clock()
@@ -61,5 +69,5 @@ def training(recipe: Path, batches: int) -> float:
         arguments += ["--trainer.max_epochs", "-1", "--trainer.logger.init_args.save_dir", str(logs)]
         arguments += ["--trainer.enable_checkpointing", "false", "--trainer.limit_test_batches", "0"]
         with (Path(folder) / "bar").open("w") as bar, contextlib.redirect_stderr(bar):
-            run_command_line(arguments, callbacks=[clock])
+            run_command_line(arguments, callbacks=[clock, *callbacks])
     return clock.milliseconds
