@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.many_seeds             # on a GPU: --device cuda
 
-A prototype for dense networks of equilibrium propagation and CorInfoMax, with the recipes of configs/fashion_mnist: every
-state and weight gets a first dimension for the network, and each product is a batched one. It takes the rule's own step,
-which :func:`check` compares. Times are those of the bare step, of one network in milliseconds, in turns with the rule's.
+A prototype for dense networks of equilibrium propagation and CorInfoMax, with the recipes of configs/fashion_mnist:
+every state and weight gets a first dimension for the network, and each product is a batched one. It takes the rule's
+own step, which :func:`check` compares. Times are those of the bare step, of one network in milliseconds, in turns with
+the rule's.
 """
 
 import argparse
