@@ -51,6 +51,7 @@ from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger, is_file_logger
+from bioplausible.training.named_runs import in_full
 from bioplausible.training.optimization import build_optimizer, refuse_idle_rate
 from bioplausible.training.randomness import LARGEST_SEED
 from bioplausible.training.stop_on_signal import StopOnSignal
@@ -190,8 +191,7 @@ class CommandLine(LightningCLI):
                 if "name" in options and options.name is None:
                     options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
                 if "save_dir" in options:
-                    folder = str(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
-                    options.save_dir = str(Path(folder).expanduser()) if folder.startswith("~") else folder
+                    options.save_dir = in_full(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
 
     def instantiate_classes(self) -> None:
         """Builds data, rule and Trainer.

@@ -15,9 +15,11 @@ from bioplausible.lightning_internals import (
     count_as_ended,
     end_restart,
     go_on_with,
+    progress,
     restore_metrics,
     set_max_steps,
     what_follows,
+    within_epoch,
 )
 from bioplausible.resume.averaged_weights import (
     averaging_under_way,
@@ -43,6 +45,23 @@ def require_end_ahead(trainer: Trainer, step: int, epoch: int) -> None:
             f"The checkpoint is of step {step} in epoch {epoch}, and {name} {most} ends training before: set {name} to"
             f" more than {reached}, or go on from an earlier checkpoint.",
         )
+
+
+def require_batches_ahead(trainer: Trainer) -> None:
+    """Checks that an epoch goes further than where training resumes within it, before the first batch.
+
+    Trainer takes a batch for the last one by its number: it would train on all the rest of the data, and leave out the
+    validation at the epoch's end.
+
+    Raises:
+        UserError: it does not.
+    """
+    done, most = progress(trainer).batches_begun, trainer.num_training_batches
+    require(
+        done < most,
+        f"The checkpoint lies after {done} batches of its epoch, and an epoch has {most} batches now: raise"
+        f" limit_train_batches above {done} or leave it out, or resume from a checkpoint at an epoch's end.",
+    )
 
 
 class ExactResume(Callback):
@@ -88,6 +107,7 @@ class ExactResume(Callback):
         """Adds metrics, what follows, and what EarlyStopping knows."""
         checkpoint[POSITION] = {
             "follows": what_follows(trainer, checkpoint),
+            "within_epoch": within_epoch(trainer),
             "metrics": {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()},
             "early_stopping": [_options(callback) for callback in _early_stopping(trainer)],
         }
@@ -121,8 +141,14 @@ class ExactResume(Callback):
             set_max_steps(trainer, -1)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restores everything, where training resumes."""
+        """Restores everything, where training resumes.
+
+        Raises:
+            UserError: the checkpoint lies further within an epoch than an epoch now goes.
+        """
         self._give_back_max_steps(trainer)
+        if self._position.get("within_epoch"):
+            require_batches_ahead(trainer)
         self._restore_early_stopping(trainer)
         restore_metrics(trainer, self._position.get("metrics", {}))
         follows = self._position.get("follows", "")

@@ -24,11 +24,13 @@ from bioplausible.lightning_internals import (
     speak,
     stand_at,
     trainer_option,
+    write_place_out,
 )
 from bioplausible.resume.checkpoint_files import epochs_begun, epochs_finished
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
 from bioplausible.training.loggers import folder_of_run
+from bioplausible.training.named_runs import in_full
 
 ENVIRONMENT = "environment.yaml"
 """File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
@@ -85,6 +87,8 @@ class RunFolders(Callback):
             UserError: one holds another run, or can't be written to.
         """
         self._silent, self._taken, self._step = [], [], None
+        for logger in file_loggers(trainer):  # in each process, before any asks where the checkpoints go
+            write_place_out(logger, in_full)
         if not trainer.is_global_zero:
             return
         fits, run = trainer.state.fn == TrainerFn.FITTING, _run_of(file_loggers(trainer)) or uuid4().hex
