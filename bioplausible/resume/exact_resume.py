@@ -47,20 +47,22 @@ def require_end_ahead(trainer: Trainer, step: int, epoch: int) -> None:
         )
 
 
-def require_batches_ahead(trainer: Trainer) -> None:
-    """Checks that an epoch goes further than where training resumes within it, before the first batch.
+def require_same_end_of_epoch(trainer: Trainer, position: dict[str, Any]) -> None:
+    """Checks that an epoch whose batches or end are to come ends after the batch where training resumes, or with it.
 
-    Trainer takes a batch for the last one by its number: it would train on all the rest of the data, and leave out the
-    validation at the epoch's end.
+    Trainer takes a batch for the last one by its number: else it would train on the rest of the data, or on one batch
+    more, and leave out the validation at the epoch's end.
 
     Raises:
         UserError: it does not.
     """
     done, most = progress(trainer).batches_begun, trainer.num_training_batches
+    batches_are_left, end_is_left = position.get("within_epoch"), position.get("follows")
+    fits = done < most if batches_are_left else done == most if end_is_left else True
     require(
-        done < most,
-        f"The checkpoint lies after {done} batches of its epoch, and an epoch has {most} batches now: raise"
-        f" limit_train_batches above {done} or leave it out, or resume from a checkpoint at an epoch's end.",
+        fits or most == float("inf"),  # a stream says itself where it ends
+        f"The checkpoint lies after {done} batches of an epoch that is not finished, and an epoch has {most} batches"
+        " now: leave limit_train_batches as it was, or resume from a checkpoint at an epoch's end.",
     )
 
 
@@ -144,11 +146,10 @@ class ExactResume(Callback):
         """Restores everything, where training resumes.
 
         Raises:
-            UserError: the checkpoint lies further within an epoch than an epoch now goes.
+            UserError: the checkpoint lies within an epoch that would not end as it should.
         """
         self._give_back_max_steps(trainer)
-        if self._position.get("within_epoch"):
-            require_batches_ahead(trainer)
+        require_same_end_of_epoch(trainer, self._position)
         self._restore_early_stopping(trainer)
         restore_metrics(trainer, self._position.get("metrics", {}))
         follows = self._position.get("follows", "")
