@@ -224,19 +224,18 @@ def _with_single_rates(given: Sequence[Source]) -> list[Source]:
 
 
 def _with_own_paths(given: Sequence[Source]) -> list[Source]:
-    """Returns the sources with this package's rules and data modules by their paths.
+    """Returns the sources with this package's rules and data modules by their paths, beside a class of the user's.
 
-    A recipe names them alone, and the parser takes no name that a class of the user's has too.
+    A recipe names them alone, and the parser takes no name that the user's module gives to a class of its own too.
     """
+    named = [(i, part, class_at(source.content, part)) for i, source in enumerate(given) for part in ("model", "data")]
     adjusted = list(given)
-    for place in ("model", "data"):
-        for i, source in enumerate(adjusted):
-            named = class_at(source.content, place)
-            if named in OWN_NAMES:
-                node = source.content[place]
-                path = f"bioplausible.{named}"
+    if any(name and "." in name and not name.startswith("bioplausible.") for _, _, name in named):
+        for i, part, name in named:
+            if name in OWN_NAMES:
+                node, path = adjusted[i].content[part], f"bioplausible.{name}"
                 value = {**node, "class_path": path} if isinstance(node, dict) else path
-                adjusted[i] = with_content(source, {**source.content, place: value})
+                adjusted[i] = with_content(adjusted[i], {**adjusted[i].content, part: value})
     return adjusted
 
 

@@ -888,8 +888,8 @@ def test_last_is_the_newest_run_with_a_logger_or_without(root, said, capsys):
 def test_a_folder_in_a_file_is_the_same_to_log_checkpoints_and_last(folder, logger, monkeypatch, tmp_path, capsys):
     for variable in ("HOME", "WHERE"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
-    options = f"{{class_path: {logger}, init_args: {{save_dir: {folder}, version: mine}}}}"
-    Path("mine.yaml").write_text(f"trainer: {{logger: {options}}}")
+    options = {"class_path": logger, "init_args": {"save_dir": folder, "version": "mine"}}
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"logger": options}}))
     assert main(["fit", *FEW, "--trainer.max_steps", "1", "--config", "mine.yaml"]) == 0
     run = tmp_path / "home/runs/digits/corinfomax/mine"
     assert sorted(path.name for path in Path().iterdir()) == ["home", "mine.yaml"]
