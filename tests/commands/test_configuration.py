@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from bioplausible import data, rules
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
 from bioplausible.commands.configuration import consistent, implied_recipe
@@ -21,6 +20,7 @@ from bioplausible.commands.logger_places import run_places
 from bioplausible.commands.recipes import all_recipes, recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
 from tests.helpers import FEW, RUN, all_rules
+from tests.helpers import command_line as in_a_process
 
 # ------------------------------------------------------------------------------- every form of every option is the same
 
@@ -1034,22 +1034,20 @@ def test_a_configuration_that_would_not_read_back_is_refused_before_training(cap
 # ------------------------------------------------------------------------------------------------ a user's namesakes
 
 
-class Backpropagation(rules.Backpropagation):
-    """A rule of a user's own with a name of this package's."""
-
-
-class DigitsDataModule(data.DigitsDataModule):
-    """A data module of a user's own with a name of this package's."""
-
-
-@pytest.mark.parametrize("options", [["--config", "digits/backpropagation"], ["--model", "Backpropagation"]])
 @pytest.mark.parametrize(("part", "other"), [("model", "data"), ("data", "model")])
-def test_a_name_without_a_module_is_this_packages_beside_a_users_namesakes(options, part, other, monkeypatch):
-    own = f"{__name__}.{(Backpropagation if part == 'model' else DigitsDataModule).__name__}"
-    network = ["--model.layer_sizes", "[64, 10]"]
-    found = parsed(["fit", *options, f"--{part}", own, *network], monkeypatch)
-    assert found[part]["class_path"] == own
-    assert found[other]["class_path"] in ("bioplausible.DigitsDataModule", "bioplausible.Backpropagation")
+def test_a_name_without_a_module_is_this_packages_beside_a_users_namesakes(part, other, monkeypatch, tmp_path):
+    """In a process of its own, which alone gets to know the namesakes."""
+    own = {"model": "Backpropagation", "data": "DigitsDataModule"}
+    lines = [f"class {name}(bioplausible.{name}):\n    pass\n" for name in own.values()]
+    Path("mine.py").write_text("\n\n".join(["import bioplausible\n", *lines]))
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["--config", "digits/backpropagation", f"--{part}", f"mine.{own[part]}", "--trainer.max_steps", "1"]
+    assert in_a_process(["fit", *FEW, *options], tmp_path) == 0
+    saved = yaml.safe_load(next(Path("lightning_logs").rglob("config.yaml")).read_text())
+    assert (saved[part]["class_path"], saved[other]["class_path"]) == (
+        f"mine.{own[part]}",
+        f"bioplausible.{own[other]}",
+    )
 
 
 # --------------------------------------------------------------------------------------------------- unknown words
