@@ -30,6 +30,7 @@ from bioplausible.resume.checkpoint_files import epochs_begun, epochs_finished
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
 from bioplausible.training.loggers import folder_of_run
+from bioplausible.training.monitored import searches
 from bioplausible.training.named_runs import in_full
 
 ENVIRONMENT = "environment.yaml"
@@ -159,7 +160,8 @@ class RunFolders(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Notes the step at which training resumes; what an evaluation logs stands where the checkpoint does."""
         if trainer.state.fn == TrainerFn.FITTING:
-            self._step = checkpoint["global_step"]
+            # a search ends where it began, by a checkpoint of its own; training that resumes has none
+            self._step = None if searches(trainer) else checkpoint["global_step"]
         else:
             # a validation where training logs its own, in the epoch of the last step; a test after all that was trained
             place = checkpoint["global_step"], epochs_finished(checkpoint)
