@@ -32,6 +32,7 @@ _HPARAMS = (
     "log_hyperparams writes the metrics as scalars of a step too, SummaryWriter.add_hparams into a run of its own"
 )
 _VERSION = "a logger's version is what it was given, or what it chooses when it is asked: no method tells which"
+_PLACE = "a logger's log, its checkpoints and Trainer each read ~ and $VARIABLES in it differently; nothing sets it"
 _WRITER = "asked for its experiment, a logger opens one, and a CSVLogger's removes the metrics that are there"
 _PROFILE = "the profiler's public tables sum up: no peak is in them"
 
@@ -92,6 +93,9 @@ REQUIRED = {
     " of which command the parser is",
     # loggers
     "pytorch_lightning.loggers.TensorBoardLogger()._version": _VERSION,  # CSVLogger has it too
+    "pytorch_lightning.loggers.TensorBoardLogger()._name": _PLACE,  # CSVLogger has both too
+    "pytorch_lightning.loggers.TensorBoardLogger()._root_dir": _PLACE,
+    "pytorch_lightning.loggers.CSVLogger()._save_dir": _PLACE,
     "pytorch_lightning.loggers.csv_logs.ExperimentWriter._check_log_dir_exists": _WRITER,
     # TensorBoard
     "lightning_fabric.loggers.logger._DummyExperiment": "the one writer that takes every call and writes nothing",
@@ -312,6 +316,18 @@ def chooses_version(logger: FileLogger) -> bool:
 def set_version(logger: FileLogger, version: int | str | None) -> None:
     """Changes a logger's version; None: it chooses the next free one when it is asked."""
     logger._version = version
+
+
+def write_place_out(logger: FileLogger, in_full: Callable[[str], str]) -> None:
+    """Changes what says where a logger's runs lie.
+
+    Args:
+        logger: the logger.
+        in_full: returns a path as all are to read it.
+    """
+    for part in ("_root_dir", "_save_dir", "_name", "_version"):  # TensorBoardLogger has no _save_dir
+        if isinstance(place := getattr(logger, part, None), str):
+            setattr(logger, part, in_full(place))
 
 
 def keep_silent(logger: FileLogger) -> None:

@@ -36,7 +36,7 @@ def is_private(name: str) -> bool:
 def test_the_installed_versions_have(name):
     left, of_instance, attributes = name.partition("()")
     options = {"accelerator": "cpu", "logger": False} if left == "pytorch_lightning.Trainer" else {}
-    if left.endswith("TensorBoardLogger"):
+    if left.startswith("pytorch_lightning.loggers.") and of_instance:
         options = {"save_dir": "logs"}
     try:
         found = pkgutil.resolve_name(left)

@@ -51,6 +51,8 @@ from bioplausible.resume.exact_resume import require_end_ahead
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger, is_file_logger
+from bioplausible.training.monitored import search_no_more
+from bioplausible.training.named_runs import in_full
 from bioplausible.training.optimization import build_optimizer, refuse_idle_rate
 from bioplausible.training.randomness import LARGEST_SEED
 from bioplausible.training.stop_on_signal import StopOnSignal
@@ -190,8 +192,7 @@ class CommandLine(LightningCLI):
                 if "name" in options and options.name is None:
                     options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
                 if "save_dir" in options:
-                    folder = str(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
-                    options.save_dir = str(Path(folder).expanduser()) if folder.startswith("~") else folder
+                    options.save_dir = in_full(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
 
     def instantiate_classes(self) -> None:
         """Builds data, rule and Trainer.
@@ -254,6 +255,8 @@ class CommandLine(LightningCLI):
             )
         if self.subcommand == "fit" and self.ahead is not None:
             require_end_ahead(built, self.ahead.global_step or 0, self.ahead.epochs_begun)
+        if self.ahead is not None:
+            search_no_more(built)
         made = built.loggers
         of_run = self.subcommand == "fit" or self.as_trained  # what is measured in another way is not the run's
         if self.ahead is not None and of_run and not trainer_option(built, "fast_dev_run"):
@@ -333,6 +336,7 @@ class CommandLine(LightningCLI):
             say(f"\nstopped after step {self.trainer.global_step} by {self.stop_on_signal.signal.name}")
             say(how_to_go_on(self.trainer))
             return
+        search_no_more(self.trainer)
         # of the weights that training ended with, which are those in last.ckpt: what was validated on the way was other
         validated = []
         if self.datamodule.has_validation:

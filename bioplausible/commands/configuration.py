@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+import bioplausible.data
+import bioplausible.rules
 from bioplausible.commands.class_names import bare_name, same_class
 from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.settings import (
@@ -35,6 +37,9 @@ KEPT = {
 
 SCHEDULE, PLATEAU = "model.lr_scheduler", "ReduceLROnPlateau"
 """The place of a schedule, and the name that torch and Lightning each have a class of."""
+
+OWN_NAMES = frozenset({*bioplausible.rules.__all__, *bioplausible.data.__all__})
+"""Names of this package's rules and data modules, which need no module before them."""
 
 ALTERNATIVES = {"model.layer_sizes": "model.network", "model.network": "model.layer_sizes"}
 """Settings of which one is given: where a later source names the other one, the earlier one does not count."""
@@ -134,7 +139,7 @@ def consistent(given: Sequence[Source], say: Callable[[str], None] = print) -> l
             for j in range(i):
                 if adjusted[j].is_file and other in set_places(adjusted[j].content):
                     adjusted[j] = with_content(adjusted[j], without(adjusted[j].content, other))
-    return _named_first(_with_one_plateau(_with_single_rates(adjusted)))
+    return _named_first(_with_one_plateau(_with_own_paths(_with_single_rates(adjusted))))
 
 
 def require_class_of_schedule(given: Sequence[Source]) -> None:
@@ -215,6 +220,22 @@ def _with_single_rates(given: Sequence[Source]) -> list[Source]:
             value = setting_at(source.content, place)
             if place.startswith("model.") and place.endswith(RATES) and len(value) == 1:
                 adjusted[i] = with_content(adjusted[i], with_value(adjusted[i].content, place, value[0]))
+    return adjusted
+
+
+def _with_own_paths(given: Sequence[Source]) -> list[Source]:
+    """Returns the sources with this package's rules and data modules by their paths, beside a class of the user's.
+
+    A recipe names them alone, and the parser takes no name that the user's module gives to a class of its own too.
+    """
+    named = [(i, part, class_at(source.content, part)) for i, source in enumerate(given) for part in ("model", "data")]
+    adjusted = list(given)
+    if any(name and "." in name and not name.startswith("bioplausible.") for _, _, name in named):
+        for i, part, name in named:
+            if name in OWN_NAMES:
+                node, path = adjusted[i].content[part], f"bioplausible.{name}"
+                value = {**node, "class_path": path} if isinstance(node, dict) else path
+                adjusted[i] = with_content(adjusted[i], {**adjusted[i].content, part: value})
     return adjusted
 
 

@@ -12,13 +12,16 @@ from pytorch_lightning.cli import LightningArgumentParser
 from bioplausible.commands.class_names import bare_name, resolved
 from bioplausible.commands.configuration import class_of, consistent, last_of
 from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs
-from bioplausible.commands.settings import class_at, lists
+from bioplausible.commands.settings import class_at, lists, setting_at, without
 from bioplausible.commands.sources import Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
 from bioplausible.resume.run_folders import ENVIRONMENT, METRICS
 from bioplausible.training.loggers import is_file_logger
+from bioplausible.training.named_runs import in_full
 
 LOGGERS = "trainer.logger"
+NO_LOGGER: tuple[Any, ...] = (False, [])
+"""Values of that option by which nothing is logged."""
 
 
 def trainer_defaults(given: Sequence[Source]) -> dict[str, Any]:
@@ -89,12 +92,14 @@ def _place(named: str, given: Sequence[Source]) -> dict[str, Any]:
 def run_places(given: Sequence[Source]) -> list[Path]:
     """Returns the folders below which the runs of a configuration lie, for ``last``.
 
-    Where no folder is named that is the loggers', and the one for checkpoints of runs without any.
+    Where no folder is named that is the loggers', and the one for checkpoints of runs without any. To log nothing moves
+    no run: where the loggers are switched off, they lie where these would log, or have no logger either.
 
     Args:
         given: what the configuration is made of; of all this only the Trainer's part is parsed.
     """
-    given = placed_loggers(consistent(given, lambda _: None))
+    off = last_of(given, "trainer", "logger") in NO_LOGGER
+    given = placed_loggers(consistent([_without_no_logger(source) for source in given] if off else given, _say_nothing))
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_lightning_class_args(RunTrainer, "trainer")
@@ -109,7 +114,21 @@ def run_places(given: Sequence[Source]) -> list[Path]:
     first = trainer.logger[0] if isinstance(trainer.logger, list) and trainer.logger else trainer.logger
     options = first.get("init_args") if isinstance(first, Namespace) else None
     named = options.get("save_dir") if options else None
-    if named:
-        return [Path(named).expanduser()]
     root = Path(trainer.default_root_dir or ".").expanduser()
-    return [Path(folder_of_runs(trainer.default_root_dir)).expanduser(), root / "checkpoints"] if options else [root]
+    without_logger = root / "checkpoints"
+    if named:
+        return [Path(in_full(named)), *([without_logger] if off else [])]
+    if isinstance(first, Namespace) and not is_file_logger(first.class_path):
+        return [root]  # in a folder that is named as the logger says
+    return [Path(in_full(folder_of_runs(trainer.default_root_dir))), without_logger]
+
+
+def _without_no_logger(source: Source) -> Source:
+    """Returns a source without what it says of loggers, where that is that there are none."""
+    if setting_at(source.content, LOGGERS) not in NO_LOGGER:
+        return source
+    return with_content(source, without(source.content, LOGGERS))
+
+
+def _say_nothing(_: str) -> None:
+    pass

@@ -64,7 +64,10 @@ def _options(parser: ArgumentParser) -> Iterator[str]:
 def _arguments(class_path: str) -> Iterator[str]:
     """Yields the names of the arguments of a class and of those that it passes on to."""
     for base in inspect.getmro(pkgutil.resolve_name(class_path)):
-        yield from inspect.signature(base).parameters
+        parameters = inspect.signature(base).parameters
+        yield from parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return
 
 
 def _classes() -> Iterator[str]:

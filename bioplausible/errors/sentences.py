@@ -20,6 +20,8 @@ UNBUILT = re.compile(
 NO_NUMBER = re.compile(r"Expected a <class '(int|float)'>\s+- Expected a dot import path string: (\S+)")
 """How jsonargparse complains about an optimizer's rate, for which it takes a path to a tensor too."""
 
+NO_FILE = "File does not exist"
+
 REQUIRED = re.compile(r"class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: (\w+)")
 
 
@@ -70,7 +72,9 @@ def sentence(error: BaseException) -> str | None:
         mark = getattr(cause, "problem_mark", None)
         if mark is not None:
             return f"The configuration is no YAML: {getattr(cause, 'problem', cause)} in line {mark.line + 1}."
-    root = str(chain[-1]).splitlines()[0]
+    # a configuration given as text is tried as a file's name too, and that there is none says nothing
+    as_file = len(chain) > 1 and str(chain[-1]).startswith(NO_FILE) and NO_FILE not in str(chain[-2])
+    root = str(chain[-2 if as_file else -1]).splitlines()[0]
     root = re.sub(r'^Parser key "[^"]+":?\s*', "", root) or text.splitlines()[-1].strip()
     root = re.sub(r"<class '([\w.]+)'>", r"\1", root)
     return f"{f'{place}: ' if place else ''}{root}; --help all lists what there is."

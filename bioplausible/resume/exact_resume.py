@@ -15,9 +15,11 @@ from bioplausible.lightning_internals import (
     count_as_ended,
     end_restart,
     go_on_with,
+    progress,
     restore_metrics,
     set_max_steps,
     what_follows,
+    within_epoch,
 )
 from bioplausible.resume.averaged_weights import (
     averaging_under_way,
@@ -43,6 +45,25 @@ def require_end_ahead(trainer: Trainer, step: int, epoch: int) -> None:
             f"The checkpoint is of step {step} in epoch {epoch}, and {name} {most} ends training before: set {name} to"
             f" more than {reached}, or go on from an earlier checkpoint.",
         )
+
+
+def require_same_end_of_epoch(trainer: Trainer, position: dict[str, Any]) -> None:
+    """Checks that an epoch whose batches or end are to come ends after the batch where training resumes, or with it.
+
+    Trainer takes a batch for the last one by its number: else it would train on the rest of the data, or on one batch
+    more, and leave out the validation at the epoch's end.
+
+    Raises:
+        UserError: it does not.
+    """
+    done, most = progress(trainer).batches_begun, trainer.num_training_batches
+    batches_are_left, end_is_left = position.get("within_epoch"), position.get("follows")
+    fits = done < most if batches_are_left else done == most if end_is_left else True
+    require(
+        fits or most == float("inf"),  # a stream says itself where it ends
+        f"The checkpoint lies after {done} batches of an epoch that is not finished, and an epoch has {most} batches"
+        " now: leave limit_train_batches as it was, or resume from a checkpoint at an epoch's end.",
+    )
 
 
 class ExactResume(Callback):
@@ -88,6 +109,7 @@ class ExactResume(Callback):
         """Adds metrics, what follows, and what EarlyStopping knows."""
         checkpoint[POSITION] = {
             "follows": what_follows(trainer, checkpoint),
+            "within_epoch": within_epoch(trainer),
             "metrics": {name: torch.as_tensor(value).cpu() for name, value in trainer.callback_metrics.items()},
             "early_stopping": [_options(callback) for callback in _early_stopping(trainer)],
         }
@@ -121,8 +143,13 @@ class ExactResume(Callback):
             set_max_steps(trainer, -1)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restores everything, where training resumes."""
+        """Restores everything, where training resumes.
+
+        Raises:
+            UserError: the checkpoint lies within an epoch that would not end as it should.
+        """
         self._give_back_max_steps(trainer)
+        require_same_end_of_epoch(trainer, self._position)
         self._restore_early_stopping(trainer)
         restore_metrics(trainer, self._position.get("metrics", {}))
         follows = self._position.get("follows", "")

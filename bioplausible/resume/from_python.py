@@ -26,7 +26,7 @@ def configuration_from_python(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             values = {key: value for key, value in saved if not key.startswith("_") and _is_plain(value)}
             config[part] = {"class_path": name, "init_args": values}
     if "model" in config:
-        config["model"]["init_args"] |= {name: told for name, told in _callables(checkpoint).items() if told}
+        config["model"]["init_args"] |= {name: told for name, told in noted_callables(checkpoint).items() if told}
     return config
 
 
@@ -34,12 +34,14 @@ def untold_callables(checkpoint: Mapping[str, Any]) -> dict[str, str]:
     """Returns the classes of optimizer and schedule that trained and whose options a checkpoint does not say."""
     saved = _noted(checkpoint)
     return {
-        name: saved[f"{name}_class"] or saved[name] for name, told in _callables(checkpoint).items() if told is None
+        name: saved[f"{name}_class"] or saved[name]
+        for name, told in noted_callables(checkpoint).items()
+        if told is None
     }
 
 
-def _callables(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns optimizer and schedule as a configuration names them; None for one that it can't."""
+def noted_callables(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns optimizer and schedule that trained, as a configuration names them; None for one that it can't."""
     saved = _noted(checkpoint)
     if not saved:
         return {}

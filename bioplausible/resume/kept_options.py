@@ -1,7 +1,7 @@
 """Options that nobody named when training resumes: they stay as the checkpoint has them.
 
-A rule that is built without an optimizer has its class's default, and so has one from ``load_from_checkpoint``, for
-callables are not among the hyperparameters. Whether an argument was named, a rule knows (``named_arguments``).
+A rule that is built without an optimizer has its class's default. Whether an argument was named, a rule knows
+(``named_arguments``).
 """
 
 import inspect
@@ -49,9 +49,10 @@ def require_same_options(rule: LightningModule, checkpoint: dict[str, Any], trai
     left = {"layer_sizes", "network"} | (set() if is_named(rule, "lr_scheduler") else {"lr_scheduler_interval"})
     saved, now = checkpoint.get("hyper_parameters", {}), rule.hparams
     names = [n for n in saved.keys() & now.keys() - left if not n.startswith("_") and not n.endswith(RATES)]
-    other = [n for n in sorted(names) if not is_named(rule, n) and alike(saved[n]) != alike(now[n])]
+    changed = {n: f"{n} {now[n]} instead of {saved[n]}" for n in sorted(names) if alike(saved[n]) != alike(now[n])}
+    other = [option for name, option in changed.items() if not is_named(rule, name)]
     if other:
-        said = ", ".join(f"{name} {now[name]} instead of {saved[name]}" for name in other)
+        said = ", ".join(other)
         name = type(rule).__name__
         sentence = (
             f"This {name} has its defaults where the checkpoint's had other options ({said}): name them, or build it by"
@@ -60,6 +61,8 @@ def require_same_options(rule: LightningModule, checkpoint: dict[str, Any], trai
         if trains:
             raise UserError(sentence)
         rank_zero_warn(sentence)
+    elif changed and trains:
+        rank_zero_warn(f"Training goes on with other options than the checkpoint's: {', '.join(changed.values())}.")
 
 
 def keep_rates(rule: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -24,11 +24,14 @@ from bioplausible.lightning_internals import (
     speak,
     stand_at,
     trainer_option,
+    write_place_out,
 )
 from bioplausible.resume.checkpoint_files import epochs_begun, epochs_finished
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters
 from bioplausible.training.loggers import folder_of_run
+from bioplausible.training.monitored import searches
+from bioplausible.training.named_runs import in_full
 
 ENVIRONMENT = "environment.yaml"
 """File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
@@ -85,6 +88,8 @@ class RunFolders(Callback):
             UserError: one holds another run, or can't be written to.
         """
         self._silent, self._taken, self._step = [], [], None
+        for logger in file_loggers(trainer):  # in each process, before any asks where the checkpoints go
+            write_place_out(logger, in_full)
         if not trainer.is_global_zero:
             return
         fits, run = trainer.state.fn == TrainerFn.FITTING, _run_of(file_loggers(trainer)) or uuid4().hex
@@ -155,7 +160,8 @@ class RunFolders(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Notes the step at which training resumes; what an evaluation logs stands where the checkpoint does."""
         if trainer.state.fn == TrainerFn.FITTING:
-            self._step = checkpoint["global_step"]
+            # a search ends where it began, by a checkpoint of its own; training that resumes has none
+            self._step = None if searches(trainer) else checkpoint["global_step"]
         else:
             # a validation where training logs its own, in the epoch of the last step; a test after all that was trained
             place = checkpoint["global_step"], epochs_finished(checkpoint)

@@ -1,6 +1,6 @@
 """Learning rules in Lightning's Trainer: steps, metrics, optimizer and checkpoints, the same for all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, cast
@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
+from bioplausible.resume.loaded_rule import StandIn, take_callables, tell_of_stand_ins
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
 from bioplausible.rules.contract import RuleContract
 from bioplausible.rules.options import refuse_without_effect
@@ -35,6 +36,8 @@ class LearningRule(RuleContract):
     Each batch it learns (:meth:`RuleContract.learn`), adds up its metrics and steps its schedule; each epoch it logs
     their means. What is logged, and what checkpoints hold, is the same for every rule.
     """
+
+    _stand_ins: Sequence[StandIn] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Lets ``activity`` take images too, as a call of the rule does."""
@@ -176,6 +179,8 @@ class LearningRule(RuleContract):
         Raises:
             UserError: they refuse their options, or do not suit a rule that writes its updates into ``p.grad``.
         """
+        if self.trainer.ckpt_path is None:  # else the checkpoint's are taken up, or named again
+            tell_of_stand_ins(self, self._stand_ins)
         optimizer = build_optimizer(self.optimizer, self.parameter_groups())
         if "optimizer" in self.named_arguments:  # else it is a checkpoint's, which trains as it did
             refuse_idle_rate(optimizer, self.parameter_groups())
@@ -209,9 +214,21 @@ class LearningRule(RuleContract):
         self._trained_on.note(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Checks that the checkpoint is one of this rule and network, and takes its seed."""
+        """Checks that the checkpoint is one of this rule and network, and takes its seed.
+
+        Without a Trainer, as in ``load_from_checkpoint``, its optimizer and schedule too, where the rule was given
+        none: a Trainer asks the callbacks, which know whether training resumes.
+        """
         self.seed = require_same_rule(self, checkpoint)
         self._trained_on.read(checkpoint)
+        if not self._is_attached():
+            self._stand_ins = take_callables(self, checkpoint)
+
+    def _is_attached(self) -> bool:
+        try:
+            return bool(self.trainer)
+        except RuntimeError:  # Lightning's word for it
+            return False
 
     def _full_precision(self) -> AbstractContextManager[Any]:
         """Keeps the network dynamics out of Trainer's autocast, for errors are small differences of large values."""

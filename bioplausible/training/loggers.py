@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.lightning_internals import FileLogger, has_writer, silent_writer, write_hyperparameters
-from bioplausible.training.named_runs import LOG_FOLDER
+from bioplausible.training.named_runs import LOG_FOLDER, in_full
 
 
 class RunLogger(TensorBoardLogger):
@@ -32,8 +32,7 @@ class RunLogger(TensorBoardLogger):
         version: int | str | None = None,
         purge_step: int | None = None,
     ) -> None:
-        folder = Path(save_dir or LOG_FOLDER).expanduser()
-        super().__init__(folder, name, version, default_hp_metric=False, purge_step=purge_step)
+        super().__init__(in_full(save_dir or LOG_FOLDER), name, version, default_hp_metric=False, purge_step=purge_step)
         self.lost = False
         """Whether the run's folder disappeared."""
 

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
     EarlyStopping,
     LearningRateFinder,
     LearningRateMonitor,
@@ -38,6 +39,29 @@ def require_callbacks_that_fit(trainer: Trainer) -> None:
             "LearningRateFinder follows one rate's loss, and a learning rule has a rate for each layer: leave it out,"
             " and try rates with the command sweep."
         )
+
+
+def searches(trainer: Trainer) -> bool:
+    """Returns whether a BatchSizeFinder searches for a batch size before training, and before each evaluation."""
+    return any(isinstance(callback, BatchSizeFinder) for callback in _callbacks(trainer))
+
+
+def refuse_search(trainer: Trainer) -> None:
+    """Raises a :class:`bioplausible.UserError` where a batch size is searched for and training resumes."""
+    if searches(trainer):
+        raise UserError(
+            "BatchSizeFinder would search again, and training begin anew instead of where the checkpoint lies: leave it"
+            " out, for the batch size that it found is taken up from the checkpoint."
+        )
+
+
+def search_no_more(trainer: Trainer) -> None:
+    """Takes a BatchSizeFinder from a Trainer: training has a batch size now.
+
+    Each evaluation would search too, and count steps and epochs from 0 again.
+    """
+    others = [callback for callback in _callbacks(trainer) if not isinstance(callback, BatchSizeFinder)]
+    trainer.callbacks = others  # type: ignore[attr-defined]
 
 
 def require_monitored(trainer: Trainer, rule: LightningModule) -> None:

@@ -1,5 +1,6 @@
 """Runs as users name them. A name that means none is told before torch is imported, which takes seconds."""
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,6 +10,12 @@ LOG_FOLDER = "lightning_logs"
 """Folder of all runs where none is named."""
 SHOWN = 3
 """Runs that are named where another name was given."""
+
+
+def in_full(path: str | Path) -> str:
+    """Returns a logger's folder with ``~`` and ``$VARIABLES`` written out, as TensorBoardLogger does for its log."""
+    full = os.path.expandvars(path)
+    return str(Path(full).expanduser()) if full.startswith("~") else full  # a Path would change what is an address
 
 
 def run_named(name: str | Path) -> Path:

@@ -6,17 +6,26 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection, Lateral, Network
-from bioplausible.training.monitored import require_average, require_callbacks_that_fit, require_monitored
+from bioplausible.training.monitored import (
+    refuse_search,
+    require_average,
+    require_callbacks_that_fit,
+    require_monitored,
+)
 from bioplausible.training.randomness import run_seed
 
 
 class Preconditions(Callback):
     """Checks that data, precision and strategy suit a learning rule before it runs, and fixes its seed."""
+
+    def __init__(self) -> None:
+        self._search_has_begun = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Checks the run, and brings the rule to the run's precision.
@@ -25,6 +34,7 @@ class Preconditions(Callback):
             UserError: the input or output is not the data's, the precision is below float32, several processes share
                 more than the batch, or a callback doesn't suit a rule.
         """
+        self._search_has_begun = False
         require_shared_batch(trainer)
         require_precision(trainer)
         require_callbacks_that_fit(trainer)
@@ -34,6 +44,19 @@ class Preconditions(Callback):
         if trainer.precision == "64-true":
             pl_module.double()  # Trainer would only after it has loaded the checkpoint, rounded to float32
         require_fitting_data(cast(Any, pl_module).network, getattr(trainer, "datamodule", None))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes that a search for a batch size has begun: it writes a checkpoint, to which it returns."""
+        self._search_has_begun = True
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Checks that training which resumes searches for nothing.
+
+        Raises:
+            UserError: it does.
+        """
+        if trainer.state.fn == TrainerFn.FITTING and not self._search_has_begun:
+            refuse_search(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fixes the seed of the draws: the one given to ``seed_everything``, else the checkpoint's, else torch's.

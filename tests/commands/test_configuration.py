@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from bioplausible.__main__ import main
 from bioplausible.commands import command_line
@@ -19,6 +20,7 @@ from bioplausible.commands.logger_places import run_places
 from bioplausible.commands.recipes import all_recipes, recipe_of, recipes
 from bioplausible.commands.sources import Source, sources
 from tests.helpers import FEW, RUN, all_rules
+from tests.helpers import command_line as in_a_process
 
 # ------------------------------------------------------------------------------- every form of every option is the same
 
@@ -829,6 +831,43 @@ def test_last_is_looked_for_where_the_logger_that_counts_says():
     ]
 
 
+LOGGERS_OFF = {
+    "an option": ["--trainer.logger", "false"],
+    "no logger in a list": ["--trainer.logger=[]"],
+    "a file": ["--config", "trainer: {logger: false}"],
+}
+
+
+@pytest.mark.parametrize("off", LOGGERS_OFF.values(), ids=LOGGERS_OFF)
+@pytest.mark.parametrize(
+    ("logged", "folder"),
+    [
+        ([], "lightning_logs"),
+        (["--trainer.logger.save_dir", "mine"], "mine"),
+        (["--trainer.logger", "CSVLogger", "--trainer.logger.init_args.save_dir=mine"], "mine"),
+        (["--config", "trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: mine}}}"], "mine"),
+        (["--config", "trainer: {logger: [{class_path: RunLogger, init_args: {save_dir: mine}}]}"], "mine"),
+        (["--trainer.logger", "true"], "lightning_logs"),
+    ],
+)
+@pytest.mark.parametrize("root", [None, "elsewhere"])
+def test_last_is_the_same_run_where_nothing_is_logged(logged, folder, off, root):
+    further = [] if root is None else ["--trainer.default_root_dir", root]
+    place = Path(folder) if folder == "mine" else Path(root or "", folder)
+    assert run_places(sources("test", [*further, *logged]))[0] == place
+    # a run without a logger leaves its checkpoints there
+    assert run_places(sources("test", [*further, *logged, *off])) == [place, Path(root or "", "checkpoints")]
+
+
+class Elsewhere(DummyLogger):
+    """A logger without a folder of its own for each run, of whose place nothing is known."""
+
+
+def test_a_logger_without_folders_has_its_runs_anywhere_below_the_root():
+    options = ["--trainer.logger", f"{__name__}.{Elsewhere.__name__}", "--trainer.default_root_dir", "root"]
+    assert run_places(sources("test", options)) == [Path("root")]
+
+
 @pytest.mark.parametrize("root", [[], ["--trainer.default_root_dir", "elsewhere"]], ids=["here", "elsewhere"])
 @pytest.mark.parametrize("said", [[], ["--trainer.logger", "false"]], ids=["unsaid", "without a logger"])
 def test_last_is_the_newest_run_with_a_logger_or_without(root, said, capsys):
@@ -842,6 +881,22 @@ def test_last_is_the_newest_run_with_a_logger_or_without(root, said, capsys):
     shutil.rmtree(files[1].parents[3])
     assert main(["fit", *short, "--ckpt_path", "last", *said, "--trainer.max_epochs", "2"]) == 0
     assert torch.load(files[0] / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("folder", ["~/runs", "$WHERE/runs", "${WHERE}/runs"])
+@pytest.mark.parametrize("logger", ["RunLogger", "TensorBoardLogger", "CSVLogger"])
+def test_a_folder_in_a_file_is_the_same_to_log_checkpoints_and_last(folder, logger, monkeypatch, tmp_path, capsys):
+    for variable in ("HOME", "WHERE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    options = {"class_path": logger, "init_args": {"save_dir": folder, "version": "mine"}}
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"logger": options}}))
+    assert main(["fit", *FEW, "--trainer.max_steps", "1", "--config", "mine.yaml"]) == 0
+    run = tmp_path / "home/runs/digits/corinfomax/mine"
+    assert sorted(path.name for path in Path().iterdir()) == ["home", "mine.yaml"]
+    assert {path.name for path in run.rglob("*")} >= {"config.yaml", "environment.yaml", "last.ckpt"}
+    capsys.readouterr()
+    assert main(["test", "--config", "mine.yaml", "--ckpt_path", "last"]) == 0
+    assert f"checkpoint           {run / 'checkpoints/last.ckpt'}" in capsys.readouterr().out
 
 
 def test_default_root_dir_holds_the_runs(capsys):
@@ -976,7 +1031,37 @@ def test_a_configuration_that_would_not_read_back_is_refused_before_training(cap
     assert not list(Path().rglob("*.ckpt"))
 
 
+# ------------------------------------------------------------------------------------------------ a user's namesakes
+
+
+@pytest.mark.parametrize(("part", "other"), [("model", "data"), ("data", "model")])
+def test_a_name_without_a_module_is_this_packages_beside_a_users_namesakes(part, other, monkeypatch, tmp_path):
+    """In a process of its own, which alone gets to know the namesakes."""
+    own = {"model": "Backpropagation", "data": "DigitsDataModule"}
+    lines = [f"class {name}(bioplausible.{name}):\n    pass\n" for name in own.values()]
+    Path("mine.py").write_text("\n\n".join(["import bioplausible\n", *lines]))
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["--config", "digits/backpropagation", f"--{part}", f"mine.{own[part]}", "--trainer.max_steps", "1"]
+    assert in_a_process(["fit", *FEW, *options], tmp_path) == 0
+    saved = yaml.safe_load(next(Path("lightning_logs").rglob("config.yaml")).read_text())
+    assert (saved[part]["class_path"], saved[other]["class_path"]) == (
+        f"mine.{own[part]}",
+        f"bioplausible.{own[other]}",
+    )
+
+
 # --------------------------------------------------------------------------------------------------- unknown words
+
+
+@pytest.mark.parametrize("changed", [[], ["--model", "EquilibriumPropagation"], ["--data", "MNIST5000DataModule"]])
+def test_a_mistake_in_a_file_is_said_as_such_also_where_a_class_changes(changed, capsys):
+    """A file of which something is left out is read as text, which the parser takes for a file's name at last."""
+    rule = "{class_path: Backpropagation, init_args: {layer_sizes: [64, 10], loss: cross_entropy}}"
+    Path("mine.yaml").write_text(f"model: {rule}\ndata: DigitsDataModule\ntrainer: {{max_epochs: abc}}")
+    for source in ("mine.yaml", Path("mine.yaml").read_text()):
+        assert main(["fit", "--config", source, *changed]) == 2
+        said = capsys.readouterr().err
+        assert said == "error: trainer.max_epochs: Expected a int. Got value: abc; --help all lists what there is.\n"
 
 
 @pytest.mark.parametrize(
@@ -986,6 +1071,7 @@ def test_a_configuration_that_would_not_read_back_is_refused_before_training(cap
         ("fit --model CorInfoMax --model.epsilom 3", "CorInfoMax has no option epsilom: did you mean epsilon?"),
         ("fit --model Backpropogation", "There is no class Backpropogation: did you mean Backpropagation?"),
         ("fit --model.optimizer Adm", "There is no class Adm: did you mean Adam?"),
+        ("fit --trainer.logger.sub_dir x", "trainer.logger: Option 'sub_dir' is not accepted"),  # as its base has
         ("fit --model.optimizer.momentun 1", "SGD has no option momentun: did you mean momentum?"),
         (
             "fit --config digits/corinfomx",

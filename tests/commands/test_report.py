@@ -175,6 +175,21 @@ def test_options_that_bear_on_results_make_settings_and_the_later_run_of_a_seed_
     assert short["not_comparable"] == "limit_train_batches=3"
 
 
+@pytest.mark.parametrize("limit", [2, 0.5])
+def test_validation_by_a_part_of_the_split_makes_a_setting_of_its_own(limit):
+    """Validation accuracy chooses settings, and that of a few images is no seed of that of all."""
+    for seed, part in enumerate((None, None, limit)):
+        make_run(Path(f"logs/version_{seed}"), 0.7, seed)
+        config = yaml.safe_load(Path(f"logs/version_{seed}/config.yaml").read_text())
+        config["trainer"]["limit_val_batches"] = part
+        Path(f"logs/version_{seed}/config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["report", "logs"]) == 0
+    assert {("limit_val_batches" in row["rule"], row["n"]) for row in rows("report/settings.csv")} == {
+        (False, "2"),
+        (True, "1"),
+    }
+
+
 def test_the_page_needs_nothing_else_and_shows_everything():
     make_run(Path("logs/version_0"), 0.9, 0)
     figures = Path("logs/version_0/figures")

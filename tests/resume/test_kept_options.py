@@ -89,6 +89,68 @@ def test_what_nobody_names_stays(optimizer, schedule, tmp_path):
         assert list(differences(state(whole), state(end))) == [], name
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [*((name, "StepLR") for name in OPTIMIZERS), *(("Adam", name) for name in SCHEDULES if name != "StepLR")],
+)
+def test_a_loaded_rule_trains_anew_as_its_weights_were_trained(optimizer, schedule, tmp_path):
+    """Without ``ckpt_path``: from the first rate, as a rule with the same options and the loaded weights."""
+
+    def rule():
+        return Backpropagation([64, 10], optimizer=OPTIMIZERS[optimizer], lr_scheduler=SCHEDULES[schedule])
+
+    half = tmp_path / "half.ckpt"
+    weights = fit(rule(), 2, half)["state_dict"]
+    named = rule()
+    named.load_state_dict(weights)
+    expected = fit(named, 2, tmp_path / "named.ckpt")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The weights were trained with")
+        found = fit(Backpropagation.load_from_checkpoint(half), 2, tmp_path / "loaded.ckpt")
+    assert list(differences(state(expected), state(found))) == []
+    named = {"optimizer": partial(SGD, lr=0.3), "lr_scheduler": None}
+    other = fit(Backpropagation.load_from_checkpoint(half, **named), 2, tmp_path / "other.ckpt")
+    assert [group["lr"] for optimizer in other["optimizer_states"] for group in optimizer["param_groups"]] == [0.3]
+    assert other["lr_schedulers"] == []
+
+
+class OwnAdam(Adam):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("argument", "untold", "said"),
+    [
+        ("optimizer", partial(OwnAdam, lr=0.3), "OwnAdam"),
+        ("lr_scheduler", lambda optimizer: LambdaLR(optimizer, lambda epoch: 0.5**epoch), "LambdaLR"),
+    ],
+)
+def test_a_loaded_rule_that_trains_otherwise_than_its_weights_were_says_so(argument, untold, said, tmp_path):
+    half, end, match = tmp_path / "half.ckpt", tmp_path / "end.ckpt", f"trained with {argument} .*{said}, of which the"
+    fit(Backpropagation([64, 10], **{argument: untold}), 2, half)
+    with pytest.warns(UserWarning, match=match):
+        fit(Backpropagation.load_from_checkpoint(half), 1, end)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The weights were trained with")
+        loaded = Backpropagation.load_from_checkpoint(half)
+        quiet = {"logger": False, "enable_progress_bar": False, "accelerator": "cpu"}
+        Trainer(**quiet).test(loaded, DigitsDataModule(), verbose=False)  # which needs neither
+        fit(Backpropagation.load_from_checkpoint(half, **{argument: untold}), 1, end)
+        setattr(loaded, argument, untold)
+        fit(loaded, 1, end)
+
+
+def test_a_named_option_that_changes_on_resume_is_said(tmp_path):
+    half, end = tmp_path / "half.ckpt", tmp_path / "end.ckpt"
+    options = {"loss": "cross_entropy", "activation_function": "relu"}
+    fit(Backpropagation([64, 12, 10], **options), 1, half)
+    with pytest.warns(UserWarning, match="other options than the checkpoint's: activation_function tanh instead of"):
+        fit(Backpropagation([64, 12, 10], **options | {"activation_function": "tanh"}), 2, end, half)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Training goes on")
+        fit(Backpropagation([64, 12, 10], **options), 2, end, half)
+
+
 def test_what_is_named_takes_effect_beside_what_is_not(tmp_path):
     def rule(**options):
         return Backpropagation([64, 10], **options)

@@ -195,6 +195,27 @@ def test_from_python_a_run_enters_its_own_folder_alone(cls):
     assert steps == [5, 11, 17, 23]
 
 
+@pytest.mark.parametrize("folder", ["~/runs", "$WHERE/runs", "${WHERE}/runs"])
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_from_python_a_folder_is_the_same_to_log_and_checkpoints_wherever_it_runs(cls, folder, monkeypatch, tmp_path):
+    for variable in ("HOME", "WHERE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    run = tmp_path / "home/runs/x/mine"
+    trainer, _ = fit(cls(folder, "x", "mine"))
+    assert [path.name for path in Path().iterdir()] == ["home"]
+    assert (trainer.log_dir, Path(trainer.checkpoint_callback.best_model_path).parent) == (
+        str(run),
+        run / "checkpoints",
+    )
+    assert sorted(read_log(run).curves["train/accuracy"]) == [5]
+    before = everything(tmp_path)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    with pytest.raises(UserError, match="holds a run already"):
+        fit(cls(folder, "x", "mine"))
+    assert everything(tmp_path).keys() - before.keys() == {tmp_path / "other"}
+
+
 def test_every_logger_goes_on_with_the_run_and_none_with_another():
     for name, version in (("x", 0), ("x", 1)):
         fit([RunLogger("logs", name, version), CSVLogger("csv", name, version)])

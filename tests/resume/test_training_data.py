@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import BatchSizeFinder
+from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, ImageDataModule, UserError
 from bioplausible.__main__ import main
+from bioplausible.resume.run_folders import read_yaml
 from bioplausible.resume.training_data import SPOKEN, require_untrained
-from tests.helpers import ARGS, RUN
+from tests.helpers import ARGS, FEW, RUN
 
 N = 60
 
@@ -255,6 +258,36 @@ def test_a_batch_size_that_was_found_is_taken_up_again(tmp_path):
             "Training goes on with other data options than the checkpoint's: batch_size 6 instead of 8."
         ]
         assert data.batch_size == 6
+
+
+def test_a_search_for_a_batch_size_is_no_resume_and_none_comes_with_one(tmp_path):
+    """Lightning returns to the start by a checkpoint, and would do so from where training resumes."""
+    logger = CSVLogger(tmp_path, "x", "a")
+    options = QUIET | {"logger": logger, "enable_checkpointing": True}
+    trainer = Trainer(max_epochs=2, callbacks=[BatchSizeFinder(max_trials=3)], **options)
+    data = Numbered(batch_size=5, validation_split=0.1)
+    trainer.fit(rule(), data)
+    assert trainer.global_step == 2 * len(data.train_dataloader())
+    assert not (tmp_path / "x/a/resumed.yaml").exists()
+    file = trainer.checkpoint_callback.best_model_path
+    again = Trainer(max_epochs=4, callbacks=[BatchSizeFinder(max_trials=3)], **QUIET)
+    with pytest.raises(UserError, match="BatchSizeFinder would search again"):
+        again.fit(rule(), Numbered(batch_size=5, validation_split=0.1), ckpt_path=file)
+
+
+def test_at_the_command_line_a_batch_size_is_searched_for_once(capsys):
+    finder = ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.max_trials=2"]
+    fresh = ["fit", "--config", "digits/backpropagation", *FEW, "--data.validation_split=0.1", *finder]
+    run = Path("lightning_logs/digits/backpropagation/version_0")
+    for epochs, args in ((1, fresh), (2, ["fit", "--ckpt_path", "last"])):
+        assert main([*args, "--trainer.max_epochs", str(epochs)]) == 0
+        said = capsys.readouterr().out
+        steps = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+        assert steps == epochs * 27  # 108 images, four a batch
+        assert f"trained for          {epochs} epoch{'s' * (epochs > 1)}, {steps} steps;" in said
+        assert not any("checkpoint" in entry for entry in read_yaml(run / "resumed.yaml", []))
+    for command in ("test", "validate"):
+        assert main([command, "--ckpt_path", "last"]) == 0
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_used_as_before(tmp_path):

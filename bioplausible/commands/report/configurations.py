@@ -17,7 +17,7 @@ NO_RESULT = {
     *(f"trainer.{name}" for name in ("logger", "callbacks", "plugins", "profiler", "default_root_dir", "barebones")),
     *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing", "autolog_hparams")),
     *(f"trainer.{name}" for name in ("log_every_n_steps", "num_sanity_val_steps", "detect_anomaly", "accelerator")),
-    *(f"trainer.{name}" for name in ("limit_val_batches", "limit_predict_batches", "check_val_every_n_epoch")),
+    *(f"trainer.{name}" for name in ("limit_predict_batches", "check_val_every_n_epoch")),
     *(f"trainer.{name}" for name in ("val_check_interval", "use_distributed_sampler")),
 }
 """Options that bear on no result of training: runs that differ in them alone are seeds of one setting."""
