@@ -83,8 +83,8 @@ def _is_of(kind: type, config: Namespace, key: str, alone: bool = False) -> bool
     place, _, name = key.rpartition("init_args.")
     try:
         cls = pkgutil.resolve_name(config[f"{place}class_path"])
-        for built in [base.__init__ for base in cls.__mro__] if isinstance(cls, type) else [cls]:
-            hints = get_type_hints(built)
+        builds = [vars(base).get("__init__") for base in cls.__mro__] if isinstance(cls, type) else [cls]
+        for hints in map(get_type_hints, filter(None, builds)):
             if name in hints:
                 kinds = {hints[name], *get_args(hints[name])}
                 return kind in kinds and not (alone and str in kinds)

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection, Lateral, Network
-from bioplausible.training.monitored import require_average, require_callbacks_that_fit, require_monitored
+from bioplausible.training.monitored import require_average, require_monitored
 from bioplausible.training.randomness import run_seed
 
 
@@ -22,12 +22,11 @@ class Preconditions(Callback):
         """Checks the run, and brings the rule to the run's precision.
 
         Raises:
-            UserError: the input or output is not the data's, the precision is below float32, several processes share
-                more than the batch, or a callback doesn't suit a rule.
+            UserError: the input or output is not the data's, the precision is below float32, or several processes share
+                more than the batch.
         """
         require_shared_batch(trainer)
         require_precision(trainer)
-        require_callbacks_that_fit(trainer)
         for module in pl_module.modules():
             if isinstance(module, (Connection, Lateral)):
                 module.product_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
