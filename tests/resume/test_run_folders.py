@@ -25,7 +25,17 @@ from bioplausible.resume.checkpoint_files import newest_checkpoint
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.run_folders import RunFolders, note_resumed, read_yaml
 from bioplausible.training.loggers import RunLogger
-from tests.helpers import ARGS, CONFIGS, CONTEXT, FEW, LONGEST, command_line, command_line_together
+from tests.helpers import (
+    ARGS,
+    CONFIGS,
+    CONTEXT,
+    FEW,
+    LONGEST,
+    command_line,
+    command_line_together,
+    differences,
+    scalars,
+)
 
 RECIPE = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *FEW, "--trainer.max_epochs", "1"]
 ROOM = "bioplausible.training.loggers.RunLogger"
@@ -452,39 +462,55 @@ MOVED = {
 """Optimizer, schedule and when it steps; schedules change rates and momenta, and an average has its own."""
 
 
-@pytest.mark.parametrize("rate", [None, 0.5], ids=["nothing else", "another rate"])
-@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
-@pytest.mark.parametrize("kind", MOVED)
-def test_what_a_schedule_has_moved_was_not_changed_when_training_was_resumed(kind, named, rate):
-    """Else the report would tell of another setting than the run had."""
+def fit_moved(kind, lr, epochs, checkpoint, named=True, version="mine"):
+    """Trains as :data:`MOVED` says, with 5 batches an epoch, and returns the run's folder."""
     name, schedule, interval = MOVED[kind]
     options = {"momentum": 0.9} if name == "SGD" else {}
     make = partial(getattr(torch.optim.lr_scheduler, schedule["class_path"]), **schedule["init_args"])
     if kind == "plateau":
         make = partial(pytorch_lightning.cli.ReduceLROnPlateau, monitor="train/loss", **schedule["init_args"])
+    given = {"optimizer": partial(getattr(torch.optim, name), lr=lr, **options)} if named or lr != 0.1 else {}
+    given |= {"lr_scheduler": make, "lr_scheduler_interval": interval} if named else {}
+    average = StochasticWeightAveraging(swa_lrs=0.02, swa_epoch_start=2)
+    trainer = Trainer(
+        max_epochs=epochs,
+        limit_train_batches=5,
+        logger=RunLogger(version=version),
+        callbacks=[LastCheckpoint(), *([average] if kind == "average" else [])],
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    seed_everything(0, verbose=False)
+    trainer.fit(Backpropagation([64, 10], **given), DigitsDataModule(subset_size=100), ckpt_path=checkpoint)
+    return Path(trainer.logger.log_dir)
 
-    def fit(lr, epochs, checkpoint, named=True):
-        given = {"optimizer": partial(getattr(torch.optim, name), lr=lr, **options)} if named or lr != 0.1 else {}
-        given |= {"lr_scheduler": make, "lr_scheduler_interval": interval} if named else {}
-        average = StochasticWeightAveraging(swa_lrs=0.02, swa_epoch_start=2)
-        trainer = Trainer(
-            max_epochs=epochs,
-            limit_train_batches=5,
-            logger=RunLogger(version="mine"),
-            callbacks=[LastCheckpoint(), *([average] if kind == "average" else [])],
-            accelerator="cpu",
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        seed_everything(0, verbose=False)
-        trainer.fit(Backpropagation([64, 10], **given), DigitsDataModule(subset_size=100), ckpt_path=checkpoint)
-        return Path(trainer.logger.log_dir)
 
-    folder = fit(0.1, 3, None)
+@pytest.mark.parametrize("rate", [None, 0.5], ids=["nothing else", "another rate"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize("kind", MOVED)
+def test_what_a_schedule_has_moved_was_not_changed_when_training_was_resumed(kind, named, rate):
+    """Else the report would tell of another setting than the run had."""
+    folder = fit_moved(kind, 0.1, 3, None)
     checkpoint = folder / "checkpoints/last.ckpt"
-    fit(rate or 0.1, 4, checkpoint, named)
-    fit(rate or 0.1, 4, checkpoint, named)  # nothing is left to train
+    fit_moved(kind, rate or 0.1, 4, checkpoint, named)
+    fit_moved(kind, rate or 0.1, 4, checkpoint, named)  # nothing is left to train
     notes = [note["changed"] for note in read_yaml(folder / "resumed.yaml", [])]
     assert [note.pop("max_epochs") for note in notes] == [4]
     sets_rates = named and kind in ("one cycle", "cycles with momentum")  # where they are built
     assert notes == [{"lr": rate} if rate is not None and not sets_rates else {}]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize("kind", MOVED)
+def test_what_a_schedule_moves_goes_on_where_it_was(kind, named):
+    whole = fit_moved(kind, 0.1, 5, None, version="whole")
+    folder = fit_moved(kind, 0.1, 3, None)
+    fit_moved(kind, 0.1, 5, folder / "checkpoints/last.ckpt", named)
+    expected, found = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, folder))
+    if kind == "average":  # whose schedule counts from max_epochs on, which was another, and looks at other counts
+        del expected["lr_schedulers"][0]["last_epoch"], found["lr_schedulers"][0]["last_epoch"]
+    parts = ("state_dict", "optimizer_states", "lr_schedulers", "loops")
+    assert [place for part in parts for place in differences(expected[part], found[part], part)] == []
+    rates = [[point for tag, point in scalars(run).items() if tag.startswith("train/")] for run in (whole, folder)]
+    assert rates[0] == rates[1]
