@@ -119,10 +119,6 @@ WRONG_TYPES = {
         lambda x, y: (x, torch.eye(CLASSES)[y] + 0.3 * torch.eye(CLASSES)[(y + 1) % CLASSES]),
         "not one-hot",
     ),
-    "two classes a sample": (
-        lambda x, y: (x, torch.eye(CLASSES)[y] + torch.eye(CLASSES)[(y + 1) % CLASSES]),
-        "not one-hot",
-    ),
     "two classes a sample": (lambda x, y: (x, (torch.eye(CLASSES)[y] + torch.eye(CLASSES)[0]).clamp(max=1)), "not one"),
     "two labels a sample": (lambda x, y: (x, torch.stack([y, y], 1)), "classes of the shape"),
     "names of classes": (lambda x, y: (x, [str(int(c)) for c in y]), "classes that are no array of numbers"),
