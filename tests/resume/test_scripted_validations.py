@@ -170,3 +170,30 @@ def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_no_link():
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
     assert epochs == [0, 1]
+
+
+ENDS = {
+    "epochs": ({"max_epochs": 2}, []),
+    "steps within an epoch": ({"max_steps": 9}, []),
+    "a stop within an epoch": (STOP, [stops]),
+    "a signal": ({"max_epochs": 2}, [lambda: Signals(8), StopOnSignal]),
+}
+
+
+@pytest.mark.parametrize(("options", "further"), ENDS.values(), ids=ENDS)
+def test_a_checkpoint_says_whether_the_last_one_is_of_its_step_too(options, further, monkeypatch):
+    """For a kill between both. What a signal cuts goes on: its last checkpoint is none that another run has."""
+    written = []
+
+    def save(self, trainer, path, plain=LastCheckpoint._save_checkpoint):
+        written.append(trainer.global_step)
+        plain(self, trainer, path)
+
+    monkeypatch.setattr(LastCheckpoint, "_save_checkpoint", save)
+    further = [make() for make in further]
+    end = fit("run", dict.fromkeys(range(60), 0.5), further=further, **options)[0].global_step
+    found = {path: torch.load(path, weights_only=True) for path in Path("run/checkpoints").glob("step=*.ckpt")}
+    due = sorted(checkpoint["global_step"] for checkpoint in found.values() if checkpoint["last_is_due"])
+    assert end in written
+    cut = [end] if any(isinstance(callback, StopOnSignal) for callback in further) else []
+    assert due == sorted(set(written) - set(cut))
