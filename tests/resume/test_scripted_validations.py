@@ -160,12 +160,13 @@ def test_a_signal_leaves_nothing_that_an_uninterrupted_run_has_not(least, step):
     assert [place for place in differences(expected, found) if not all(path in place for path in paths)] == []
 
 
-def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_no_link():
+def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():
     """The last checkpoint is kept as the previous one first: both are then one file, of which a rename does nothing."""
     accuracies = dict.fromkeys(range(60), 0.5)
     fit("run", accuracies, max_epochs=1)
     folder = Path("run/checkpoints")
     (folder / "previous.ckpt").hardlink_to(folder / "last.ckpt")
+    (folder / ".step=5.ckpt.aside").touch()  # and what another kill cut
     fit("run", accuracies, "run/checkpoints/last.ckpt", max_epochs=2)
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
