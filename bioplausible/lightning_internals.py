@@ -142,8 +142,16 @@ def starts_processes_within(trainer: Trainer) -> bool:
 
 
 def stops_early(trainer: Trainer) -> bool:
-    """Returns whether training ends after this step because it should stop, and not only after ``min_epochs``."""
-    return trainer.should_stop and trainer.fit_loop._can_stop_early
+    """Returns whether training ends after this step because it should stop, and not only after ``min_epochs``.
+
+    Trainer counts an epoch that training leaves as finished, also where it leaves for another reason: that one is none
+    of ``min_epochs``.
+    """
+    if not trainer.should_stop or not trainer.fit_loop._can_stop_early:
+        return False
+    begun, finished, _ = progress(trainer)
+    left = begun == finished and batches_left(trainer)
+    return not left or finished > (trainer.min_epochs or 0)
 
 
 def batch_in_epoch(trainer: Trainer) -> int:

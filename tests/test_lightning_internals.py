@@ -77,7 +77,7 @@ def test_lightning_logs_as(name):
 def texts() -> str:
     """All strings in the source of what warns, an f-string's values as ``value``."""
     found = []
-    for package in ("pytorch_lightning", "torchmetrics", "torch.utils._pytree"):
+    for package in ("pytorch_lightning", "torchmetrics", "torch.utils._pytree", "jsonargparse"):
         source = Path(importlib.import_module(package).__file__)
         for file in source.parent.rglob("*.py") if source.name == "__init__.py" else [source]:
             for node in ast.walk(ast.parse(file.read_text())):

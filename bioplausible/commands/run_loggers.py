@@ -1,5 +1,6 @@
 """The loggers of a run: those of one that resumes go on where they were, and at the end one is told where to look."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 
+from bioplausible.commands.program import this_program
 from bioplausible.lightning_internals import FileLogger, set_version
 from bioplausible.resume.checkpoint_files import ReadAhead, run_folder
 from bioplausible.training.loggers import folder_of_run
@@ -110,9 +112,9 @@ def how_to_look(trainer: Trainer) -> list[str]:
         if isinstance(logger, DummyLogger):  # of a fast_dev_run
             continue
         if isinstance(logger, TensorBoardLogger):
-            look = f"tensorboard --logdir {logger.log_dir}"
+            look = f"tensorboard --logdir {shlex.quote(str(logger.log_dir))}"
         elif isinstance(logger, CSVLogger):
-            look = f"python -m bioplausible report {logger.log_dir}"
+            look = f"{this_program()} report {shlex.quote(str(logger.log_dir))}"
         else:
             place = f" in {logger.save_dir}" if logger.save_dir else ""
             look = f"{type(logger).__name__}: run {logger.version}{place}"

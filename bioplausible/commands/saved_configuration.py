@@ -1,8 +1,9 @@
 """A run's configuration, saved in its folder and in each checkpoint."""
 
+import pkgutil
 import re
 from enum import Enum
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from jsonargparse import Namespace
@@ -61,13 +62,32 @@ def as_list(value: Any) -> list[Any]:
 
 
 def plain_values(config: Namespace) -> None:
-    """Turns defaults that are objects into what one would write for them, so that a saved configuration reads back."""
+    """Turns defaults that are objects into what one would write for them, so that a saved configuration reads back.
+
+    A member of an enumeration stays where the option is of that enumeration: there it is written by its name. A device
+    stays where the option is a device and no text.
+    """
     for key, value in list(config.items(branches=False)):
-        if isinstance(value, Enum):
+        if isinstance(value, Enum) and not _is_of(type(value), config, key):
             config[key] = value.value
-        elif isinstance(value, torch.device):
+        elif isinstance(value, torch.device) and not _is_of(torch.device, config, key, alone=True):
             config[key] = str(value)
         elif isinstance(value, list):
             for entry in value:
                 if isinstance(entry, Namespace):
                     plain_values(entry)
+
+
+def _is_of(kind: type, config: Namespace, key: str, alone: bool = False) -> bool:
+    """Returns whether an option of a class is annotated with a type, beside others or but for None alone."""
+    place, _, name = key.rpartition("init_args.")
+    try:
+        cls = pkgutil.resolve_name(config[f"{place}class_path"])
+        builds = [vars(base).get("__init__") for base in cls.__mro__] if isinstance(cls, type) else [cls]
+        for hints in map(get_type_hints, filter(None, builds)):
+            if name in hints:
+                kinds = {hints[name], *get_args(hints[name])}
+                return kind in kinds and not (alone and str in kinds)
+    except Exception:  # whatever an annotation of the user's raises
+        pass
+    return False

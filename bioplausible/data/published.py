@@ -65,11 +65,12 @@ class PublishedDataModule(ImageDataModule):
         """The folder that holds the data set's own: ``data_dir``, or one above it where that is the data set's own."""
         own = Path(self.raw_folder).parts
         if not _has_content(self.data_dir / self.folder):
-            here = Path(os.path.normpath(self.data_dir.absolute()))  # links keep their names
-            for depth in range(len(own), 0, -1):
-                above = here.parents[depth - 1]
-                if here.parts[-depth:] == own[:depth] and _has_content(above / self.raw_folder):
-                    return above
+            # links keep their names, unless what they lead to is the folder
+            for here in (Path(os.path.normpath(self.data_dir.absolute())), self.data_dir.resolve()):
+                for depth in range(len(own), 0, -1):
+                    above = here.parents[depth - 1]
+                    if here.parts[-depth:] == own[:depth] and _has_content(above / self.raw_folder):
+                        return above
         return self.data_dir
 
     @abstractmethod

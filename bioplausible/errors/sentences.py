@@ -57,7 +57,8 @@ def sentence(error: BaseException) -> str | None:
             return " ".join(str(cause).split())
     if not isinstance(error, ArgumentError):
         unbuilt = UNBUILT.search(str(error))
-        return None if unbuilt is None else "{1} can't be built ({0}): change its options.".format(*unbuilt.groups())
+        said, name = unbuilt.groups() if unbuilt else _refusal(chain) or ("", "")
+        return f"{name} can't be built ({said}): change its options." if name else None
     text = str(error)
     if renamed := old_name(text):
         return "{0} is now called {1}: write {1} instead.".format(*renamed)
@@ -78,6 +79,26 @@ def sentence(error: BaseException) -> str | None:
     root = re.sub(r'^Parser key "[^"]+":?\s*', "", root) or text.splitlines()[-1].strip()
     root = re.sub(r"<class '([\w.]+)'>", r"\1", root)
     return f"{f'{place}: ' if place else ''}{root}; --help all lists what there is."
+
+
+def _refusal(chain: list[BaseException]) -> tuple[str, str] | None:
+    """Returns what a class says against its options, and the class: one of several in a list, or a user's own.
+
+    That is a ValueError that its ``__init__`` raises, or, of a class of Lightning's, what that calls.
+    """
+    for cause in chain:
+        if not isinstance(cause, ValueError):
+            continue
+        frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        for depth, frame in enumerate(frames, start=1):
+            built = frame.f_locals.get("self")
+            place = type(built).__module__
+            if frame.f_code.co_name != "__init__" or place.startswith(("jsonargparse.", "bioplausible.")):
+                continue
+            if depth == len(frames) or place.startswith("pytorch_lightning."):
+                return " ".join(str(cause).split()).rstrip("."), type(built).__name__
+            break
+    return None
 
 
 def _from_lightning(error: BaseException) -> bool:

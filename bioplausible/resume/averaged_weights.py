@@ -61,15 +61,15 @@ def start_averaging_again(
 ) -> None:
     """Lets StochasticWeightAveraging go on where it was.
 
-    It would only at the start of the next epoch, and its scheduler would set the optimizer's rates back to its own
-    first ones.
+    It would only at the start of the next epoch. The rates stay what they are, and its schedule takes them from there
+    to those that it has now, which may be others.
     """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    options = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+    rates = [group["lr"] for group in groups]
     for callback in callbacks:
         callback.on_train_epoch_start(trainer, pl_module)
-        for group, before in zip(groups, options, strict=True):
-            group.update(before)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def end_averaging(trainer: Trainer, pl_module: LightningModule) -> None:

@@ -69,6 +69,10 @@ class LastCheckpoint(_RunCheckpoint):
     def __init__(self) -> None:
         super().__init__(filename="last", save_on_train_epoch_end=True)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, with the file's path before it is first written too: a signal may have written it."""
+        return {**super().state_dict(), "best_model_path": str(Path(str(self.dirpath), f"last{self.FILE_EXTENSION}"))}
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Removes what a kill left, and writes the checkpoint where one came between another of its step and this."""
         path = Path(str(self.dirpath), f"last{self.FILE_EXTENSION}")
@@ -145,6 +149,8 @@ def _keep_previous(last: Path, checkpoint: dict[str, Any] | None) -> None:
     if checkpoint is None or checkpoint.get(WITHIN_EPOCH):
         return
     previous = last.with_name(f"previous{last.suffix}")
+    if previous.is_file() and previous.samefile(last):  # a kill came between this and the next checkpoint
+        return
     link = last.with_name(f".{previous.name}{ASIDE}")
     try:
         link.unlink(missing_ok=True)  # a kill left it

@@ -45,6 +45,16 @@ class ConfiguredRates(Callback):
         """Returns the options that were configured."""
         return self._now
 
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """Each group's options as they were configured, whatever a schedule has made of them."""
+        return cast(list[dict[str, Any]], self._now["groups"])
+
+    @property
+    def schedule_is_of_average(self) -> bool:
+        """Whether training resumes where an average's own schedule is in place of the rule's."""
+        return self._averages
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps the options that were configured in the checkpoint's run."""
         self._before = state_dict
@@ -190,6 +200,7 @@ class ConfiguredRates(Callback):
             for name in group.keys() - own.keys():
                 if then.get(name) == now.get(name):
                     group[name] = before.get(name, group[name])
+            group |= {name: value for name, value in before.items() if name not in group}  # notes of the schedule's
             named = group["lr"] != before["lr"]
             rates.append(group["lr"] if named else None)
             if named and "initial_lr" in group:

@@ -27,8 +27,9 @@ from bioplausible.lightning_internals import (
     write_place_out,
 )
 from bioplausible.resume.checkpoint_files import epochs_begun, epochs_finished
+from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.training.environment import environment
-from bioplausible.training.hyperparameters import hyperparameters
+from bioplausible.training.hyperparameters import hyperparameters, of_optimizer
 from bioplausible.training.loggers import folder_of_run
 from bioplausible.training.monitored import searches
 from bioplausible.training.named_runs import in_full
@@ -66,9 +67,15 @@ class RunFolders(Callback):
 
     Lightning tells nobody which checkpoint it will resume from before the loggers open their folders. The command line
     knows and says so (:meth:`expect`); otherwise a logger whose folder holds a run writes nothing until it is known.
+
+    Args:
+        rates: knows how optimizer and schedule were configured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rates: ConfiguredRates) -> None:
+        self._rates = rates
+        self._configured: dict[str, Any] = {}
+        self._without_effect: tuple[str, ...] = ()
         self._expected: tuple[str | Path | None] | None = None
         self._going_on: list[Logger] = []
         self._silent: list[FileLogger] = []
@@ -188,8 +195,10 @@ class RunFolders(Callback):
         self._silent = []
         if not trainer_option(trainer, "fast_dev_run"):
             _require_own_checkpoints(trainer)
+        self._configured = of_optimizer(trainer, self._rates.groups)
+        self._without_effect = ("lr_scheduler",) if self._rates.schedule_is_of_average else ()
         if trainer_option(trainer, "enable_autolog_hparams"):
-            values = hyperparameters(trainer, pl_module)
+            values = hyperparameters(trainer, pl_module, self._configured)
             for each in trainer.loggers:
                 if not _has_hyperparameters(each, self._going_on):
                     each.log_hyperparams(values)
@@ -223,14 +232,14 @@ class RunFolders(Callback):
         self._taken, self._step = [], None
         if step is None or not trainer.is_global_zero:
             return
-        values = hyperparameters(trainer, pl_module)
+        values = hyperparameters(trainer, pl_module, self._configured)
         for logger in file_loggers(trainer):
             if isinstance(logger, TensorBoardLogger):
                 drop_events(logger.experiment, step)
             else:
                 _drop_rows(Path(logger.log_dir, METRICS), step)
             elsewhere = str(trainer.ckpt_path) if logger in fresh else None
-            note_resumed(Path(logger.log_dir), step, values, elsewhere)
+            note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves the folders that were taken, where training has not begun."""
@@ -261,7 +270,9 @@ def file_loggers(trainer: Trainer) -> Iterator[FileLogger]:
             yield logger
 
 
-def note_resumed(folder: Path, step: int, values: dict[str, Any], elsewhere: str | None) -> None:
+def note_resumed(
+    folder: Path, step: int, values: dict[str, Any], elsewhere: str | None, without_effect: tuple[str, ...] = ()
+) -> None:
     """Notes in a run's folder where training was resumed, if what it trains with has changed.
 
     Args:
@@ -269,6 +280,7 @@ def note_resumed(folder: Path, step: int, values: dict[str, Any], elsewhere: str
         step: at which it resumes.
         values: hyperparameters from there on.
         elsewhere: the checkpoint, where it is not this folder's.
+        without_effect: how the names begin of those that bear on nothing from there on.
     """
     path = folder / RESUMED
     entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
@@ -281,6 +293,7 @@ def note_resumed(folder: Path, step: int, values: dict[str, Any], elsewhere: str
         # an earlier version's names some of them only
         names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
         changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
+        changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
         entries += [{"step": step, "changed": changed}] if changed else []
     if entries:
         aside = path.with_name(f".{path.name}.aside")

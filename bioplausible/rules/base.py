@@ -18,6 +18,7 @@ from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
+from bioplausible.training.monitored import require_callbacks_that_fit
 from bioplausible.training.optimization import (
     build_optimizer,
     build_scheduler,
@@ -199,7 +200,12 @@ class LearningRule(RuleContract):
         self.run_folders.take(self.trainer)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Returns the callbacks that check a run, make resume exact and changed rates effective, wherever it trains."""
+        """Returns the callbacks that check a run, make resume exact and changed rates effective, wherever it trains.
+
+        Raises:
+            UserError: one of the user's doesn't suit a rule; some look at the rule before any other hook.
+        """
+        require_callbacks_that_fit(self.trainer, self)
         return self._callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

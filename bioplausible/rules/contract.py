@@ -108,7 +108,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         require(limit is None or limit > 0, f"gradient_norm_limit is {limit}: it must be positive, or left out.")
         self.gradient_norm_limit = limit
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._trained_on, self.run_folders, self._configured_rates = TrainedOn(), RunFolders(), ConfiguredRates()
+        self._trained_on, self._configured_rates = TrainedOn(), ConfiguredRates()
+        self.run_folders = RunFolders(self._configured_rates)
         self._callbacks: list[Callback] = [
             Preconditions(),
             self._trained_on,

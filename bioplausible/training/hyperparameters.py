@@ -1,12 +1,11 @@
 """What a run trains with, as the loggers get it."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from pytorch_lightning import LightningModule, Trainer
-from torch.optim import Optimizer
 
 IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused"})
 """Options of torch's optimizers that say how a step is computed, and not which."""
@@ -19,7 +18,9 @@ AVERAGERS = ("StochasticWeightAveraging", "WeightAveraging", "EMAWeightAveraging
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
-def hyperparameters(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
+def hyperparameters(
+    trainer: Trainer, rule: LightningModule, configured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Returns by name what a run trains with: rule, rates, schedule, data, seed and length.
 
     Options of rule and data module have their own names. ``lr`` is the rate, ``lr.feedforward_1`` that of a parameter
@@ -30,17 +31,12 @@ def hyperparameters(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
     Args:
         trainer: with its optimizers built.
         rule: the rule.
+        configured: what :func:`of_optimizer` said of optimizer and schedule; None: what it says now.
     """
     data = getattr(trainer, "datamodule", None)
     found: dict[str, Any] = {"rule": type(rule).__name__, "seed": getattr(rule, "seed", None)}
     found |= _named(rule.hparams)
-    for optimizer in trainer.optimizers:
-        found |= {"optimizer": type(optimizer).__name__.removeprefix("Lightning")}
-        found |= dict(_rates(optimizer)) | dict(_options("optimizer", optimizer, optimizer.param_groups[0]))
-    for config in trainer.lr_scheduler_configs:
-        held = {**config.scheduler.optimizer.param_groups[0], **vars(config.scheduler)}
-        found |= {"lr_scheduler": type(config.scheduler).__name__}
-        found |= dict(_options("lr_scheduler", config.scheduler, held))
+    found |= of_optimizer(trainer) if configured is None else configured
     if data is not None:
         found["data"] = type(data).__name__
         of_data = _named(data.hparams)
@@ -54,18 +50,40 @@ def hyperparameters(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
     return {name: _plain(value) for name, value in found.items() if value is not None}
 
 
+def of_optimizer(trainer: Trainer, groups: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Returns by name how optimizer and schedule were configured, which is known until training starts or resumes.
+
+    After that schedules have changed rates and momenta, and averages of weights bring a schedule of their own.
+
+    Args:
+        trainer: with its optimizers built.
+        groups: options that the groups of parameters have in truth, where other ones were built; None: they have none.
+    """
+    found: dict[str, Any] = {}
+    rest = iter(groups or [])
+    for optimizer in trainer.optimizers:
+        held = [{**group, **next(rest, {})} for group in optimizer.param_groups]
+        found |= {"optimizer": type(optimizer).__name__.removeprefix("Lightning")}
+        found |= dict(_rates(held)) | dict(_options("optimizer", optimizer, held[0]))
+    for config in trainer.lr_scheduler_configs:
+        of_group = {**config.scheduler.optimizer.param_groups[0], **(groups[0] if groups else {})}
+        found |= {"lr_scheduler": type(config.scheduler).__name__}
+        found |= dict(_options("lr_scheduler", config.scheduler, {**of_group, **vars(config.scheduler)}))
+    return found
+
+
 def _named(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a module's own options: those with an underscore are the command line's notes."""
     return {name: value for name, value in options.items() if not name.startswith("_")}
 
 
-def _rates(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
+def _rates(groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Yields each rate as it was configured: a schedule may have changed it for the first step already."""
-    rates = [group.get("initial_lr", group.get("lr")) for group in optimizer.param_groups]
+    rates = [group.get("initial_lr", group.get("lr")) for group in groups]
     if all(rate == rates[0] for rate in rates):
         yield "lr", rates[0]
     else:
-        for i, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
+        for i, (group, rate) in enumerate(zip(groups, rates, strict=True)):
             yield f"lr.{group.get('name', i)}", rate
 
 

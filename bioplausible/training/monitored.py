@@ -4,16 +4,19 @@ from typing import Any, cast
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import (
+    BackboneFinetuning,
     BatchSizeFinder,
     EarlyStopping,
     LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
+    SpikeDetection,
     StochasticWeightAveraging,
 )
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from bioplausible.errors import UserError
+from bioplausible.errors.checks import require
 
 NAMES = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in ("accuracy", "loss"))
 """What every rule logs for callbacks."""
@@ -28,7 +31,7 @@ KNOWN = ("bioplausible.", "pytorch_lightning.")
 """Packages whose rules and callbacks log nothing else for callbacks."""
 
 
-def require_callbacks_that_fit(trainer: Trainer) -> None:
+def require_callbacks_that_fit(trainer: Trainer, rule: LightningModule) -> None:
     """Checks the callbacks that need what a learning rule has not.
 
     Raises:
@@ -38,6 +41,18 @@ def require_callbacks_that_fit(trainer: Trainer) -> None:
         raise UserError(
             "LearningRateFinder follows one rate's loss, and a learning rule has a rate for each layer: leave it out,"
             " and try rates with the command sweep."
+        )
+    for callback in _callbacks(trainer):
+        name = type(callback).__name__
+        require(
+            not isinstance(callback, SpikeDetection),
+            f"{name} watches the loss that an optimizer descends, and a learning rule has none: leave it out; the"
+            " callback Guard finds out where training diverges.",
+        )
+        require(
+            not isinstance(callback, BackboneFinetuning) or hasattr(rule, "backbone"),
+            f"{name} holds back the part of a network that is called backbone, and {type(rule).__name__} has none:"
+            " leave it out.",
         )
 
 
@@ -147,6 +162,9 @@ def _no_validation(trainer: Trainer) -> str:
         return "limit_val_batches is 0: leave that out"
     if not has_validation(getattr(trainer, "datamodule", None)):
         return "validation_split is 0: give it a share of the training images"
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every is not None and epochs not in (None, -1) and every > epochs:
+        return f"check_val_every_n_epoch is {every} and max_epochs {epochs}: lower the first"
     return ""
 
 

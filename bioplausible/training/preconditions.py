@@ -12,12 +12,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.network import Connection, Lateral, Network
-from bioplausible.training.monitored import (
-    refuse_search,
-    require_average,
-    require_callbacks_that_fit,
-    require_monitored,
-)
+from bioplausible.training.monitored import refuse_search, require_average, require_monitored
 from bioplausible.training.randomness import run_seed
 
 
@@ -31,13 +26,12 @@ class Preconditions(Callback):
         """Checks the run, and brings the rule to the run's precision.
 
         Raises:
-            UserError: the input or output is not the data's, the precision is below float32, several processes share
-                more than the batch, or a callback doesn't suit a rule.
+            UserError: the input or output is not the data's, the precision is below float32, or several processes share
+                more than the batch.
         """
         self._search_has_begun = False
         require_shared_batch(trainer)
         require_precision(trainer)
-        require_callbacks_that_fit(trainer)
         for module in pl_module.modules():
             if isinstance(module, (Connection, Lateral)):
                 module.product_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else None

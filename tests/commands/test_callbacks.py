@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, TQDMProgressBar
 
 from bioplausible.__main__ import main
@@ -29,6 +30,14 @@ def monitors(callback: str, monitor: str) -> list[str]:
     return callbacks(f"{{class_path: {callback}, init_args: {{monitor: {monitor}}}}}")
 
 
+class Refuses(Callback):
+    """A callback of a user's own that refuses its options."""
+
+    def __init__(self, n: int = 1) -> None:
+        if n > 0:
+            raise ValueError("n must be negative.")
+
+
 REFUSED = {
     "no such metric": (monitors("EarlyStopping", "val_loss"), "val_loss, which nothing logs: choose train/accuracy"),
     "of a checkpoint": (monitors("ModelCheckpoint", "accuracy"), "accuracy, which nothing logs"),
@@ -37,7 +46,22 @@ REFUSED = {
         [*monitors("EarlyStopping", "val/loss"), "--trainer.limit_val_batches", "0"],
         "there is no validation, for limit_val_batches is 0",
     ),
+    "a validation that never comes": (
+        [*monitors("EarlyStopping", "val/loss"), "--trainer.check_val_every_n_epoch", "5", "--trainer.max_epochs", "4"],
+        "there is no validation, for check_val_every_n_epoch is 5 and max_epochs 4: lower the first.",
+    ),
     "rates": (callbacks("LearningRateFinder"), "LearningRateFinder"),
+    "no loss": (callbacks("SpikeDetection"), "SpikeDetection watches the loss"),
+    "no backbone": (callbacks("BackboneFinetuning"), "called backbone, and CorInfoMax has none: leave it out."),
+    "refused deep within": (
+        callbacks("{class_path: EMAWeightAveraging, init_args: {decay: 2}}"),
+        "EMAWeightAveraging can't be built (Invalid decay value 2.0",
+    ),
+    "refused, one of several": (
+        callbacks("Timer", "{class_path: EMAWeightAveraging, init_args: {decay: 2}}"),
+        "EMAWeightAveraging can't be built (Invalid decay value 2.0",
+    ),
+    "refused by one's own": (callbacks(f"{__name__}.Refuses"), "Refuses can't be built (n must be negative): change"),
     "statistics without a logger": (
         [*callbacks("{class_path: DeviceStatsMonitor, init_args: {cpu_stats: false}}"), "--trainer.logger", "false"],
         "DeviceStatsMonitor",

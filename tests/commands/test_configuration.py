@@ -3,7 +3,11 @@
 import json
 import re
 import shutil
+import warnings
+from datetime import timedelta
+from enum import Enum
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -1017,6 +1021,50 @@ def test_a_saved_configuration_reads_back(callback, monkeypatch):
     assert yaml.safe_load(checkpoint["run_config"]) == yaml.safe_load(config.read_text())
 
 
+class Way(Enum):
+    UP = "from below"
+    DOWN = "from above"
+
+
+class Word(str, Enum):
+    UP = "from below"
+    DOWN = "from above"
+
+
+class Sayable(command_line.Callback):
+    """A callback whose defaults are objects that have a form in a file."""
+
+    built: ClassVar[list[dict]] = []
+
+    def __init__(
+        self,
+        way: Way = Way.UP,
+        word: Word | None = Word.UP,
+        text: str = Word.UP,
+        device: torch.device | str = torch.device("cpu"),  # noqa: B008
+        span: timedelta = timedelta(seconds=3),
+        where: Path = Path("x"),
+        kind: torch.dtype = torch.float64,
+    ):
+        self.built.append(vars() | {"self": None})
+
+
+@pytest.mark.parametrize("given", [[], ["--trainer.callbacks.way=DOWN", "--trainer.callbacks.word=DOWN"]])
+def test_what_stands_for_an_object_builds_it_again(given, monkeypatch):
+    """A member of an enumeration is written by its name where the option is of it, else by what stands for it."""
+    path = f"{__name__}.{Sayable.__name__}"
+    Sayable.built.clear()
+    assert main(["fit", *FEW, "--trainer.max_epochs", "1", f"--trainer.callbacks+={path}", *given]) == 0
+    assert main(["fit", "--config", str(next(Path().rglob("config.yaml")))]) == 0
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0
+    first, *others = Sayable.built
+    assert first["way"] is (Way.DOWN if given else Way.UP)
+    assert first["word"] is (Word.DOWN if given else Word.UP)
+    assert first["text"] == "from below"
+    assert first["kind"] in (torch.float64, "torch.float64")
+    assert others == [first, first]
+
+
 class Unsayable(command_line.Callback):
     """A callback whose default can't be written down."""
 
@@ -1024,10 +1072,22 @@ class Unsayable(command_line.Callback):
         self.thing = thing
 
 
-def test_a_configuration_that_would_not_read_back_is_refused_before_training(capsys):
-    path = f"{__name__}.{Unsayable.__name__}"
-    assert main(["fit", *FEW, "--trainer.max_epochs", "1", f"--trainer.callbacks+={path}"]) == 2
-    assert "can't be saved so that it reads back" in capsys.readouterr().err
+class OnADevice(command_line.Callback):
+    """A callback whose option takes no text for a device."""
+
+    def __init__(self, device: torch.device = torch.device("cpu")):  # noqa: B008
+        self.device = device
+
+
+@pytest.mark.parametrize("callback", [Unsayable, OnADevice])
+def test_a_configuration_that_would_not_read_back_is_refused_before_training(callback, capsys):
+    path = f"{__name__}.{callback.__name__}"
+    with warnings.catch_warnings(record=True) as caught:
+        assert main(["fit", *FEW, "--trainer.max_epochs", "1", f"--trainer.callbacks+={path}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "can't be saved so that it reads back" in error
+    assert error.count("\n") == 0
+    assert not [warning for warning in caught if "serialize" in str(warning.message)]
     assert not list(Path().rglob("*.ckpt"))
 
 

@@ -71,6 +71,18 @@ def test_with_more_seeds_it_says_whether_that_is_significant():
     assert "The difference is not significant (paired t-test over 4 seeds, corrected after Holm, p = 0." in found.lead
 
 
+def test_what_counts_is_the_corrected_p():
+    """Alone the difference is significant, and among three tests not: that is what the correction is for."""
+    first, second = runs_of(BACKPROPAGATION, FOUR), runs_of(KOLEN_POLLACK, above(FOUR, 1, (0.9, -0.6, 0.5, -0.2)))
+    (pair,) = pairs(group([*first, *second]))
+    assert pair.test.p < 0.05 < 2 * pair.test.p
+    assert "The difference is significant" in said(first, second).lead
+    third = runs_of(EQUILIBRIUM, above(FOUR, 0, (1.0, -1.0, 0.8, -0.9)))
+    lead = said(first, second, third).lead
+    assert "The difference is significant" not in lead
+    assert "The difference is not significant" in lead
+
+
 def test_of_several_others_it_counts_those_that_it_is_significantly_above():
     rivals = [runs_of(BACKPROPAGATION, FOUR), runs_of(KOLEN_POLLACK, above(FOUR, 3))]
     rivals.append(runs_of(EQUILIBRIUM, above(FOUR, 2.5, (2.0, -2.0, 2.0, -2.0))))

@@ -2,11 +2,13 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
 
 from bioplausible.__main__ import main
+from bioplausible.commands.program import this_program
 from tests.helpers import FEW, RUN
 
 
@@ -65,6 +67,20 @@ def test_it_names_nothing_that_the_run_did_not_leave(args, absent, capsys):
     commands = {"compare it with", "look at it with", "score the best with", "train longer with"}
     assert commands - said.keys() == absent
     assert "None" not in "".join(said.values())
+
+
+@pytest.mark.parametrize("logger", ["RunLogger", "CSVLogger"])
+def test_each_command_is_typed_as_it_is_said(logger, capsys):
+    """Also where a folder's name has a blank, and the program is not called python."""
+    args = ["--trainer.logger", logger, "--trainer.logger.save_dir", "my runs", "--trainer.logger.name", "a b"]
+    said = summary(capsys, "--trainer.max_epochs", "1", *args)
+    for label in ("look at it with", "score the best with", "train longer with"):
+        words = shlex.split(said[label])
+        assert any(Path(word).parts[:2] == ("my runs", "a b") and Path(word).exists() for word in words), label
+        if words[0] != "tensorboard":
+            assert said[label].startswith(this_program())
+    if logger == "CSVLogger":
+        assert main([*command(said["look at it with"]), "--out", "report"]) == 0
 
 
 def test_time_counts_what_this_process_trained(capsys, monkeypatch):

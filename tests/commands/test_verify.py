@@ -329,6 +329,17 @@ def test_a_recording_that_lost_a_steps_arrays_is_refused(capsys):
     assert "each step holds the same arrays but for step0/W0, step0/W1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_an_array_that_some_steps_alone_hold_is_refused(step, capsys):
+    """Of a kind that a recording need not hold: where it is held, all steps hold it."""
+    with np.load(GOLDEN_RULES / "dfa_3layer_tanh_mse.npz") as file:
+        arrays = {key: file[key] for key in file.files if "/grad_W" not in key or key.startswith(f"step{step}/")}
+        assert len(arrays) < len(file.files)
+    np.savez("some.npz", **arrays)
+    assert main(["verify", "some.npz"]) == 2
+    assert "each step holds the same arrays but for" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("tolerance", ["inf", "nan", "-1"])
 def test_a_tolerance_that_is_none_is_refused(tolerance, capsys):
     assert main(["verify", str(GOLDEN / "ep_1hidden.npz"), f"--tolerance={tolerance}"]) == 2

@@ -214,11 +214,13 @@ def test_a_data_sets_own_folder_is_recognised(cls, tmp_path, monkeypatch):
         write_cifar(cls, mirror, monkeypatch)
     monkeypatch.setenv("HOME", str(home))
     expected = prepared(cls, "~/data", str(mirror))._splits["train"].images
+    for folder in OWN_FOLDERS[cls]:
+        (home / f"link to {folder.rpartition('/')[2]}").symlink_to(home / folder)
     everything = sorted(tmp_path.rglob("*"))
     for folder in OWN_FOLDERS[cls]:
         own = home / folder
         monkeypatch.chdir(own)
-        names = [str(own), f"~/{folder}", f"{own}/", ".", f"../{own.name}"]
+        names = [str(own), f"~/{folder}", f"{own}/", ".", f"../{own.name}", f"~/link to {own.name}"]
         for name in names:
             assert torch.equal(prepared(cls, name)._splits["train"].images, expected), name
     assert sorted(tmp_path.rglob("*")) == everything

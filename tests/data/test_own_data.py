@@ -529,11 +529,14 @@ def test_a_table_is_read_as_the_user_wrote_it():
     write_table(ROWS, "bare.csv")
     write_table([HEAD, [], *ROWS], "marked.csv", encoding="utf-8-sig")
     Path("other.csv").write_text("\n".join("; ".join(map(str, row)) for row in [HEAD, *ROWS]))
+    blanks = [[*row[:2], f"{row[2]}{' ' * (i % 3)}"] for i, row in enumerate(ROWS)]  # as of columns of one width
+    write_table([HEAD, *blanks], "blanks.csv")
     for data in (
         TableDataModule("first.csv", class_column="kind", leave_out=["name"], standardise=False),
         TableDataModule("bare.csv", standardise=False),
         TableDataModule("marked.csv", standardise=False),
         TableDataModule("other.csv", separator=";", standardise=False),
+        TableDataModule("blanks.csv", standardise=False),
     ):
         for (images, labels), name in zip(parts, ("train", "test"), strict=True):
             found = split(data, name)

@@ -25,6 +25,13 @@ def require_uniform(w, bound):
     assert abs(float(w.mean())) < 5 * bound / (3 * len(w)) ** 0.5
 
 
+def require_bias(b, fan_in):
+    """The entries lie within ± 1/√fan_in, and of many some lie near it."""
+    size, bound = float(b.abs().max()), fan_in**-0.5
+    assert 0 < size <= bound * (1 + 1e-6)
+    assert b.numel() < 100 or size > 0.95 * bound
+
+
 @pytest.mark.parametrize("initialization", BOUNDS)
 def test_weights_are_uniform_within_their_bound(initialization):
     w = draw((FAN_OUT, FAN_IN), FAN_IN, FAN_OUT, initialization)
@@ -98,6 +105,8 @@ def test_every_rule_starts_as_it_says(cls):
     options = [({}, DEFAULT.get(cls.__name__, "xavier"))]
     if "CorInfoMax" not in cls.__name__:
         options += [({"initialization": name}, name) for name in BOUNDS]
+    if cls is ForwardForward:
+        options.append(({"peer_normalization": 0.1}, DEFAULT.get("ForwardForward", "xavier")))
     for given, initialization in options:
         rule = build(cls, SIZES, **given)
         drawn = rule.network.connections
@@ -114,12 +123,19 @@ def test_every_rule_starts_as_it_says(cls):
                 if initialization == "xavier":
                     assert not c.bias.any()
                 else:
-                    assert c.bias.abs().max() <= c.weight.shape[1] ** -0.5
-                    assert c.bias.any()
+                    require_bias(c.bias, c.weight.shape[1])
             if c._feedback_weight is not None:
                 require_uniform(c.feedback_weight, bound_of(c.weight.shape, initialization))
                 V, W = c.feedback_weight.detach(), c.weight.detach()
                 assert abs(float((V * W).sum() / V.norm() / W.norm())) < 5 / c.weight.numel() ** 0.5  # drawn by itself
+        for k, b in getattr(rule, "feedback_biases", {}).items():
+            if initialization == "xavier":
+                assert not b.any()
+            else:
+                require_bias(b, SIZES[int(k) + 1])  # the inputs of what comes down are the units above
+        for k, m in enumerate(SIZES[1:-1], start=1):
+            if hasattr(rule, f"mean_activity_{k}"):
+                assert torch.equal(rule.get_buffer(f"mean_activity_{k}"), torch.full((m,), 0.5).double())
         for k, R in getattr(rule, "error_correlations", {}).items():
             assert R.weight.shape == (SIZES[int(k)], 10)
             if int(k) == len(SIZES) - 1:

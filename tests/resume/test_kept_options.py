@@ -316,3 +316,17 @@ def test_rates_by_layer_are_not_given_or_taken_away_on_the_way(capsys):
     error = capsys.readouterr().err
     assert "The checkpoint's optimizer has 1 group of parameters and this one 2" in error
     assert "Traceback" not in error
+
+
+class Sharpened(Backpropagation):
+    """A rule of a user's own that keeps one of its options from those that it hands on: no signature has its name."""
+
+    def __init__(self, layer_sizes=None, **options):
+        handed_on = {name: value for name, value in options.items() if name != "sharpness"}
+        super().__init__(layer_sizes, **handed_on)
+
+
+def test_an_option_that_no_signature_names_is_named_where_it_is_given(tmp_path):
+    half = tmp_path / "half.ckpt"
+    fit(Sharpened([64, 10], sharpness=2.0), 1, half)
+    fit(Sharpened([64, 10], sharpness=3.0), 2, tmp_path / "end.ckpt", half)

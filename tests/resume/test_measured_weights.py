@@ -6,17 +6,20 @@ import os
 import re
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import StochasticWeightAveraging
+from torch.optim import SGD
 
 from bioplausible import Backpropagation, ContrastiveSimilarityMatching, DigitsDataModule
 from bioplausible.__main__ import main
+from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 from tests.helpers import CONFIGS, scalars
 
 # 80 images less 30 for validation: 5 batches an epoch
@@ -116,3 +119,23 @@ def test_what_an_average_leaves_out_is_said(cls):
         trainer.fit(cls([64, 10, 10]), DigitsDataModule(subset_size=100))
     said = [w for w in heard if "lateral matrices stay those of the last step" in str(w.message)]
     assert len(said) == (cls is ContrastiveSimilarityMatching)
+
+
+@pytest.mark.parametrize("annealing", [0, 2])
+def test_an_average_goes_on_with_the_rate_that_it_is_given_then(annealing):
+    """From the rate that it had come to, whose next step leads to the new one."""
+
+    class Rates(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    for swa_lrs, epochs, checkpoint in ((0.02, 4, None), (0.05, 9, "checkpoints/last.ckpt")):
+        rates: list[float] = []
+        average = StochasticWeightAveraging(swa_lrs, 1, annealing_epochs=annealing)
+        callbacks = [LastCheckpoint(), average, Rates()]
+        trainer = Trainer(max_epochs=epochs, callbacks=callbacks, limit_train_batches=2, **options)
+        rule = Backpropagation([64, 10], optimizer=partial(SGD, lr=0.1))
+        trainer.fit(rule, DigitsDataModule(subset_size=100), ckpt_path=checkpoint)
+        assert rates[-1] == pytest.approx(swa_lrs)
+    assert rates[0] == pytest.approx(0.02)

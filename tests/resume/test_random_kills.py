@@ -60,13 +60,15 @@ KINDS = {
 
 
 def left(folder: Path):
-    """Returns all that a run left: its checkpoints by name, and its log but for times."""
+    """Returns all that a run left: its checkpoints by name, its log but for times, and the names of its other files."""
     run = next(folder.glob("lightning_logs/*/*/version_0"))
     files = sorted((run / "checkpoints").iterdir())
     checkpoints = {file.name: torch.load(file, weights_only=True) for file in files}
     logged = scalars(run)
     speeds = logged.pop("throughput/samples_per_second", [])
-    return checkpoints, logged, [step for step, _ in speeds]
+    # resumed.yaml among them would say that it was resumed with another setting
+    others = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file() and "tfevents" not in file.name}
+    return checkpoints, logged, [step for step, _ in speeds], others
 
 
 SLOW = ("information", "plateau", "average of epochs", "moving average")
@@ -107,9 +109,10 @@ def test_a_run_killed_several_times_leaves_what_an_uninterrupted_one_leaves(kind
             assert command_line(args, folder) == 0, kills
         else:
             assert command_line(["fit", "--ckpt_path", "last"], folder) == 0, kills
-        checkpoints, logged, speeds = left(folder)
+        checkpoints, logged, speeds, others = left(folder)
         assert checkpoints.keys() == expected[0].keys(), kills
         assert list(differences(expected[0], checkpoints)) == [], kills
         assert logged == expected[1], kills
         assert speeds == expected[2], kills
+        assert others == expected[3], kills
         print(kills)

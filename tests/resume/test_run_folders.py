@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import pytorch_lightning.cli
 import torch
 import yaml
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -19,10 +20,22 @@ from bioplausible.__main__ import main
 from bioplausible.commands import run_loggers
 from bioplausible.commands.report.logs import read_log
 from bioplausible.resume import run_folders
+from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 from bioplausible.resume.checkpoint_files import newest_checkpoint
+from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.run_folders import RunFolders, note_resumed, read_yaml
 from bioplausible.training.loggers import RunLogger
-from tests.helpers import ARGS, CONFIGS, CONTEXT, FEW, LONGEST, command_line, command_line_together
+from tests.helpers import (
+    ARGS,
+    CONFIGS,
+    CONTEXT,
+    FEW,
+    LONGEST,
+    command_line,
+    command_line_together,
+    differences,
+    scalars,
+)
 
 RECIPE = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *FEW, "--trainer.max_epochs", "1"]
 ROOM = "bioplausible.training.loggers.RunLogger"
@@ -100,7 +113,7 @@ def test_processes_that_train_together_are_refused_too(tmp_path):
 
 def take(logger, checkpoint=None, stage=TrainerFn.FITTING):
     """Takes a logger's folder as a run does that starts or resumes; returns it, or what is said against it."""
-    trainer, folders = Trainer(logger=logger, accelerator="cpu"), RunFolders()
+    trainer, folders = Trainer(logger=logger, accelerator="cpu"), RunFolders(ConfiguredRates())
     trainer.state.fn = stage
     folders.expect(checkpoint)
     try:
@@ -445,3 +458,80 @@ def test_changes_are_noted_where_they_began_and_forgotten_where_they_are_taken_b
     (folder / "hparams.yaml").write_text(yaml.safe_dump({"lr": 1.0}))  # an earlier version's
     note_resumed(folder, 40, {**values, "lr": 0.5}, None)
     assert read_yaml(folder / "resumed.yaml", None) == [{"step": 40, "changed": {"lr": 0.5}}]
+
+
+MOVED = {
+    "one cycle": (
+        "Adam",
+        {"class_path": "OneCycleLR", "init_args": {"max_lr": 0.05, "total_steps": 40}},
+        "step",
+    ),
+    "cycles with momentum": (
+        "SGD",
+        {"class_path": "CyclicLR", "init_args": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3}},
+        "step",
+    ),
+    "warm restarts": (
+        "SGD",
+        {"class_path": "CosineAnnealingWarmRestarts", "init_args": {"T_0": 4, "T_mult": 2}},
+        "step",
+    ),
+    "steps": ("SGD", {"class_path": "MultiStepLR", "init_args": {"milestones": [1, 1, 2]}}, "epoch"),
+    "plateau": ("SGD", {"class_path": "ReduceLROnPlateau", "init_args": {"patience": 0, "threshold": 9}}, "epoch"),
+    "average": ("SGD", {"class_path": "CosineAnnealingLR", "init_args": {"T_max": 5}}, "epoch"),
+}
+"""Optimizer, schedule and when it steps; schedules change rates and momenta, and an average has its own."""
+
+
+def fit_moved(kind, lr, epochs, checkpoint, named=True, version="mine"):
+    """Trains as :data:`MOVED` says, with 5 batches an epoch, and returns the run's folder."""
+    name, schedule, interval = MOVED[kind]
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    make = partial(getattr(torch.optim.lr_scheduler, schedule["class_path"]), **schedule["init_args"])
+    if kind == "plateau":
+        make = partial(pytorch_lightning.cli.ReduceLROnPlateau, monitor="train/loss", **schedule["init_args"])
+    given = {"optimizer": partial(getattr(torch.optim, name), lr=lr, **options)} if named or lr != 0.1 else {}
+    given |= {"lr_scheduler": make, "lr_scheduler_interval": interval} if named else {}
+    average = StochasticWeightAveraging(swa_lrs=0.02, swa_epoch_start=2)
+    trainer = Trainer(
+        max_epochs=epochs,
+        limit_train_batches=5,
+        logger=RunLogger(version=version),
+        callbacks=[LastCheckpoint(), *([average] if kind == "average" else [])],
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    seed_everything(0, verbose=False)
+    trainer.fit(Backpropagation([64, 10], **given), DigitsDataModule(subset_size=100), ckpt_path=checkpoint)
+    return Path(trainer.logger.log_dir)
+
+
+@pytest.mark.parametrize("rate", [None, 0.5], ids=["nothing else", "another rate"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize("kind", MOVED)
+def test_what_a_schedule_has_moved_was_not_changed_when_training_was_resumed(kind, named, rate):
+    """Else the report would tell of another setting than the run had."""
+    folder = fit_moved(kind, 0.1, 3, None)
+    checkpoint = folder / "checkpoints/last.ckpt"
+    fit_moved(kind, rate or 0.1, 4, checkpoint, named)
+    fit_moved(kind, rate or 0.1, 4, checkpoint, named)  # nothing is left to train
+    notes = [note["changed"] for note in read_yaml(folder / "resumed.yaml", [])]
+    assert [note.pop("max_epochs") for note in notes] == [4]
+    sets_rates = named and kind in ("one cycle", "cycles with momentum")  # where they are built
+    assert notes == [{"lr": rate} if rate is not None and not sets_rates else {}]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize("kind", MOVED)
+def test_what_a_schedule_moves_goes_on_where_it_was(kind, named):
+    whole = fit_moved(kind, 0.1, 5, None, version="whole")
+    folder = fit_moved(kind, 0.1, 3, None)
+    fit_moved(kind, 0.1, 5, folder / "checkpoints/last.ckpt", named)
+    expected, found = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, folder))
+    if kind == "average":  # whose schedule counts from max_epochs on, which was another, and looks at other counts
+        del expected["lr_schedulers"][0]["last_epoch"], found["lr_schedulers"][0]["last_epoch"]
+    parts = ("state_dict", "optimizer_states", "lr_schedulers", "loops")
+    assert [place for part in parts for place in differences(expected[part], found[part], part)] == []
+    rates = [[point for tag, point in scalars(run).items() if tag.startswith("train/")] for run in (whole, folder)]
+    assert rates[0] == rates[1]

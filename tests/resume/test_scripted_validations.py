@@ -1,6 +1,9 @@
 """Which checkpoint is the best, and when training stops, for validation accuracies that a test says beforehand."""
 
+import csv
+import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -8,12 +11,15 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
-from bioplausible import Backpropagation
+from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
+from bioplausible.training.stop_on_signal import StopOnSignal
+from tests.helpers import differences
 
 N = 6
 """Batches an epoch."""
@@ -22,8 +28,8 @@ N = 6
 class Scripted(Backpropagation):
     """Validates to accuracies that were said beforehand, by the step."""
 
-    def __init__(self, accuracies: dict[int, float]) -> None:
-        super().__init__([4, 3])
+    def __init__(self, accuracies: dict[int, float], sizes: list[int]) -> None:
+        super().__init__(sizes)
         self.accuracies = accuracies
         self.weights: dict[int, dict] = {}
 
@@ -37,22 +43,28 @@ class Scripted(Backpropagation):
         self.weights[step] = {name: value.detach().clone() for name, value in self.named_parameters()}
 
 
-def fit(folder, accuracies, checkpoint=None, further=(), **options):
+def fit(folder, accuracies, checkpoint=None, further=(), data=None, logger=False, **options):
     torch.manual_seed(0)
     draw = torch.Generator().manual_seed(1)
-    data = TensorDataset(torch.rand(2 * N, 4, generator=draw), torch.randint(3, (2 * N,), generator=draw))
-    rule = Scripted(accuracies)
+    samples = TensorDataset(torch.rand(2 * N, 4, generator=draw), torch.randint(3, (2 * N,), generator=draw))
+    rule = Scripted(accuracies, [4, 3] if data is None else [64, 10])
     trainer = Trainer(
-        callbacks=[*further, BestCheckpoint(), *([] if checkpoint else [EveryNSteps(1, -1)]), LastCheckpoint()],
+        callbacks=[
+            *further,
+            BestCheckpoint(),
+            *([] if checkpoint and data is None else [EveryNSteps(1, -1)]),
+            LastCheckpoint(),
+        ],
         default_root_dir=folder,
-        logger=False,
+        logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         accelerator="cpu",
         **options,
     )
-    trainer.fit(rule, DataLoader(data, batch_size=2), DataLoader(data, batch_size=9), ckpt_path=checkpoint)
+    loaders = (data,) if data else (DataLoader(samples, batch_size=2), DataLoader(samples, batch_size=9))
+    trainer.fit(rule, *loaders, ckpt_path=checkpoint)
     return trainer, rule
 
 
@@ -104,3 +116,85 @@ def test_a_stop_that_was_asked_for_and_must_wait_is_in_every_checkpoint(least):
     for step in {8, 10, end - 1}:
         resumed, _ = fit(f"at{step}", accuracies, f"whole/checkpoints/step={step}.ckpt", [stops()], **least, **STOP)
         assert resumed.global_step == end, step
+
+
+class Signals(Callback):
+    """Sends SIGTERM after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def left(folder):
+    """Returns a run's checkpoints by name, and the rows of its log."""
+    found = {path.name: torch.load(path, weights_only=True) for path in Path(folder, "checkpoints").iterdir()}
+    with Path(folder, "metrics.csv").open(newline="") as file:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return found, rows
+
+
+@pytest.mark.parametrize("step", [3, 10, 11, 17])
+@pytest.mark.parametrize("least", LEAST.values(), ids=LEAST)
+def test_a_signal_leaves_nothing_that_an_uninterrupted_run_has_not(least, step):
+    """Also where a stop was asked for: an epoch that a signal cuts is none of ``min_epochs``."""
+    options = {**least, **STOP, "log_every_n_steps": 1}
+
+    def end_of(folder, *further, checkpoint=None):
+        data = DigitsDataModule(batch_size=2, subset_size=15, validation_split=0.2)  # N batches
+        options["logger"] = CSVLogger(folder, "", "")
+        return fit(folder, dict.fromkeys(range(60), 0.5), checkpoint, [stops(), *further], data, **options)[
+            0
+        ].global_step
+
+    end = end_of("whole")
+    assert end_of("cut", Signals(step), StopOnSignal()) == min(step, end)
+    assert end_of("cut", StopOnSignal(), checkpoint="cut/checkpoints/last.ckpt") == end
+    (expected, log), (found, log_of_cut) = left("whole"), left("cut")
+    assert log_of_cut == log
+    assert found.keys() == expected.keys()
+    paths = ("whole/checkpoints", "cut/checkpoints")
+    assert [place for place in differences(expected, found) if not all(path in place for path in paths)] == []
+
+
+def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():
+    """The last checkpoint is kept as the previous one first: both are then one file, of which a rename does nothing."""
+    accuracies = dict.fromkeys(range(60), 0.5)
+    fit("run", accuracies, max_epochs=1)
+    folder = Path("run/checkpoints")
+    (folder / "previous.ckpt").hardlink_to(folder / "last.ckpt")
+    (folder / ".step=5.ckpt.aside").touch()  # and what another kill cut
+    fit("run", accuracies, "run/checkpoints/last.ckpt", max_epochs=2)
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
+    assert epochs == [0, 1]
+
+
+ENDS = {
+    "epochs": ({"max_epochs": 2}, []),
+    "steps within an epoch": ({"max_steps": 9}, []),
+    "a stop within an epoch": (STOP, [stops]),
+    "a signal": ({"max_epochs": 2}, [lambda: Signals(8), StopOnSignal]),
+}
+
+
+@pytest.mark.parametrize(("options", "further"), ENDS.values(), ids=ENDS)
+def test_a_checkpoint_says_whether_the_last_one_is_of_its_step_too(options, further, monkeypatch):
+    """For a kill between both. What a signal cuts goes on: its last checkpoint is none that another run has."""
+    written = []
+
+    def save(self, trainer, path, plain=LastCheckpoint._save_checkpoint):
+        written.append(trainer.global_step)
+        plain(self, trainer, path)
+
+    monkeypatch.setattr(LastCheckpoint, "_save_checkpoint", save)
+    further = [make() for make in further]
+    end = fit("run", dict.fromkeys(range(60), 0.5), further=further, **options)[0].global_step
+    found = {path: torch.load(path, weights_only=True) for path in Path("run/checkpoints").glob("step=*.ckpt")}
+    due = sorted(checkpoint["global_step"] for checkpoint in found.values() if checkpoint["last_is_due"])
+    assert end in written
+    cut = [end] if any(isinstance(callback, StopOnSignal) for callback in further) else []
+    assert due == sorted(set(written) - set(cut))

@@ -295,7 +295,8 @@ def test_corinfomax_ebd_descends_what_it_says(network, rates):
 @torch.no_grad()
 def test_lateral_weights_follow_the_correlation_and_lose_what_goes_with_the_error(network, regularize):
     """Position by position and sample by sample; γ is divided by λ with the regularized form alone."""
-    λ, λ_d, floor, μ = 0.9, 0.8, 0.1, 0.2
+    λ, λ_d, floor = 0.9, 0.8, 0.1
+    μ = [0.2 / k for k in range(1, len(NETWORKS[network]))]
     rule = build(
         CorInfoMaxEBD,
         network,
@@ -319,7 +320,7 @@ def test_lateral_weights_follow_the_correlation_and_lose_what_goes_with_the_erro
         zz = sum(torch.outer(B @ state, B @ state) for state, _ in sites) / len(sites)
         Φr = sum(torch.outer(factor, state) for state, factor in sites) / len(sites)
         followed = (B - γ * (zz + floor * B @ B)) / λ if regularize else B / λ - γ * zz
-        expected[k] = followed - μ * Φr
+        expected[k] = followed - μ[k - 1] * Φr
         expected[f"R{k}"] = R
     rule.update_state(phases, None)
     for k, lateral in rule.network.laterals.items():

@@ -40,7 +40,17 @@ from bioplausible.rules.predictive_coding_network import PredictiveCodingNetwork
 from bioplausible.rules.supervised_predictive_coding import SupervisedPredictiveCoding
 from bioplausible.rules.target_propagation import TargetPropagation
 from bioplausible.training.randomness import mix
-from tests.helpers import NETWORKS, SIZES, VARIANTS, all_rules, batch, build, updates
+from tests.helpers import (
+    ALL_TERMS_OF_CORINFOMAX_EBD,
+    ALL_TERMS_OF_EBD,
+    NETWORKS,
+    SIZES,
+    VARIANTS,
+    all_rules,
+    batch,
+    build,
+    updates,
+)
 
 
 def watched(rule, run):
@@ -409,6 +419,53 @@ def test_an_update_depends_on_no_tensor_of_another_layer(variant):
         for k, lateral in other.network.laterals.items():
             if name != f"network.lateral.{k}.weight":
                 assert torch.equal(lateral.weight, after.network.laterals[k].weight), f"B_{k} depends on {name}"
+
+
+BY_LAYER = [
+    *((CorInfoMaxEBD, ALL_TERMS_OF_CORINFOMAX_EBD, name, 3) for name in ("decorrelation", "lateral_decorrelation")),
+    *((CorInfoMaxEBD, ALL_TERMS_OF_CORINFOMAX_EBD, name, 3) for name in ("prediction", "power", "target_power")),
+    (CorInfoMaxEBD, ALL_TERMS_OF_CORINFOMAX_EBD, "feedback_decorrelation", 2),
+    (CorInfoMaxEBD, ALL_TERMS_OF_CORINFOMAX_EBD, "feedback_prediction", 2),
+    (ErrorBroadcastDecorrelation, ALL_TERMS_OF_EBD, "decorrelation", 3),
+    *((ErrorBroadcastDecorrelation, ALL_TERMS_OF_EBD, name, 2) for name in ("power", "target_power", "sparsity")),
+    (ErrorBroadcastDecorrelation, ALL_TERMS_OF_EBD, "entropy", 2),
+    (ErrorBroadcastDecorrelation, {"network": "convolution", "entropy_of": "weights"}, "entropy", 2),
+    (ForwardForward, {}, "threshold", 2),
+    (ForwardForward, {"prediction": "goodness"}, "threshold", 2),
+    (Burstprop, {}, "recurrent_rate", 2),
+    (DifferenceTargetPropagation, {}, "sigma", 2),
+    (LocalDifferenceReconstruction, {}, "sigma", 2),
+]
+"""Rules, other options, an option of one number or one a layer, and how many layers have it."""
+
+
+@pytest.mark.parametrize(
+    ("cls", "others", "name", "layers"),
+    [pytest.param(*each, id=f"{each[0].__name__}, {each[2]}, {i}") for i, each in enumerate(BY_LAYER)],
+)
+def test_an_entry_of_a_list_by_layer_acts_on_its_own_layer_alone(cls, others, name, layers):
+    def learned(values):
+        torch.manual_seed(0)
+        rule = build(cls, **{**others, name: values})
+        x, _, y = batch(others.get("network", SIZES))
+        with torch.no_grad():
+            phases, found = rule.settle(x, y), {}
+            for stage in rule.updates(phases):
+                for parameter, update in stage:
+                    found.setdefault(id(parameter), update.clone())  # the first, where there are several
+            rule.update_state(phases, None)
+        names = {name: found[id(parameter)] for name, parameter in rule.named_parameters() if id(parameter) in found}
+        return names | {name: buffer.clone() for name, buffer in rule.named_buffers()}
+
+    values = [0.2 + 0.1 * i for i in range(layers)]
+    before, places = learned(values), []
+    assert all(torch.equal(learned([0.2] * layers)[key], value) for key, value in learned(0.2).items())
+    for i in range(layers):
+        after = learned([value * (1.5 if i == j else 1) for j, value in enumerate(values)])
+        places.append([place for place, key in enumerate(before) if not torch.equal(before[key], after[key])])
+    assert all(places)
+    assert [changed[0] for changed in places] == sorted({changed[0] for changed in places})  # layer by layer
+    assert len({place for changed in places for place in changed}) == sum(map(len, places))
 
 
 @torch.no_grad()

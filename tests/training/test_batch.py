@@ -115,6 +115,10 @@ WRONG_TYPES = {
     "class infinite": (lambda x, y: (x, torch.where(y == 3, torch.inf, y)), "no whole numbers"),
     "class 0.5": (lambda x, y: (x, y / 2), "no whole numbers"),
     "soft labels": (lambda x, y: (x, torch.eye(CLASSES)[y] * 0.9 + 0.01), "not one-hot"),
+    "a 1 and another number": (
+        lambda x, y: (x, torch.eye(CLASSES)[y] + 0.3 * torch.eye(CLASSES)[(y + 1) % CLASSES]),
+        "not one-hot",
+    ),
     "two classes a sample": (lambda x, y: (x, (torch.eye(CLASSES)[y] + torch.eye(CLASSES)[0]).clamp(max=1)), "not one"),
     "two labels a sample": (lambda x, y: (x, torch.stack([y, y], 1)), "classes of the shape"),
     "names of classes": (lambda x, y: (x, [str(int(c)) for c in y]), "classes that are no array of numbers"),
