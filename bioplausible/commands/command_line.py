@@ -12,7 +12,6 @@ import torch
 import yaml
 from jsonargparse import ActionYesNo, Namespace
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities import rank_zero_only
@@ -22,6 +21,7 @@ from bioplausible.commands.class_help import class_help
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on
 from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
+from bioplausible.commands.machine import require_accelerator, threads_of_run
 from bioplausible.commands.network_ends import fill_ends
 from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
 from bioplausible.commands.recipes import snake_case
@@ -56,7 +56,6 @@ from bioplausible.training.named_runs import in_full
 from bioplausible.training.optimization import build_optimizer, refuse_idle_rate
 from bioplausible.training.randomness import LARGEST_SEED
 from bioplausible.training.stop_on_signal import StopOnSignal
-from bioplausible.training.threads import fastest_threads, threads_given
 
 
 class CommandLine(LightningCLI):
@@ -182,7 +181,7 @@ class CommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Fills in what the network leaves to the data, and names the run's folder where it has no name."""
         config = self.config[self.subcommand]
-        _require_accelerator(config.trainer.accelerator)
+        require_accelerator(config.trainer.accelerator)
         fill_ends(config, rank_zero_only(print))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
@@ -223,7 +222,8 @@ class CommandLine(LightningCLI):
         if self.subcommand == "fit":
             self.refuse_rate_without_effect()
             if config.threads is None:
-                config.threads = self._threads()  # saved with the configuration: the order of sums depends on it
+                # saved with the configuration: the order of sums depends on it
+                config.threads = threads_of_run(config.trainer, self.model, self.datamodule)
             every, keep = config.checkpoint_every_n_steps, config.checkpoint_keep
             if every is not None and trainer.get("enable_checkpointing") is False:
                 raise UserError("checkpoint_every_n_steps needs checkpoints: leave out enable_checkpointing false.")
@@ -288,22 +288,6 @@ class CommandLine(LightningCLI):
         """
         optimizer = build_optimizer(self.model.optimizer, self.model.parameter_groups())
         refuse_idle_rate(optimizer, self.model.parameter_groups())  # the optimizer writes into those that it gets
-
-    def _threads(self) -> int | None:
-        """Returns how many threads this run computes with, which are set; None where Lightning decides."""
-        trainer = self.config[self.subcommand].trainer
-        on_gpu = torch.cuda.is_available() and trainer.accelerator not in ("cpu", torch.device("cpu"))
-        alone = str(trainer.devices) in ("auto", "1") and trainer.num_nodes == 1
-        if on_gpu or not alone:
-            return None
-        given = threads_given()
-        if given is not None:
-            return given
-        chosen = fastest_threads(self.model, getattr(self.datamodule, "batch_size", 20))
-        if chosen < torch.get_num_threads():
-            torch.set_num_threads(chosen)
-            print("computes with one thread, which is fastest here now (--threads N takes N)")
-        return chosen
 
     # ------------------------------------------------------------------------------------------ what is said at the end
 
@@ -393,11 +377,3 @@ def run(args: list[str], callbacks: Sequence[Callback] = ()) -> int:
 
 def _nothing(*_: Any) -> None:
     pass
-
-
-def _require_accelerator(name: Any) -> None:
-    """Raises UserError where this machine has no accelerator of the name."""
-    kinds = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,)}
-    found = kinds.get(str(name), (XLAAccelerator,) if name == "tpu" else ())
-    if found and not any(kind.is_available() for kind in found):
-        raise UserError(f"accelerator is {name}, and none works here: use --trainer.accelerator cpu, or auto.")

@@ -49,9 +49,11 @@ def as_png(figure: Figure) -> bytes:
 
 def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
+    folder = folder_of_run(trainer)  # which all processes ask for together
+    if not trainer.is_global_zero:  # the others keep nothing
+        return
     png = as_png(figure)  # drawn once: it takes longer than all else that a look does
-    folder = folder_of_run(trainer)
-    if folder is not None and trainer.is_global_zero:
+    if folder is not None:
         path = folder / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
 from bioplausible.resume.loaded_rule import StandIn, take_callables, tell_of_stand_ins
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
-from bioplausible.rules.contract import RuleContract
+from bioplausible.rules.learning_step import LearningStep
 from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.batch import Batch, as_batch, labelled
 from bioplausible.training.data_parallel import join
@@ -31,11 +31,12 @@ from bioplausible.training.preconditions import require_finite
 from bioplausible.training.stop_on_signal import ended_by_signal
 
 
-class LearningRule(RuleContract):
-    """A learning rule as Lightning trains it; what a rule fills in is in :class:`RuleContract`.
+class LearningRule(LearningStep):
+    """A learning rule as Lightning trains it.
 
-    Each batch it learns (:meth:`RuleContract.learn`), adds up its metrics and steps its schedule; each epoch it logs
-    their means. What is logged, and what checkpoints hold, is the same for every rule.
+    What a rule fills in is in :class:`bioplausible.rules.contract.RuleContract`. Each batch it learns
+    (:meth:`bioplausible.rules.learning_step.LearningStep.learn`), adds up its metrics and steps its schedule; each
+    epoch it logs their means. What is logged, and what checkpoints hold, is the same for every rule.
     """
 
     _stand_ins: Sequence[StandIn] = ()

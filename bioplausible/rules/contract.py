@@ -1,4 +1,4 @@
-"""What a learning rule says of itself, and the step in which all of them learn."""
+"""What a learning rule says of itself."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require, require_arguments
 from bioplausible.functional import alignment_angle
-from bioplausible.lightning_internals import count_batch
 from bioplausible.network import Entry, Network, Sizes, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
@@ -23,12 +21,10 @@ from bioplausible.resume.training_data import TrainedOn
 from bioplausible.rules.description import as_html, as_text
 from bioplausible.rules.named_arguments import NotesArguments
 from bioplausible.rules.options import refuse_without_effect
-from bioplausible.training.data_parallel import batch_size, join, positions, processes
-from bioplausible.training.exchange import Choice, averaged, exchanged
+from bioplausible.training.data_parallel import positions
+from bioplausible.training.exchange import Choice
 from bioplausible.training.metrics import EpochMeans
-from bioplausible.training.optimization import leave_alone_others, step_optimizer
 from bioplausible.training.phase import Phase, Phases
-from bioplausible.training.pieces import settle_in_pieces
 from bioplausible.training.preconditions import Preconditions
 from bioplausible.training.randomness import SampleDraws
 
@@ -324,67 +320,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
             if self.watch is not None:
                 self.watch(t, state, η)
 
-    # -------------------------------------------------------------------------------------------------- the shared step
-
-    @torch.no_grad()
-    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
-        """Settles, moves every weight by its local update, and returns the phases that it learned from.
-
-        Args:
-            x: input (n × shape_0) of this process's share of the batch.
-            target: its one-hot target y (n × d_L).
-            optimizer: one over :meth:`parameter_groups`.
-        """
-        samples = batch_size(x)
-        if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
-            x, target = join([x, target])
-        settle = self._settle_in_turn(positions(len(x), samples))
-        with self.network.weights_held() as weights_changed:
-            phases = settle_in_pieces(settle, x, target, *self.network.settling)
-            if len(x) < samples:
-                phases = exchanged(self, phases, samples, self.exchange)
-            self._follow(phases, optimizer, weights_changed)
-        self.update_state(phases, optimizer)
-        return phases
-
-    def _follow(self, phases: Phases, optimizer: torch.optim.Optimizer, weights_changed: Callable[[], None]) -> None:
-        """Moves the weights by each of the batch's updates, the next of which comes from the weights as they are then.
-
-        What each parameter last got stays in its ``grad``, for callbacks to read.
-        """
-        trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
-        moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer
-        latest: dict[int, tuple[Tensor, Tensor]] = {}
-        for number, updates in enumerate(self.updates(phases)):
-            moved = {}
-            for parameter, update in averaged(updates, phases):
-                parameter.grad = update.neg_()
-                moved[id(parameter)] = parameter, update
-            leave_alone_others(optimizer, moved)
-            latest |= moved
-            if number == 0:
-                self.decay_weights()
-            step_optimizer(optimizer, self.gradient_norm_limit, trainer)
-            weights_changed()
-        for parameter, update in (latest[i] for i in latest.keys() - moved.keys()):
-            parameter.grad = update
-        if trainer is not None:
-            count_batch(trainer)
-
-    def _settle_in_turn(self, positions: range) -> Callable[[Tensor, Tensor], dict[str, Phase]]:
-        """Returns :meth:`settle` for the pieces of a batch, one after the other, whose samples have these positions."""
-        left = positions
-
-        def settle(x: Tensor, target: Tensor) -> dict[str, Phase]:
-            nonlocal left
-            self._positions.append(left[: len(x)])
-            left = left[len(x) :]
-            try:
-                return self.settle(x, target)
-            finally:
-                self._positions.pop()
-
-        return settle
+    # ---------------------------------------------------------------------------------------------- what every rule has
 
     def dynamics(self) -> dict[str, Tensor]:
         """Returns the scalars logged while training: each phase's residual and each layer's alignment angle."""

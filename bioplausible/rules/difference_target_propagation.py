@@ -10,8 +10,8 @@ from bioplausible.functional import ActivationName, activation
 from bioplausible.network import Initialization, Sizes
 from bioplausible.network.initialization import draw_bias
 from bioplausible.rules.options import refuse_without_effect, require_choice, require_steps
-from bioplausible.rules.target_propagation import TargetPropagation, bias_update, moved
-from bioplausible.training.phase import Phase, Phases
+from bioplausible.rules.target_propagation import JointTargetPropagation, bias_update, moved
+from bioplausible.training.phase import Phase
 
 FeedbackLoss = Literal["reconstruction", "difference_reconstruction"]
 LastHiddenTarget = Literal["difference", "gradient"]
@@ -19,7 +19,7 @@ SMALLEST_SIGMA = 0.02
 """Below it the loss of reconstruction is not divided by a smaller σ²."""
 
 
-class DifferenceTargetPropagation(TargetPropagation):
+class DifferenceTargetPropagation(JointTargetPropagation):
     r"""Targets come down through feedback maps G_k that learn to invert the layer above; a difference corrects them.
 
     With r_k = f(a_k), a_k = W_k r_{k−1} + b_k, and G_k(u) = f_b(V_{k+1}ᵀ u_{k+1} + c_k)::
@@ -69,7 +69,7 @@ class DifferenceTargetPropagation(TargetPropagation):
         UserError: an argument is outside its range, or a list has the wrong length.
     """
 
-    of_hidden_layers = TargetPropagation.of_hidden_layers | {"feedback_loss", "feedback_activation"}
+    of_hidden_layers = JointTargetPropagation.of_hidden_layers | {"feedback_loss", "feedback_activation"}
 
     def __init__(
         self,
@@ -142,21 +142,6 @@ class DifferenceTargetPropagation(TargetPropagation):
         """Returns δ_1 … δ_L, each (n × shape_k)."""
         δ = super().errors(phase)
         return [*δ[:-1], self.output_error(phase)] if self.by_gradient else δ
-
-    def steps_of(self, parameter: Tensor) -> int:
-        """Returns how many of a batch's updates move a parameter."""
-        return self.feedback_steps if self.is_feedback(parameter) else 1
-
-    def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
-        """Yields V and c alone for all but the last of their steps, then all parameters together."""
-        for q in range(self.feedback_steps - 1):
-            yield self.feedback_updates(phases["feedforward"], q)
-        yield self.local_updates(phases)
-
-    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k and b_k, then V_{k+1} and c_k, each with what its loss descends at the weights as they are now."""
-        yield from super().local_updates(phases)
-        yield from self.feedback_updates(phases["feedforward"], self.feedback_steps - 1)
 
     def feedback_updates(self, phase: Phase, q: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields V_{k+1} and c_k with the descent of G_k's loss, by the noise of step q."""

@@ -12,11 +12,11 @@ from bioplausible.functional import ActivationName
 from bioplausible.network import Initialization, Sizes, broadcast, mean_product
 from bioplausible.network.initialization import draw, draw_bias
 from bioplausible.rules.options import require_steps
-from bioplausible.rules.target_propagation import TargetPropagation, moved
-from bioplausible.training.phase import Phase, Phases
+from bioplausible.rules.target_propagation import JointTargetPropagation, moved
+from bioplausible.training.phase import Phase
 
 
-class DirectDifferenceTargetPropagation(TargetPropagation):
+class DirectDifferenceTargetPropagation(JointTargetPropagation):
     r"""Targets of all hidden layers come straight from the output's, through feedback Q_k that learns to invert them.
 
     With r_k = f(a_k), a_k = W_k r_{k−1} + b_k (DDTP-linear)::
@@ -101,21 +101,6 @@ class DirectDifferenceTargetPropagation(TargetPropagation):
         for k in self.feedback_layers:
             t[k] = r[k] + broadcast(self.Q[str(k)], self.sent_down(k, t_L) - self.sent_down(k, r[-1]))
         return t
-
-    def steps_of(self, parameter: Tensor) -> int:
-        """Returns how many of a batch's updates move a parameter."""
-        return self.feedback_steps if self.is_feedback(parameter) else 1
-
-    def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
-        """Yields Q alone for all but the last of its steps, then all parameters together."""
-        for q in range(self.feedback_steps - 1):
-            yield self.feedback_updates(phases["feedforward"], q)
-        yield self.local_updates(phases)
-
-    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
-        """Yields W_k and b_k, then Q_k, each with what its loss descends at the weights as they are now."""
-        yield from super().local_updates(phases)
-        yield from self.feedback_updates(phases["feedforward"], self.feedback_steps - 1)
 
     def feedback_updates(self, phase: Phase, q: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields Q_k with the descent of its loss, by the noise of step q."""

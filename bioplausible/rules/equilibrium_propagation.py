@@ -23,6 +23,9 @@ from bioplausible.rules.options import (
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.randomness import random_sign
 
+MOST_POINTS = 1000
+"""Each is a phase of its own, held until the batch has learned; the recipes have 4 at most."""
+
 
 class EquilibriumPropagation(HopfieldNetwork):
     r"""Equilibrium propagation in a layered Hopfield network.
@@ -71,7 +74,7 @@ class EquilibriumPropagation(HopfieldNetwork):
         beta: β ≠ 0, strength of the nudge; a negative one is the published "negative" estimator.
         random_beta_sign: whether β takes a random sign each batch, as in every published run of the dense code.
         three_phase: whether a phase with −β, also from the free state, replaces the free phase in the contrast.
-        points: N; None: 1, or 2 with ``three_phase``. More than 2 need activations, poolings and a cost that are
+        points: N ≤ 1000; None: 1, or 2 with ``three_phase``. More than 2 need activations, poolings and a cost that are
             holomorphic: not clip, relu6 or max pooling.
         relax_free_again: whether, without a third phase, the free state that is contrasted has gone on to relax as many
             iterations as the nudged one (Scellier et al. 2023).
@@ -188,7 +191,7 @@ class EquilibriumPropagation(HopfieldNetwork):
             "points and three_phase are both given: three_phase is points: 2, so leave it out.",
         )
         self.points = (2 if three_phase else 1) if points is None else points
-        require_count("points", self.points)
+        require_count("points", self.points, MOST_POINTS)
         if self.points > 2:
             self.require_holomorphic(f"points is {points}")
         if self.points > 1:

@@ -14,7 +14,7 @@ from bioplausible.network import Connection
 Number = TypeVar("Number", int, float)
 
 MOST_STEPS = 10**6
-"""Iterations of a phase."""
+"""Iterations of a phase, or steps that a batch takes."""
 
 
 def require_steps(name: str, steps: int) -> None:
@@ -24,10 +24,10 @@ def require_steps(name: str, steps: int) -> None:
     require(1 <= steps <= MOST_STEPS, f"{name} is {steps}: a phase takes at least one iteration, at most {MOST_STEPS}.")
 
 
-def require_count(name: str, count: int) -> None:
-    """Raises a :class:`bioplausible.UserError` unless this is a whole number, 1 or more."""
+def require_count(name: str, count: int, most: int = MOST_STEPS) -> None:
+    """Raises a :class:`bioplausible.UserError` unless this is a whole number between 1 and ``most``."""
     whole = isinstance(count, Integral) and not isinstance(count, bool)
-    require(whole and count >= 1, f"{name} is {count!r}: give a whole number, 1 or more.")
+    require(whole and 1 <= count <= most, f"{name} is {count!r}: give a whole number between 1 and {most}.")
 
 
 def require_beta(beta: float) -> None:

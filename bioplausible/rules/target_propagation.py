@@ -147,6 +147,37 @@ class TargetPropagation(FeedforwardRule):
         return groups
 
 
+class JointTargetPropagation(TargetPropagation):
+    """Target propagation whose feedback learns in all layers at once, and in its last step together with W and b."""
+
+    feedback_steps: int
+    """How many steps the feedback takes a batch, each with noise of its own."""
+
+    @abstractmethod
+    def feedback_updates(self, phase: Phase, q: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields the feedback's parameters with the descent of its loss, by the noise of step q.
+
+        Args:
+            phase: the feedforward pass.
+            q: from 0.
+        """
+
+    def steps_of(self, parameter: Tensor) -> int:
+        """Returns how many of a batch's updates move a parameter."""
+        return self.feedback_steps if self.is_feedback(parameter) else 1
+
+    def updates(self, phases: Phases) -> Iterable[Iterable[tuple[Tensor, Tensor]]]:
+        """Yields the feedback alone for all but the last of its steps, then all parameters together."""
+        for q in range(self.feedback_steps - 1):
+            yield self.feedback_updates(phases["feedforward"], q)
+        yield self.local_updates(phases)
+
+    def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
+        """Yields W_k and b_k, then the feedback, each with what its loss descends at the weights as they are now."""
+        yield from super().local_updates(phases)
+        yield from self.feedback_updates(phases["feedforward"], self.feedback_steps - 1)
+
+
 def moved(r: list[Tensor], k: int, to: Tensor) -> list[Tensor]:
     """Returns activities r_0 … r_L with that of layer k at another place."""
     return [*r[:k], to, *r[k + 1 :]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bioplausible.commands.command_list import NAMES
 from bioplausible.commands.fast_imports import fast_imports
 
 CALL = """
@@ -30,21 +31,17 @@ print(status, *sorted(heavy & sys.modules.keys()), file=sys.stderr)
         ("recipes", 0, "digits/corinfomax "),
         ("recipes digits/corinfomax", 0, "class_path: CorInfoMax"),
         ("recipes nonsense", 2, "There is no recipe nonsense"),
-        ("verify --help", 0, "usage: python -m bioplausible verify"),
         ("verify nothing.npz", 2, "There is no recorded trajectory at nothing.npz"),
-        ("look --help", 0, "usage: python -m bioplausible look"),
         ("look nothing", 2, "There is no run or checkpoint nothing"),
         ("look", 2, "RUN"),
-        ("report --help", 0, "usage: python -m bioplausible report"),
         ("report", 2, "RUN_DIR"),
-        ("benchmark --help", 0, "usage: python -m bioplausible benchmark"),
         ("benchmark nothing.yaml", 2, "There is no recipe nothing.yaml"),
-        ("fit --help", 0, "usage: python -m bioplausible fit"),
         ("fit --trainer.max_epochs 3 -h", 0, "usage: python -m bioplausible fit"),
-        ("predict --help", 0, "usage: python -m bioplausible predict"),
-        ("completion --help", 0, "usage: python -m bioplausible completion"),
         ("completion fish", 2, "choose from"),
+        ("sweep", 2, "sweep needs --config RECIPE or --study FILE"),
+        ("sweep --study digits --seeds 1", 2, "--seeds and --grid go with --config"),
         ("nonsense", 2, "There is no command nonsense"),
+        *((f"{name} --help", 0, f"usage: python -m bioplausible {name}") for name in NAMES),
     ],
 )
 def test_without_torch_and_lightning(command, status, said):

@@ -105,34 +105,39 @@ def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path)
     assert found[1].arguments[5] == nets[1]
 
 
-def test_a_sweep_trains_names_what_fails_and_repeats_nothing():
+def test_a_sweep_trains_names_what_fails_and_repeats_nothing(capsys):
     few = [
         "--seeds",
         "0,1",
         "--grid",
         "trainer.max_epochs=1",
         "--grid",
-        "model.init_args.optimizer.init_args.lr=0.01,-1",
+        "model.init_args.optimizer.init_args.lr=0.01,1e30",
     ]
     status, said = sweep(*few)
     assert status == 1
     assert "4 trials, 0 of them finished before" in said
-    assert "failed  digits/backpropagation/seed=1,max_epochs=1,lr=-1: " in said
+    assert "failed  digits/backpropagation/seed=1,max_epochs=1,lr=1e30: " in said
     assert "2 of 4 trials finished" in said
     ends = [line for line in said.splitlines() if " of 4" in line and line.startswith("digits/")]
     assert [line.split("(")[1].split()[0] for line in ends] == ["1", "2", "3", "4"]  # told as they end
-    assert sum("lr=-1: failed (" in line for line in ends) == 2
+    assert sum("lr=1e30: failed (" in line for line in ends) == 2
     assert sum("lr=0.01: " in line and "%" in line for line in ends) == 2
     assert "Traceback" not in said
     finished = {name for name, row in runs().items() if row["status"] == "finished"}
     assert finished == {f"seed={s},max_epochs=1,lr=0.01" for s in (0, 1)}
     log = Path("out/digits/backpropagation/seed=0,max_epochs=1,lr=0.01/log.txt")
     before = log.stat().st_mtime_ns
-    status, said = sweep(
-        "--seeds", "0,1", "--grid", "trainer.max_epochs=1", "--grid", "model.init_args.optimizer.init_args.lr=0.01"
-    )
-    assert status == 0
-    assert "2 trials, 2 of them finished before" in said
+    again = [
+        "--seeds",
+        "0,1",
+        "--grid",
+        "trainer.max_epochs=1",
+        "--grid",
+        "model.init_args.optimizer.init_args.lr=0.01",
+    ]
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *again]) == 0
+    assert "2 trials, 2 of them finished before" in capsys.readouterr().out
     assert log.stat().st_mtime_ns == before
     assert Path("out/report/index.html").is_file()
 

@@ -131,6 +131,7 @@ WRONG = {
     "a value that the rule refuses": ({"model": "CorInfoMax", "model.epsilon": -1}, [], "epsilon is -1"),
     "a value that the data refuse": ({"data.batch_size": 0}, [], "batch_size is 0"),
     "precision": ({"trainer.precision": 16}, [], "precision is 16: choose"),
+    "a rate that no optimizer takes": ({"model.optimizer.lr": -1}, [], "Invalid learning rate: -1"),
     "a rate without effect": (
         {"model": "CorInfoMax", "model.optimizer.lr": 0.5},
         [],

@@ -20,6 +20,7 @@ from bioplausible.__main__ import main
 from bioplausible.commands.parsed import parsed
 from bioplausible.commands.recipes import named_study
 from bioplausible.commands.sources import load
+from bioplausible.rules import LearningRule
 from tests.helpers import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -197,12 +198,20 @@ def run_quickly(args: list[str]) -> None:
     assert status == 0, shlex.join(args)
 
 
+def few_batches(rule: LearningRule) -> None:
+    """Lets a run that Python starts be no longer than one of the command line is here: three batches an epoch."""
+    if rule.trainer.limit_train_batches == 1.0:
+        rule.trainer.limit_train_batches = 3
+
+
 def few_trials(study: Path) -> Path:
-    """Returns a copy of a study with its first recipe and seed alone."""
+    """Returns a copy of a study with its first recipe and seed alone, and a search of two trials."""
     content = load(study)
     recipes = content["recipes"]
     content["recipes"] = recipes[:1] if isinstance(recipes, list) else dict([next(iter(recipes.items()))])
     content["seeds"] = content["seeds"][:1]
+    if "search" in content:
+        content["search"]["trials"] = 2
     copy = Path(f"few_{study.name}")
     copy.write_text(yaml.safe_dump(content, sort_keys=False))
     return copy

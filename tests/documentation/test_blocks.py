@@ -1,7 +1,8 @@
 """Every command and block of code in README and docs/ is run, each page's in its order and in a folder of its own.
 
-What takes long is run in a quick form (:mod:`tests.documentation.pages`): few batches, one recording of a folder, the
-list of a sweep's trials. A comment above a block says that it is not run, or only by `make test-slow`, and why.
+What takes long is run in a quick form (:mod:`tests.documentation.pages`): few batches an epoch, one recording of a
+folder, the list of a sweep's trials. A comment above a block says that it is not run, or only by `make test-slow`, and
+why.
 """
 
 import gzip
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from bioplausible import FashionMNISTDataModule, MNISTDataModule
-from tests.documentation.pages import NOT_RUN, PAGES, SLOW, Reader, blocks, commands, forget_modules_of
+from bioplausible.rules import LearningRule
+from tests.documentation.pages import NOT_RUN, PAGES, SLOW, Reader, blocks, commands, few_batches, forget_modules_of
 from tests.helpers import EXAMPLES, ROOT, write_idx
 
 NAMES = {str(page.relative_to(ROOT)): page for page in PAGES}
@@ -52,7 +54,8 @@ def follow(page, slow):
 
 @pytest.mark.usefixtures("_checkout")
 @pytest.mark.parametrize("name", WITH_BLOCKS)
-def test_the_blocks_of_a_page_run(name):
+def test_the_blocks_of_a_page_run(name, monkeypatch):
+    monkeypatch.setattr(LearningRule, "on_fit_start", few_batches, raising=False)
     follow(NAMES[name], slow=False)
 
 

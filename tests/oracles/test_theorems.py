@@ -83,7 +83,7 @@ def differentiable_equilibrium(rule, r):
 @pytest.mark.parametrize("cost", COSTS)
 def test_equilibrium_propagation_tends_to_the_gradient_through_the_fixed_point(network, cost):
     """The error is of order β from one side, and of order β² from both."""
-    options = {"random_beta_sign": False, "free_steps": 400, "nudged_steps": 400, **COSTS[cost]}
+    options = {"random_beta_sign": False, "free_steps": 150, "nudged_steps": 150, **COSTS[cost]}
     x, labels, y = batch(network)
     rule = gentle(build(EquilibriumPropagation, network, **options))
     r = differentiable_equilibrium(rule, rule.settle(x, y)["free"].activity)

@@ -19,12 +19,15 @@ import torch
 from bioplausible.__main__ import main
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from tests.helpers import ARGS, CONFIGS, QUICK, ROOT, RUN, command_line, differences, result, run_of, slow_but
+from tests.helpers import ARGS, CONFIGS, ROOT, RUN, command_line, differences, result, run_of, slow_but
 
 KILLS = int(os.environ.get("FAULTS", "2"))
+STATES = {"backpropagation", "corinfomax", "corinfomax_ebd", "equilibrium_propagation", "forward_forward", "pepita"}
+"""Recipes of rules that keep different things from step to step: nothing but weights, lateral weights, running
+correlations, draws for a batch, several steps a batch, draws for each sample."""
 
 
-@pytest.mark.parametrize("recipe", slow_but(QUICK, sorted((CONFIGS / "digits").glob("*.yaml"))))
+@pytest.mark.parametrize("recipe", slow_but(STATES, sorted((CONFIGS / "digits").glob("*.yaml"))))
 def test_training_killed_at_any_moment_resumes_to_the_same_bits(recipe, tmp_path):
     """Even kills come at a random moment of training, odd ones at a random byte of a random checkpoint."""
     run = run_of(recipe)

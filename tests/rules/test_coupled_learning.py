@@ -67,7 +67,7 @@ def test_hidden_layers_relax_from_the_free_state_without_a_cost(network):
 def test_contrastive_hebbian_learning_descends_the_difference_of_two_energies(network):
     """ΔW = −∂(E_clamped − E_free)/∂W, by differences along a direction; measured once: 1.4e-10."""
     x, _, y = batch(network)
-    options = {**COUPLED, "beta": 1.0, "free_steps": 1500, "nudged_steps": 1500}
+    options = {**COUPLED, "beta": 1.0, "free_steps": 500, "nudged_steps": 500}
     rule = gentle(build(EquilibriumPropagation, network, **options))
     found = updates(rule, rule.settle(x, y))
     g = torch.Generator().manual_seed(1)

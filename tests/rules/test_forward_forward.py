@@ -217,6 +217,7 @@ def test_loewes_classifier_has_the_width_of_unequal_layers():
         ({"threshold": [1.0]}, "threshold has 1 entries"),
         ({"label_value": 0.0}, "label_value is 0.0"),
         ({"updates_per_batch": 0}, "updates_per_batch is 0"),
+        ({"updates_per_batch": 10**7}, "updates_per_batch is 10000000: give a whole number between 1 and 1000000"),
         ({"peer_normalization": -1.0}, "peer_normalization is -1.0"),
         ({"peer_normalization": 0.1, "order": "layer_by_layer"}, "leave out order and updates_per_batch"),
         ({"peer_normalization": 0.1, "updates_per_batch": 2}, "leave out order and updates_per_batch"),

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 
 import bioplausible
 from bioplausible.commands.report.curves import curves
-from bioplausible.commands.report.looks import COLOURS, FILLS, LINES, MARKERS, colour, look, looks
+from bioplausible.commands.report.looks import COLOURS, FILLS, FIRST, LINES, MARKERS, PLACES, colour, look, looks
 from bioplausible.observers.figures import new_figure
 from bioplausible.rules import RULES
 from tests.helpers import ROOT, all_rules
@@ -52,6 +52,26 @@ def test_each_rule_has_a_colour_of_its_own():
     assert colour("CorInfoMax") == "#0072B2"
     assert colour("BrainProp") == colour("BrainProp")
     assert colour("BrainProp") not in colours
+
+
+EARLIER = {
+    "CorInfoMax": "#0072B2",
+    "CorInfoMaxSparse": "#E69F00",
+    "EquilibriumPropagation": "#009E73",
+    "ContrastiveSimilarityMatching": "#D55E00",
+    "PredictiveCoding": "#CC79A7",
+    "NudgedPredictiveCoding": "#56B4E9",
+    "FeedbackAlignment": "#999999",
+    "Backpropagation": "#000000",
+    "DirectFeedbackAlignment": "#882255",
+}
+
+
+def test_the_rules_of_earlier_figures_keep_their_colours_and_all_others_find_one():
+    """So that figures of several versions can be laid side by side; one that is renamed would leave a hole."""
+    assert {rule: colour(rule) for rule in FIRST} == EARLIER
+    assert set(PLACES) == {cls.__name__ for cls in RULES}
+    assert sorted(PLACES.values()) == list(range(len(RULES)))
 
 
 def lab(name):

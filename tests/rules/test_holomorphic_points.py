@@ -15,7 +15,7 @@ COSTS = {
     "squared error": {"activation_function": "sigmoid", "output_activation": "smooth_clip", "activation_slope": 2.0},
     "inside": {"activation_function": "smooth_clip", "loss": "cross_entropy", "output_activation": "linear"},
 }
-STEPS = {"step_size": 1.0, "free_steps": 300, "nudged_steps": 300, "random_beta_sign": False}
+STEPS = {"step_size": 1.0, "free_steps": 150, "nudged_steps": 150, "random_beta_sign": False}
 
 
 def made(network, cost, scale=0.25, **options):

@@ -42,7 +42,11 @@ POOLED = [[1, 6, 6], {"conv": 2, "kernel": 3, "pool": "max"}, 3]
         ({"three_phase": True, "relax_free_again": True}, "relax_free_again is True, which has no effect"),
         ({"points": 2, "relax_free_again": True}, "relax_free_again is True, which has no effect"),
         ({"points": 2, "three_phase": True}, "three_phase is points: 2"),
-        *(({"points": points}, "points is .*: give a whole number, 1 or more") for points in (0, -1, 2.5, True)),
+        *(
+            ({"points": points}, "points is .*: give a whole number between 1 and 1000")
+            for points in (0, -1, 2.5, True)
+        ),
+        ({**SMOOTH, "points": 1_000_000}, "points is 1000000: give a whole number between 1 and 1000"),
         ({"points": 3}, "holomorphic activations"),
         ({**SMOOTH, "output_activation": "clip"}, "holomorphic activations"),
         ({**SMOOTH, "layer_sizes": None, "network": POOLED}, "max pooling has no derivative at complex states"),

@@ -48,6 +48,8 @@ ARGS += ["--trainer.enable_progress_bar", "false", "--data.init_args.crop_paddin
 ARGS += ["--data.init_args.horizontal_flip", "true", "--data.init_args.evaluation_batch_size", "15"]
 RECIPES = [path for path in sorted((CONFIGS / "digits").glob("*.yaml")) if not path.stem.endswith("_conv")]
 
+ON_IMAGES = {"corinfomax", "equilibrium_propagation", "predictive_coding", "forward_forward"}
+
 
 def close(a, b, tolerance, where="checkpoint"):
     """Asserts that two checkpoints hold the same, their floating-point numbers to a tolerance."""
@@ -78,17 +80,23 @@ def network(name, recipe="corinfomax"):
     return [*rates, "--model.init_args.layer_sizes", "null", "--model.init_args.network", layers]
 
 
+CASES = [
+    *(("recipe", "64-true", 1e-9, recipe) for recipe in slow_but(QUICK, RECIPES)),
+    # in single precision it is what the recipes train in, and less sharp
+    *(("recipe", "32-true", 1e-5, recipe) for recipe in slow_but((), RECIPES)),
+    # of images each rule's step is tested in test_exchange.py: here a few, that they come from the data set
+    *(("convolution", "64-true", 1e-9, recipe) for recipe in slow_but(ON_IMAGES, RECIPES)),
+]
+
+
 @pytest.mark.parametrize(
-    ("layers", "precision", "tolerance"),
+    ("layers", "precision", "tolerance", "recipe"),
     [
-        ("recipe", "64-true", 1e-9),
-        # in single precision it is what the recipes train in, and less sharp
-        pytest.param("recipe", "32-true", 1e-5, marks=pytest.mark.slow),
-        ("convolution", "64-true", 1e-9),
+        pytest.param(*case, *recipe.values, id=f"{recipe.id}-{'-'.join(map(str, case))}", marks=recipe.marks)
+        for *case, recipe in CASES
     ],
 )
-@pytest.mark.parametrize("recipe", slow_but(QUICK, RECIPES))
-def test_two_processes_learn_what_one_learns(recipe, layers, precision, tolerance, tmp_path):
+def test_two_processes_learn_what_one_learns(layers, precision, tolerance, recipe, tmp_path):
     run = run_of(recipe)
     args = ["fit", "--config", str(recipe), *ARGS, "--trainer.precision", precision, *network(layers, recipe.stem)]
     if recipe.stem in ("corinfomax", "corinfomax_sparse"):
@@ -132,30 +140,34 @@ def test_resume_with_another_number_of_processes(first, then, whole, tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["backpropagation", "corinfomax"])
-@pytest.mark.parametrize("exchange", ["phases", "updates"])
-def test_observers_look_at_the_whole_batch(exchange, rule, tmp_path):
-    """Of backpropagation's own update the cosine with backpropagation's gradient is 1, in a batch of one sample too."""
+def test_observers_look_at_the_whole_batch(rule, tmp_path):
+    """Whatever they exchange.
+
+    Of backpropagation's own update the cosine with backpropagation's gradient is 1, in a batch of one sample too.
+    """
     looks = "[{class_path: %s, init_args: {every_n_steps: 1}}, {class_path: Guard, init_args: {every_n_steps: 1}}%s]"
     rest = "".join(
-        f", {{class_path: {name}, init_args: {{every_n_steps: 2}}}}" for name in ("Settling", "Representations")
+        f", {{class_path: {name}, init_args: {{every_n_steps: 3}}}}" for name in ("Settling", "Representations")
     )
     args = ["fit", "--config", str(CONFIGS / f"digits/{rule}.yaml"), *ARGS, "--trainer.precision", "64-true"]
     if rule == "corinfomax":
-        rest += ", {class_path: Information, init_args: {every_n_steps: 2}}"
+        rest += ", {class_path: Information, init_args: {every_n_steps: 3}}"
         args += ["--model.init_args.track_correlations", "true"]
         args += ["--model.init_args.track_correlations_every_n_steps", "1"]
-    for name in ("one", "two"):
+    for name in ("one", "phases", "updates"):
         (tmp_path / name).mkdir()
     args += ["--trainer.callbacks", looks % ("Alignment", rest)]
     assert command_line(args, tmp_path / "one") == 0
-    assert command_line_together(args, tmp_path / "two", exchange=exchange) == [0, 0]
     run = RUN.parents[1] / rule / "version_0"
-    one, two = (result(tmp_path / name, run)[1] for name in ("one", "two"))
-    if rule == "backpropagation":
-        assert [value for _, value in two["alignment/layer_1_cosine"]] == pytest.approx([1.0] * 6)
-    else:
-        assert {"settling/nudged_residual_layer_1", "information/B_layer_1_largest"} <= two.keys()
-    close(one, two, 1e-6)
+    _, one = result(tmp_path / "one", run)
+    for exchange in ("phases", "updates"):
+        assert command_line_together(args, tmp_path / exchange, exchange=exchange) == [0, 0]
+        _, two = result(tmp_path / exchange, run)
+        if rule == "backpropagation":
+            assert [value for _, value in two["alignment/layer_1_cosine"]] == pytest.approx([1.0] * 6)
+        else:
+            assert {"settling/nudged_residual_layer_1", "information/B_layer_1_largest"} <= two.keys()
+        close(one, two, 1e-6)
 
 
 def test_the_command_starts_its_processes_and_one_says_what_went_wrong():

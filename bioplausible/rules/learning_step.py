@@ -1,0 +1,79 @@
+"""The step in which all rules learn: phases, updates, and the optimizer that moves the weights by them."""
+
+from collections.abc import Callable
+
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor
+
+from bioplausible.lightning_internals import count_batch
+from bioplausible.rules.contract import RuleContract
+from bioplausible.training.data_parallel import batch_size, join, positions, processes
+from bioplausible.training.exchange import averaged, exchanged
+from bioplausible.training.optimization import leave_alone_others, step_optimizer
+from bioplausible.training.phase import Phase, Phases
+from bioplausible.training.pieces import settle_in_pieces
+
+
+class LearningStep(RuleContract):
+    """A rule as it learns a batch: the same for each, whatever it fills in (:class:`RuleContract`)."""
+
+    @torch.no_grad()
+    def learn(self, x: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Phase]:
+        """Settles, moves every weight by its local update, and returns the phases that it learned from.
+
+        Args:
+            x: input (n × shape_0) of this process's share of the batch.
+            target: its one-hot target y (n × d_L).
+            optimizer: one over :meth:`parameter_groups`.
+        """
+        samples = batch_size(x)
+        if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
+            x, target = join([x, target])
+        settle = self._settle_in_turn(positions(len(x), samples))
+        with self.network.weights_held() as weights_changed:
+            phases = settle_in_pieces(settle, x, target, *self.network.settling)
+            if len(x) < samples:
+                phases = exchanged(self, phases, samples, self.exchange)
+            self._follow(phases, optimizer, weights_changed)
+        self.update_state(phases, optimizer)
+        return phases
+
+    def _follow(self, phases: Phases, optimizer: torch.optim.Optimizer, weights_changed: Callable[[], None]) -> None:
+        """Moves the weights by each of the batch's updates, the next of which comes from the weights as they are then.
+
+        What each parameter last got stays in its ``grad``, for callbacks to read.
+        """
+        trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
+        moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer
+        latest: dict[int, tuple[Tensor, Tensor]] = {}
+        for number, updates in enumerate(self.updates(phases)):
+            moved = {}
+            for parameter, update in averaged(updates, phases):
+                parameter.grad = update.neg_()
+                moved[id(parameter)] = parameter, update
+            leave_alone_others(optimizer, moved)
+            latest |= moved
+            if number == 0:
+                self.decay_weights()
+            step_optimizer(optimizer, self.gradient_norm_limit, trainer)
+            weights_changed()
+        for parameter, update in (latest[i] for i in latest.keys() - moved.keys()):
+            parameter.grad = update
+        if trainer is not None:
+            count_batch(trainer)
+
+    def _settle_in_turn(self, positions: range) -> Callable[[Tensor, Tensor], dict[str, Phase]]:
+        """Returns :meth:`settle` for the pieces of a batch, one after the other, whose samples have these positions."""
+        left = positions
+
+        def settle(x: Tensor, target: Tensor) -> dict[str, Phase]:
+            nonlocal left
+            self._positions.append(left[: len(x)])
+            left = left[len(x) :]
+            try:
+                return self.settle(x, target)
+            finally:
+                self._positions.pop()
+
+        return settle
