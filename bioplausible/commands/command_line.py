@@ -284,7 +284,7 @@ class CommandLine(LightningCLI):
             UserError: there is one.
         """
         optimizer = build_optimizer(self.model.optimizer, self.model.parameter_groups())
-        refuse_idle_rate(optimizer, self.model.parameter_groups())  # the optimizer writes into those that it gets
+        refuse_idle_rate(optimizer, self.model)
 
     def _threads(self) -> int | None:
         """Returns how many threads this run computes with, which are set; None where Lightning decides."""
