@@ -163,7 +163,9 @@ def test_a_rate_of_the_optimizer_that_no_layer_takes_is_refused(rule):
     built = build(rule, optimizer=partial(torch.optim.Adam, lr=0.0123))
     groups = built.parameter_groups()
     if all("lr" in group for group in groups):
-        said = r"The optimizer's lr is 0\.0123, but (.+) gives? every layer's rate, .+ default \(0\.001\), or set (.+) to"
+        said = (
+            r"The optimizer's lr is 0\.0123, but (.+) gives? every layer's rate, .+ default \(0\.001\), or set (.+) to"
+        )
         with pytest.raises(UserError, match=said) as refused:
             built.configure_optimizers()
         named = re.search(said, str(refused.value))
