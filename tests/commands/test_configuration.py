@@ -816,6 +816,13 @@ def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys
     assert parsed(["fit", "--config", "go.yaml", "--ckpt_path", "null"], monkeypatch) == parsed(["fit"], monkeypatch)
     assert main(["fit", *FEW, "--trainer.max_steps", "1", "--ckpt_path", ""]) == 2  # an empty variable of the shell's
     assert "ckpt_path is empty" in capsys.readouterr().err
+    Path("word.yaml").write_text("ckpt_path: hpc")
+    for command in ("fit", "validate", "test", "predict"):
+        for words in (["--ckpt_path", "best"], ["--ckpt_path=registry:mine:version:3"], ["--config", "word.yaml"]):
+            assert main([command, *words]) == 2
+            error = capsys.readouterr().err
+            assert "name a checkpoint's file, a run's folder, or last for the newest run's last one" in error
+            assert error.count("\n") == 1
 
 
 def test_last_is_looked_for_where_the_logger_that_counts_says():
