@@ -45,7 +45,7 @@ def _run(arguments: list[str], ending: EndingSignals) -> int:
         print(f"error: The argument {nul!r} holds a NUL byte: write it without.", file=sys.stderr)
         return 2
     if arguments[0] not in NAMES:
-        close = get_close_matches(arguments[0], NAMES, n=1)
+        close = get_close_matches(arguments[0], [*NAMES, "--version", "--help"], n=1)
         cure = f"did you mean {close[0]}?" if close else f"choose {', '.join(NAMES[:-1])} or {NAMES[-1]}."
         print(f"error: There is no command {arguments[0]}: {cure}", file=sys.stderr)
         return 2

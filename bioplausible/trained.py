@@ -15,6 +15,7 @@ from bioplausible.errors import UserError, user_errors
 from bioplausible.errors.checks import require
 from bioplausible.errors.sentences import sentence
 from bioplausible.resume.checkpoint_files import ReadAhead, newest_checkpoint
+from bioplausible.resume.refused_options import defaults_to_name
 from bioplausible.resume.told_callables import trusted
 from bioplausible.rules import LearningRule
 from bioplausible.training.named_runs import run_named
@@ -108,6 +109,13 @@ def _from_command_line(config: Mapping[str, Any], path: Path) -> Trained:
         if cause is None:
             raise
         cause = cause.removesuffix("; --help all lists what there is.").rstrip(".")
+        rule = _imported(str(config["model"]["class_path"]).rpartition(".")[2], LearningRule)
+        if rule is not None and (defaults := defaults_to_name(cause, config, (), rule)):
+            named = ", ".join(f"{name}={value!r}" for name, value in defaults.items())
+            raise UserError(
+                f"What {path} was trained with can't be built here ({cause}): build it by"
+                f" {rule.__name__}.load_from_checkpoint({str(path)!r}, {named})."
+            ) from error
         raise UserError(
             f"What {path} was trained with can't be built here ({cause}): let Python find the modules of its"
             " classes, as they were."

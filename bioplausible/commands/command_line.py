@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from bioplausible.commands.built_in_callbacks import beside
 from bioplausible.commands.class_help import class_help
+from bioplausible.commands.class_names import resolved
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on
 from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
@@ -48,6 +49,7 @@ from bioplausible.resume.checkpoint_files import (
     run_folder,
 )
 from bioplausible.resume.exact_resume import require_end_ahead
+from bioplausible.resume.refused_options import defaults_to_name
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger, is_file_logger
@@ -197,15 +199,26 @@ class CommandLine(LightningCLI):
         """Builds data, rule and Trainer.
 
         Raises:
-            UserError: lists with an entry a layer are too long or too short, which are named all at once.
+            UserError: lists with an entry a layer are too long or too short, which are named all at once, or the
+                checkpoint has an option that is refused today.
         """
         try:
             super().instantiate_classes()
         except Exception as error:
             said = sentence(error)
+            if said is not None and (cure := self._defaults_for_checkpoint(said)):
+                raise UserError(f"{said.rstrip('.')}; the checkpoint gives it, so name the default: {cure}") from error
             if said is None or not TOLD.match(said):
                 raise
             raise UserError(all_wrong_lengths(self.config[self.subcommand].model, said)) from error
+
+    def _defaults_for_checkpoint(self, said: str) -> str:
+        """Returns what to type where a sentence refuses options that the checkpoint alone gives; else nothing."""
+        rule = resolved(self.config[self.subcommand].model.class_path)
+        if self.ahead is None or rule is None:
+            return ""
+        defaults = defaults_to_name(said, self.ahead.config, self.named, rule)
+        return " ".join(f"--model.{name} {'null' if value is None else value}" for name, value in defaults.items())
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds the callbacks that every run has."""
@@ -287,7 +300,7 @@ class CommandLine(LightningCLI):
             UserError: there is one.
         """
         optimizer = build_optimizer(self.model.optimizer, self.model.parameter_groups())
-        refuse_idle_rate(optimizer, self.model.parameter_groups())  # the optimizer writes into those that it gets
+        refuse_idle_rate(optimizer, self.model)
 
     # ------------------------------------------------------------------------------------------ what is said at the end
 

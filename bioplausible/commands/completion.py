@@ -68,6 +68,10 @@ class Completed:
     as_trained: bool = True
 
 
+NOT_TAKEN = ("best", "hpc", "registry")
+"""Words for checkpoints that Trainer takes from Python, after it has trained or from places of its own."""
+
+
 def complete(args: list[str]) -> Completed:
     """Returns the options with the configuration that they imply.
 
@@ -89,6 +93,11 @@ def complete(args: list[str]) -> Completed:
         raise UserError("ckpt_path is empty: name a checkpoint, last for the newest, or null for none.")
     if named is not None:
         path = Path(str(named)).expanduser()
+        if str(named).partition(":")[0] in NOT_TAKEN and not path.exists():
+            raise UserError(
+                f"ckpt_path is {named}: name a checkpoint's file, a run's folder, or last for the newest run's last"
+                " one; the best one of a run is its checkpoints/best.ckpt."
+            )
         if named == "last" or path.is_dir():
             path = newest_checkpoint(*(run_places(given) if named == "last" else [path]))
             say(f"checkpoint           {path}")

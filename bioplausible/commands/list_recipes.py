@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from bioplausible.commands.arguments import CommandArguments, recipe_name
+from bioplausible.commands.meant import recipe_meant
 from bioplausible.commands.recipes import all_recipes, named_recipe
+from bioplausible.errors import UserError
 
 
 def arguments() -> CommandArguments:
@@ -28,7 +30,7 @@ def run(args: Sequence[str]) -> int:
     if name is not None:
         path = named_recipe(name)
         if path is None:
-            parser.error(f"There is no recipe {name}: recipes without a name lists them")
+            raise UserError(f"There is no recipe {name}{recipe_meant(name) or ': recipes without a name lists them.'}")
         print(path.read_text(), end="")
         return 0
     for path in all_recipes():

@@ -1,17 +1,17 @@
 """What a word that the command line does not know was meant to be."""
 
 import inspect
+import os
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 
 import torch
 from jsonargparse import ArgumentParser
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
-from bioplausible.commands.recipes import all_recipes
+from bioplausible.commands.meant import like, meant, recipe_meant
 from bioplausible.data import ImageDataModule
 from bioplausible.errors.sentences import NO_NUMBER
 from bioplausible.rules import LearningRule
@@ -19,13 +19,7 @@ from bioplausible.rules import LearningRule
 BASES = (LearningRule, ImageDataModule, Callback, Logger, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 """Classes whose subclasses the command line takes by name."""
 
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Returns ``: did you mean …?`` with the known word that is most like it; nothing where none is like it."""
-    names = list(known)
-    begun = [name for name in names if name.startswith(word)]
-    close = get_close_matches(word, begun or names, n=1, cutoff=0.75)
-    return f": did you mean {close[0]}?" if close else ""
+LIST = "; --help all lists what there is."
 
 
 def suggestion(complaint: str, parser: ArgumentParser) -> str | None:
@@ -39,16 +33,21 @@ def suggestion(complaint: str, parser: ArgumentParser) -> str | None:
         return _asked(f"There is no option {unknown[1]}", meant(unknown[1], _options(parser)))
     if unknown := re.search(r"class_path '([\w.]+)':\s+(?:Option|Validation failed: Key) '(\w+)'", complaint):
         path, option = unknown.groups()
-        return _asked(f"{path.rpartition('.')[2]} has no option {option}", meant(option, _arguments(path)))
+        return f"{path.rpartition('.')[2]} has no option {option}{meant(option, _arguments(path)) or LIST}"
     if unknown := re.search(r"Option '(\w+)' is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", complaint):
         option, path = unknown.groups()
-        return _asked(f"{path.rpartition('.')[2]} has no option {option}", meant(option, _arguments(path)))
+        return f"{path.rpartition('.')[2]} has no option {option}{meant(option, _arguments(path)) or LIST}"
+    if "typing.Literal" in complaint and (
+        given := re.search(r"(?:Got|Given) value: (\S+)\s*$", complaint, re.MULTILINE)
+    ):
+        place = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', complaint)))
+        return f"{place} is {given[1]}{_value_meant(given[1], complaint)}"
     unknown = None if NO_NUMBER.search(complaint) else re.search(r"import path string: (\w+)$", complaint, re.MULTILINE)
     if unknown:
-        return _asked(f"There is no class {unknown[1]}", meant(unknown[1], _classes()))
-    if unknown := re.search(r"File does not exist: '?(?:.*/)?([\w-]+/[\w-]+)'?", complaint):
-        names = [f"{path.parent.name}/{path.stem}" for path in all_recipes()]
-        return _asked(f"There is no file or recipe {unknown[1]}", meant(unknown[1], names))
+        return _asked(f"There is no class {unknown[1]}", _class_meant(unknown[1]))
+    if unknown := re.search(r"File does not exist: '?([^'\n]+?)'?(?:$|\s)", complaint):
+        name = os.path.relpath(unknown[1])
+        return _asked(f"There is no file or recipe {name}", recipe_meant(name))
     return None
 
 
@@ -56,9 +55,25 @@ def _asked(what: str, question: str) -> str | None:
     return f"{what}{question}" if question else None
 
 
+def _value_meant(value: str, complaint: str) -> str:
+    """Returns what one of several words was meant, or all of them where none is like it."""
+    lists = re.findall(r"typing\.Literal\[([^\]]+)\]", complaint)
+    words = list(dict.fromkeys(word.strip("' ") for words in lists for word in words.split(",")))
+    return meant(value, words) or f": choose {', '.join(words[:-1])} or {words[-1]}."
+
+
+def _class_meant(word: str) -> str:
+    """Returns the class that was meant, of data modules also by the data set's name alone."""
+    names = {name.removesuffix("DataModule"): name for name in _classes()}
+    name = like(word.removesuffix("DataModule"), names)
+    return f": did you mean {names[name]}?" if name else ""
+
+
 def _options(parser: ArgumentParser) -> Iterator[str]:
     for key in parser.get_defaults(skip_validation=True).keys():  # noqa: SIM118 - iterated alone, it gives whole branches
         yield f"--{key}"
+        if key.endswith(".class_path"):  # of a class that has a default
+            yield f"--{key.removesuffix('.class_path')}"
 
 
 def _arguments(class_path: str) -> Iterator[str]:

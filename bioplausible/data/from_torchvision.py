@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision.datasets
 from PIL import Image
 from torch import Tensor
 
+from bioplausible.data.mnist import owner_of
 from bioplausible.data.own import OwnDataModule, expanded, require_splittable, split_by_class
 from bioplausible.data.picture_shape import Pictures
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
 from bioplausible.training.batch import Source, as_classes
+
+OF_THE_SAME_NAMES = {
+    torchvision.datasets.MNIST: "MNIST",
+    torchvision.datasets.FashionMNIST: "Fashion-MNIST",
+    torchvision.datasets.KMNIST: "Kuzushiji-MNIST",
+}
+"""The data sets whose files have one another's names, of which torchvision reads any that lie there."""
 
 
 class TorchvisionDataModule(OwnDataModule):
@@ -67,6 +76,7 @@ class TorchvisionDataModule(OwnDataModule):
         )
         self._splits_named = splits or ["train", "test"]
         training = self._made(train=True)
+        self._refuse_files_of_others(training)
         labels = _labels(training, self.place("train"))
         present = sorted(set(labels))
         self._numbers = {label: k for k, label in enumerate(present)}
@@ -150,6 +160,17 @@ class TorchvisionDataModule(OwnDataModule):
             ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _refuse_files_of_others(self, dataset: Any) -> None:
+        mine = OF_THE_SAME_NAMES.get(self._class)
+        files = [] if mine is None else sorted(Path(dataset.raw_folder).glob("*-ubyte*"))
+        for file in files:
+            owner = owner_of(file)
+            require(
+                owner in (None, mine),
+                f"{self.place('train')} has in its place the file {file}, which is {owner}'s: move the folder"
+                f" {file.parent} away, so that its files are fetched, or name that data set.",
+            )
 
     def _refused(self, error: Exception) -> UserError:
         return UserError(

@@ -35,6 +35,11 @@ PUBLISHED = {
 """The data sets whose files have the same names, by the MD5 checksums of their published files, unpacked and packed."""
 
 
+def owner_of(file: Path) -> str | None:
+    """Returns whose published file this is, as ``Fashion-MNIST``, whatever its name; None where it is not known."""
+    return PUBLISHED.get(calculate_md5(file))
+
+
 class MNISTDataModule(PublishedDataModule):
     """60,000 + 10,000 handwritten digits of 28 × 28 pixels (LeCun et al. 1998), in [0, 1] without normalisation.
 
@@ -56,7 +61,7 @@ class MNISTDataModule(PublishedDataModule):
 
     def unpack(self, file: Path, root: Path) -> None:
         """Unpacks a file, unless it is another data set's; mirrors compress anew, so its content will be asked too."""
-        owner = PUBLISHED.get(calculate_md5(file))
+        owner = owner_of(file)
         if owner not in (None, self.title):
             raise ValueError(f"it is {owner}'s")
         extract_archive(str(file), str(root / self.raw_folder))
@@ -84,7 +89,7 @@ class MNISTDataModule(PublishedDataModule):
 
     def _require_own(self, *files: Path) -> None:
         """Refuses files that are known to be another data set's, and warns of those that are not known."""
-        owners = {file.name: PUBLISHED.get(calculate_md5(file)) for file in files}
+        owners = {file.name: owner_of(file) for file in files}
         for name, owner in owners.items():
             if owner not in (None, self.title):
                 raise DamagedFileError(name, f"is {owner}'s")

@@ -55,6 +55,10 @@ def sentence(error: BaseException) -> str | None:
         refusal = isinstance(cause, (ImportError, NotImplementedError, RuntimeError, ValueError))
         if isinstance(cause, MisconfigurationException) or (refusal and _from_lightning(cause)):
             return " ".join(str(cause).split())
+    unsuitable = next((callback for callback in map(_callback_of_lightning, chain) if callback), None)
+    if unsuitable is not None:
+        said = " ".join(str(error).split()) or type(error).__name__
+        return f"{unsuitable} can't work on this run ({type(error).__name__}: {said.rstrip('.')}): leave it out."
     if not isinstance(error, ArgumentError):
         unbuilt = UNBUILT.search(str(error))
         said, name = unbuilt.groups() if unbuilt else _refusal(chain) or ("", "")
@@ -105,6 +109,23 @@ def _from_lightning(error: BaseException) -> bool:
     """Returns whether Lightning itself raised the error: not all that it refuses has a class of its own."""
     frames = list(traceback.walk_tb(error.__traceback__))
     return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith(("pytorch_lightning.", "lightning_"))
+
+
+def _callback_of_lightning(error: BaseException) -> str | None:
+    """Returns the class of Lightning's callback that an error comes from, itself or the libraries that it calls.
+
+    They take what they need of a module and of its step for granted. None where code of this package or of the user's
+    raised it.
+    """
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("pytorch_lightning.callbacks."):
+            cls = type(frame.f_locals.get("self"))
+            found = cls.__name__ if cls.__module__.startswith("pytorch_lightning.callbacks.") else None
+        elif not module.startswith(("pytorch_lightning.", "lightning_", "torch.")):
+            found = None
+    return found
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

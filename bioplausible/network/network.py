@@ -94,9 +94,15 @@ class Network(nn.Module):
         """Returns images or vectors (n × …) in the shape of layer 0.
 
         Raises:
-            UserError: they have another number of values, or there is but one image, without n.
+            UserError: they have another number of values, there is but one image, without n, or they are no
+                floating-point numbers.
         """
         shape = self.shapes[0]
+        if not (x.is_floating_point() or x.is_complex()):
+            raise UserError(
+                f"The input has {str(x.dtype).removeprefix('torch.')} numbers, which don't say which value is white:"
+                " give floating-point numbers in [0, 1], as images.float() / 255 does where white is 255."
+            )
         if tuple(x.shape[1:]) == shape:
             return x
         if prod(x.shape[1:]) != prod(shape) and x.numel() == prod(shape):

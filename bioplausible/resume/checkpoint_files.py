@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +25,8 @@ MARK = b"\nsha256 "
 ASIDE = ".aside"
 """End of the name, which starts with a dot, of a file that is not whole yet."""
 END_OF_ZIP = b"PK\x05\x06"
+CLOCKS_DIFFER = 60
+"""Seconds by which the clock of a shared disk may be ahead."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -218,7 +221,8 @@ def newest_checkpoint(*folders: str | Path) -> Path:
     best one might have nothing left to train, and would leave the last one as it was.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the one of several runs whose time is the latest lies in the future: a clock that
+            was wrong says nothing of the order.
     """
     found = [path for folder in folders for path in Path(folder).rglob("*.ckpt")]
     if not found:
@@ -227,7 +231,14 @@ def newest_checkpoint(*folders: str | Path) -> Path:
     found = [path for path in found if not path.name.startswith("best")] or found
     last = {path.parent for path in found if path.name == "last.ckpt"}
     found = [path for path in found if path.name != "previous.ckpt" or path.parent not in last]
-    return max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
+    newest = max(found, key=lambda p: (p.stat().st_mtime_ns, p.name == "last.ckpt"))
+    ahead = newest.stat().st_mtime - time.time()
+    if ahead > CLOCKS_DIFFER and any(path.parent != newest.parent for path in found):
+        raise UserError(
+            f"{newest} is dated {ahead:.0f} seconds ahead of this machine's clock, so which run is the newest can't be"
+            " told: name the checkpoint of the one that you mean."
+        )
+    return newest
 
 
 def run_folder(checkpoint: str | Path) -> Path | None:

@@ -185,7 +185,7 @@ class LearningRule(LearningStep):
             tell_of_stand_ins(self, self._stand_ins)
         optimizer = build_optimizer(self.optimizer, self.parameter_groups())
         if "optimizer" in self.named_arguments:  # else it is a checkpoint's, which trains as it did
-            refuse_idle_rate(optimizer, self.parameter_groups())
+            refuse_idle_rate(optimizer, self)
         self._configured_rates.note_built(optimizer, self.parameter_groups(), self.lr_scheduler)
         if self.lr_scheduler is None:  # a checkpoint may have brought one: not before
             refuse_without_effect(self, ["lr_scheduler_interval"], "without lr_scheduler")

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Container, Mapping
 from typing import Any, cast
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities import rank_zero_warn
 from torch.nn.utils import clip_grad_norm_
@@ -44,19 +44,38 @@ def build_optimizer(optimizer: Callable[[Any], Optimizer], groups: list[dict[str
     return built
 
 
-def refuse_idle_rate(optimizer: Optimizer, groups: list[dict[str, Any]]) -> None:
+def refuse_idle_rate(optimizer: Optimizer, rule: LightningModule) -> None:
     """Refuses a rate of the optimizer's own where every layer has another.
+
+    Args:
+        optimizer: as it is configured; what it writes into the groups that it was built with is not looked at.
+        rule: a learning rule, whose options give the layers their rates.
 
     Raises:
         UserError: the optimizer was given a rate that is not its class's default, and no group takes it.
     """
-    rate = optimizer.defaults.get("lr")
+    rate, groups = optimizer.defaults.get("lr"), cast(Any, rule).parameter_groups()
     usual = inspect.signature(type(optimizer)).parameters.get("lr")
     if groups and all("lr" in group for group in groups) and usual is not None and rate != usual.default:
+        names = _options_of_rates(rule, {group.get("name", "").partition("_")[0] for group in groups})
+        given = f"{' and '.join(names)} {'gives' if len(names) == 1 else 'give'}" if names else "the rule gives"
+        cure = f", or set {' and '.join(names)} to None (in a file null)" if names else ""
         raise UserError(
-            f"The optimizer's lr is {rate}, but learning_rates gives every layer's rate, its default too, and it would"
-            " do nothing: leave one of them out (None, in a file null)."
+            f"The optimizer's lr is {rate}, but {given} every layer's rate, by default too, and it would do nothing:"
+            f" leave lr out, or at its default ({usual.default}){cure}."
         )
+
+
+def _options_of_rates(rule: LightningModule, parts: Container[str]) -> list[str]:
+    """Returns which options give the rates of a rule's parameter groups, of those that can leave them to the optimizer.
+
+    Args:
+        rule: the rule.
+        parts: what its groups are named after, ``layer`` or ``feedforward``, and perhaps ``feedback``.
+    """
+    declared = (name for cls in type(rule).__mro__[:-1] for name in inspect.signature(cls).parameters)
+    of_part = {"learning_rates": "layer"} | {f"{part}_learning_rates": part for part in ("feedforward", "feedback")}
+    return [name for name in dict.fromkeys(declared) if of_part.get(name) in parts]
 
 
 def build_scheduler(scheduler: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:

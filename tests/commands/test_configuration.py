@@ -822,6 +822,13 @@ def test_null_takes_a_checkpoint_back_and_nothing_is_no_name(monkeypatch, capsys
     assert parsed(["fit", "--config", "go.yaml", "--ckpt_path", "null"], monkeypatch) == parsed(["fit"], monkeypatch)
     assert main(["fit", *FEW, "--trainer.max_steps", "1", "--ckpt_path", ""]) == 2  # an empty variable of the shell's
     assert "ckpt_path is empty" in capsys.readouterr().err
+    Path("word.yaml").write_text("ckpt_path: hpc")
+    for command in ("fit", "validate", "test", "predict"):
+        for words in (["--ckpt_path", "best"], ["--ckpt_path=registry:mine:version:3"], ["--config", "word.yaml"]):
+            assert main([command, *words]) == 2
+            error = capsys.readouterr().err
+            assert "name a checkpoint's file, a run's folder, or last for the newest run's last one" in error
+            assert error.count("\n") == 1
 
 
 def test_last_is_looked_for_where_the_logger_that_counts_says():
@@ -1137,7 +1144,31 @@ def test_a_mistake_in_a_file_is_said_as_such_also_where_a_class_changes(changed,
             "fit --config digits/corinfomx",
             "There is no file or recipe digits/corinfomx: did you mean digits/corinfomax?",
         ),
+        ("fit --config corinfomax", "There is no file or recipe corinfomax: did you mean"),
+        ("fit --config a/b/corinfomx.yaml", "config: File does not exist"),
         ("fitt", "There is no command fitt: did you mean fit?"),
+        ("--versoin", "There is no command --versoin: did you mean --version?"),
+        ("recipes digits/corinfomx", "There is no recipe digits/corinfomx: did you mean digits/corinfomax?"),
+        ("recipes zorro", "There is no recipe zorro: recipes without a name lists them."),
+        ("benchmark digits/corinfomx", "There is no recipe digits/corinfomx: did you mean digits/corinfomax?"),
+        ("sweep --config digits/corinfomx", "There is no recipe digits/corinfomx: did you mean digits/corinfomax?"),
+        ("sweep --study digts", "There is no study digts: did you mean digits?"),
+        ("fit --data digit", "There is no class digit: did you mean DigitsDataModule?"),
+        ("fit --data fashionmnist", "There is no class fashionmnist: did you mean FashionMNISTDataModule?"),
+        ("fit --model corinfomax", "There is no class corinfomax: did you mean CorInfoMax?"),
+        ("fit --trainer.loger CSVLogger", "There is no option --trainer.loger: did you mean --trainer.logger?"),
+        ("fit --seed 3", "There is no option --seed: did you mean --seed_everything?"),
+        ("fit --model CorInfoMax --model.initialization x", "CorInfoMax has no option initialization; --help all"),
+        (
+            "fit --model CorInfoMax --model.step_size_rule constnt",
+            "model.step_size_rule is constnt: did you mean const",
+        ),
+        (
+            "fit --model Backpropagation --model.loss hinge",
+            "model.loss is hinge: choose mean_squared_error, cross_entropy or binary_cross_ent",
+        ),
+        ("fit --trainer.precision 32-tru", "trainer.precision is 32-tru: did you mean 32-true?"),
+        ("fit --trainer.precision 8", "trainer.precision is 8: choose 64, 32,"),
         ("fit --model Zorro", "There is no class Zorro: give a name such as"),
         ("fit --trainer.max-epochs 3", "There is no option --trainer.max-epochs: did you mean --trainer.max_epochs?"),
         ("fit --trainer.max_ep 3", "There is no option --trainer.max_ep: did you mean --trainer.max_epochs?"),

@@ -308,7 +308,7 @@ def test_runs_from_python_are_reported(cls):
         assert (i, trainer.current_epoch) == (int(Path(trainer.log_dir).name[-1]), 3)
     settings, runs = report()
     assert [(row["n"], row["seeds"]) for row in settings] == [("2", "1 2"), ("1", "3")]
-    assert "'lr': 0.02" in settings[1]["rule"]
+    assert "optimizer.lr=0.02" in settings[1]["rule"]
     run = runs["version_2"]
     assert run["status"] == "finished"
     assert [run[name] for name in ("rule", "data", "net", "loss", "seed", "epochs")] == [

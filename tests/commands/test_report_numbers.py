@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from torch.utils.tensorboard import SummaryWriter
 
@@ -15,6 +17,7 @@ from bioplausible.__main__ import main
 from bioplausible.commands.report import tables
 from bioplausible.commands.report.curves import curves, png
 from bioplausible.commands.report.reading import find_runs
+from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.significance import Estimate
 from bioplausible.commands.report.tables import Group, group
 from tests.helpers import make_run
@@ -182,3 +185,70 @@ def test_a_checkpoint_that_is_tested_later_is_not_the_runs_result():
     assert found["tested"].finished
     assert found["not"].last("test/accuracy") is None
     assert found["not"].status == "not tested"
+
+
+ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001, "betas": [0.9, 0.999]}}
+SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.0}}
+STOP = {"class_path": "pytorch_lightning.callbacks.EarlyStopping", "init_args": {"monitor": "val/loss", "patience": 2}}
+DECAY = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 1, "gamma": 0.9}}
+
+
+def with_option(setting, name, value):
+    return {**setting, "init_args": {**setting["init_args"], name: value}}
+
+
+def titles(*settings):
+    """Returns how runs that differ in optimizer, schedule and callbacks alone are named, in their order."""
+    runs = []
+    for i, (optimizer, schedule, callbacks, changed) in enumerate(settings):
+        model = {"layer_sizes": [4, 3], "optimizer": optimizer, "lr_scheduler": schedule}
+        config = {
+            "seed_everything": 0,
+            "model": {"class_path": "Backpropagation", "init_args": model},
+            "data": {"class_path": "DigitsDataModule"},
+            "trainer": {"callbacks": callbacks},
+        }
+        runs.append(Run(Path(str(i)), config=config, changed=changed))
+    found = {one.first.path: one.title for one in group(runs)}
+    return [found[run.path] for run in runs]
+
+
+def test_settings_are_told_apart_by_what_differs_and_by_nothing_else():
+    faster = with_option(ADAM, "lr", 0.01)
+    assert titles((ADAM, None, [], []), (faster, None, [], [])) == [
+        "Backpropagation, optimizer.lr=0.001",
+        "Backpropagation, optimizer.lr=0.01",
+    ]
+    assert titles((ADAM, None, [], []), (faster, None, [], []), (SGD, DECAY, [], [])) == [
+        "Backpropagation, optimizer=Adam, optimizer.lr=0.001",
+        "Backpropagation, optimizer=Adam, optimizer.lr=0.01",
+        "Backpropagation, optimizer=SGD, lr_scheduler=StepLR",
+    ]
+    assert titles(
+        (ADAM, None, [STOP], []), (ADAM, None, [with_option(STOP, "patience", 3)], []), (ADAM, None, [], [])
+    ) == [
+        "Backpropagation, EarlyStopping=on, EarlyStopping.patience=2",
+        "Backpropagation, EarlyStopping=on, EarlyStopping.patience=3",
+        "Backpropagation",
+    ]
+    changed = "from step 5 lr=0.01 (0.001 before)"
+    assert titles((ADAM, None, [], []), (ADAM, None, [], [changed])) == [
+        "Backpropagation",
+        f"Backpropagation, {changed}",
+    ]
+
+
+optimizers = st.one_of(
+    st.builds(lambda lr, m: with_option(with_option(SGD, "lr", lr), "momentum", m), *[st.sampled_from([0.1, 0.2])] * 2),
+    st.builds(lambda lr: with_option(ADAM, "lr", lr), st.sampled_from([0.1, 0.2])),
+)
+schedules = st.one_of(st.none(), st.builds(lambda g: with_option(DECAY, "gamma", g), st.sampled_from([0.5, 0.9])))
+stops = st.one_of(st.just([]), st.builds(lambda p: [with_option(STOP, "patience", p)], st.integers(1, 2)))
+settings = st.tuples(optimizers, schedules, stops, st.sampled_from([[], ["from step 5 beta=1 (2 before)"]]))
+
+
+@given(st.lists(settings, min_size=2, max_size=5, unique_by=repr))
+def test_no_two_settings_have_one_name(several):
+    names = titles(*several)
+    assert len(set(names)) == len(several)
+    assert not any("{" in name or name.count("beta=1") > 1 for name in names)

@@ -127,7 +127,7 @@ WRONG = {
     "an unknown option": ({"model.los": "cross_entropy"}, [], "no option los: did you mean loss?"),
     "of the trainer": ({"trainer.max_epoch": 1}, [], "did you mean --trainer.max_epochs?"),
     "an unknown class": ({"model.optimizer": "Adm"}, [], "There is no class Adm: did you mean Adam?"),
-    "another value": ({"model.loss": "hinge"}, [], "Got value: hinge"),
+    "another value": ({"model.loss": "hinge"}, [], "model.loss is hinge: choose "),
     "a value that the rule refuses": ({"model": "CorInfoMax", "model.epsilon": -1}, [], "epsilon is -1"),
     "a value that the data refuse": ({"data.batch_size": 0}, [], "batch_size is 0"),
     "precision": ({"trainer.precision": 16}, [], "precision is 16: choose"),
@@ -138,7 +138,11 @@ WRONG = {
         "it would do nothing",
     ),
     "an unknown observer": ({}, ["Aligment"], "There is no class Aligment: did you mean Alignment?"),
-    "an observer's option": ({}, [{"class_path": "Alignment", "init_args": {"every": 3}}], "'every' is not accepted"),
+    "an observer's option": (
+        {},
+        [{"class_path": "Alignment", "init_args": {"every": 3}}],
+        "Alignment has no option every: did you mean every_n_steps?",
+    ),
     "an observer's value": ({}, [{"class_path": "Alignment", "init_args": {"every_n_steps": 0}}], "every_n_steps is 0"),
 }
 
@@ -164,7 +168,7 @@ def test_a_search_is_checked_before_it_begins(sampler, capsys):
     """Also what a Bayesian one may draw later: each choice, and both ends of each range."""
     choices = ["cross_entropy", "mean_squared_error", "binary_cross_entropy", "hinge"]
     for space, said in (
-        ({"model.loss": {"choice": choices}, "data.batch_size": {"choice": [1, 2]}}, "Got value: hinge"),
+        ({"model.loss": {"choice": choices}, "data.batch_size": {"choice": [1, 2]}}, "model.loss is hinge: choose "),
         ({"data.batch_size": {"integer": [0, 1]}, "model.loss": {"choice": ["cross_entropy"]}}, "batch_size is 0"),
     ):
         content = searches(space, sampler)

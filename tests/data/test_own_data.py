@@ -24,6 +24,7 @@ from bioplausible import (
     TorchvisionDataModule,
     UserError,
 )
+from bioplausible.data import mnist
 from bioplausible.data.arrays import ROLES
 from bioplausible.data.own import PARTS
 from tests.helpers import write_idx
@@ -624,6 +625,24 @@ def test_kuzushiji_in_its_true_format():
         assert torch.equal(images[:, 0], torch.from_numpy(content[part][0]).float() / 255)
         assert labels.tolist() == content[part][1].tolist()
     assert TorchvisionDataModule("torchvision.datasets.KMNIST", size=14).image_shape == (1, 14, 14)
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST"])
+def test_files_of_another_data_set_do_not_pass_for_one_whose_files_have_the_same_names(name, monkeypatch):
+    """Each of the four; torchvision reads whatever lies there."""
+    unpack("packed", f"data/{name}/raw")
+    monkeypatch.setattr(mnist, "PUBLISHED", {})
+    mine = {"MNIST": "MNIST", "FashionMNIST": "Fashion-MNIST", "KMNIST": "Kuzushiji-MNIST"}[name]
+    files = sorted(Path(f"data/{name}/raw").iterdir())
+    assert len(files) == 4
+    for file in files:
+        for owner in ("MNIST", "Fashion-MNIST", "Kuzushiji-MNIST"):
+            monkeypatch.setattr(mnist, "PUBLISHED", {hashlib.md5(file.read_bytes()).hexdigest(): owner})
+            if owner == mine:
+                assert TorchvisionDataModule(name).num_classes == 10
+            else:
+                said = refused(lambda: TorchvisionDataModule(name))
+                assert f"the file {file}, which is {owner}'s: move the folder data/{name}/raw away" in said
 
 
 def test_a_class_without_samples_is_left_out_and_the_names_stay_with_theirs():

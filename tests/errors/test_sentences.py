@@ -1,9 +1,12 @@
 """Errors of other libraries that come down to one sentence."""
 
+import re
 from functools import wraps
 from importlib.util import find_spec
 
 import pytest
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.__main__ import main
@@ -37,3 +40,28 @@ def test_what_a_class_of_lightnings_raises_while_it_is_built_is_one_sentence(mon
     monkeypatch.setattr(CSVLogger, "__init__", refuse)
     assert main(["fit", *FEW, "--trainer.logger", "CSVLogger"]) == 2
     assert capsys.readouterr().err == "error: CSVLogger can't be built (The moon is full): change its options.\n"
+
+
+class Breaks(EarlyStopping):
+    """Lightning's code calls what raises."""
+
+    trains = False
+
+    def on_train_start(self, trainer, pl_module):
+        self.trains = True
+
+    @property
+    def monitor_op(self):
+        return {False: torch.lt}[self.trains]
+
+
+@pytest.mark.parametrize("callback", ["BackboneFinetuning", "pytorch_lightning.callbacks.SpikeDetection"])
+def test_a_callback_of_lightnings_that_takes_for_granted_what_no_rule_has_is_one_sentence(callback, capsys):
+    assert main(["fit", *FEW, "--trainer.callbacks", callback]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"error: {callback.rpartition('.')[2]} can't work on this run \(.+\): leave it out\.", error)
+
+
+def test_an_error_of_a_callback_of_ones_own_keeps_its_traceback():
+    with pytest.raises(KeyError, match="True"):
+        main(["fit", *FEW, "--trainer.callbacks", f"{__name__}.Breaks", "--trainer.callbacks.monitor", "train/loss"])

@@ -2,8 +2,10 @@
 
 import math
 import re
+import time
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from bioplausible import (
 from bioplausible.__main__ import main
 from bioplausible.commands.recipes import snake_case
 from bioplausible.network import Connection
-from bioplausible.observers import Guard
+from bioplausible.observers import Cost, Guard
 from bioplausible.observers.alignment import backpropagation_gradients, cosine
 from bioplausible.observers.drawings import receptive_fields
 from bioplausible.observers.information import information_of
@@ -547,3 +549,22 @@ def test_observers_work_without_a_logger_or_a_data_module(variant, network):
     Trainer(max_epochs=1, precision="64-true", callbacks=looks, enable_model_summary=False, **options).fit(
         build(cls, network, **changes), batches
     )
+
+
+def test_cost_counts_the_processor_time_and_the_samples_of_training_batches_alone(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(time, "process_time", lambda: clock.now)
+    cost, trainer, rule = Cost(), SimpleNamespace(), SimpleNamespace()
+    cost.load_state_dict({"seconds": 7.0, "samples": 40, "per_sample": 1e9})  # a run that is resumed
+    seconds = 7.0
+    for number, n in enumerate((20, 20, 8)):
+        clock.now += 1000  # loading the batch
+        cost.on_train_batch_start(trainer, rule, None, number)
+        clock.now += 2 + number
+        seconds += 2 + number
+        rule.classes = torch.zeros(n)
+        cost.on_train_batch_end(trainer, rule, None, None, number)
+        clock.now += 50  # a validation
+        cost.on_validation_end(trainer, rule)
+    assert cost.scalars() == {"cost/core_seconds": seconds, "cost/teraoperations": pytest.approx(88 * 1e9 / 1e12)}
+    assert cost.state_dict() == {"seconds": seconds, "samples": 88, "per_sample": 1e9}

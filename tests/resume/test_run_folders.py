@@ -2,6 +2,7 @@
 
 import csv
 import os
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -309,6 +310,24 @@ def test_of_copied_checkpoints_the_one_before_the_last_is_not_the_newest(tmp_pat
     assert newest_checkpoint(tmp_path).name == "last.ckpt"
     (tmp_path / "last.ckpt").unlink()
     assert newest_checkpoint(tmp_path).name == "previous.ckpt"
+
+
+def test_of_several_runs_none_is_the_newest_by_a_time_that_has_not_come(tmp_path):
+    """A clock that was wrong, or a copy that keeps times; within one run and up to a minute it does no harm."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "last.ckpt").touch()
+    now = time.time()
+    for ahead, is_told in ((-1000, True), (30, True), (1000, False)):
+        os.utime(tmp_path / "old/last.ckpt", (now + ahead, now + ahead))
+        if is_told:
+            assert newest_checkpoint(tmp_path).parent.name == ("new" if ahead < 0 else "old")
+        else:
+            with pytest.raises(
+                UserError, match=r"old/last\.ckpt is dated (99|100)\d seconds ahead .* of the one that you"
+            ):
+                newest_checkpoint(tmp_path)
+        assert newest_checkpoint(tmp_path / "old").name == "last.ckpt"
 
 
 # ------------------------------------------------------------------------------------------------ from the command line

@@ -80,3 +80,13 @@ def test_another_number_of_values_is_refused(shape):
 def test_images_of_another_shape_are_refused_by_a_network_of_images():
     with pytest.raises(UserError, match="5 × 5 × 2, the network's first layer 2 × 5 × 5"):
         build(Backpropagation, "convolution")(torch.rand(3, 5, 5, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("network", [[12, 6, 5, 4], "convolution"], ids=str)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_do_not_say_which_value_is_white(network, dtype):
+    rule = build(Backpropagation, network)
+    images = torch.ones(5, *rule.network.shapes[0], dtype=dtype)
+    for call in (rule, rule.activity):
+        with pytest.raises(UserError, match=f"The input has {str(dtype)[6:]} numbers, .+ white: give floating-point"):
+            call(images)

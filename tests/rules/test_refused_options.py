@@ -1,5 +1,6 @@
 """Options that would do nothing, or that no rule can carry out, are refused in one sentence."""
 
+import re
 from functools import partial
 
 import pytest
@@ -166,8 +167,18 @@ def test_a_rate_of_the_optimizer_that_no_layer_takes_is_refused(rule):
     built = build(rule, optimizer=partial(torch.optim.Adam, lr=0.0123))
     groups = built.parameter_groups()
     if all("lr" in group for group in groups):
-        with pytest.raises(UserError, match=r"The optimizer's lr is 0\.0123, but learning_rates gives every layer's"):
+        said = (
+            r"The optimizer's lr is 0\.0123, but (.+) gives? every layer's rate, .+ default \(0\.001\), or set (.+) to"
+        )
+        with pytest.raises(UserError, match=said) as refused:
             built.configure_optimizers()
+        named = re.search(said, str(refused.value))
+        assert named[1] == named[2]
+        cured = build(rule, optimizer=partial(torch.optim.Adam, lr=0.0123), **dict.fromkeys(named[1].split(" and ")))
+        taken = {group["name"]: group["lr"] for group in cured.configure_optimizers().param_groups}
+        assert {lr for name, lr in taken.items() if not name.startswith("lateral")} == {0.0123}
+        left = build(rule, optimizer=partial(torch.optim.Adam, lr=0.001))
+        assert left.configure_optimizers() is not None
     else:
         optimizer = built.configure_optimizers()
         assert all(group["lr"] == 0.0123 for group in optimizer.param_groups)

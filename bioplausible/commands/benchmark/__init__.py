@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bioplausible.commands.arguments import CommandArguments, recipe_named
 from bioplausible.commands.fast_imports import fast_imports
+from bioplausible.commands.meant import recipe_meant
 from bioplausible.errors import UserError
 
 LEAST = 71
@@ -47,7 +48,9 @@ def run(args: Sequence[str]) -> int:
         raise UserError(f"batches is {options.batches}: it takes {LEAST} to tell a time, or 0 for none.")
     for file in options.recipes:
         if not file.is_file():
-            raise UserError(f"There is no recipe {file}: name YAML files such as those in configs/.")
+            raise UserError(
+                f"There is no recipe {file}{recipe_meant(file) or ': name YAML files such as those in configs/.'}"
+            )
 
     # only now: torch and Lightning take seconds, and what comes before needs neither
     with fast_imports():

@@ -1,7 +1,7 @@
 """Runs grouped into settings, their seeds aggregated, beside the published figures."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from bioplausible.commands.report.configurations import plain
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.significance import ALPHA, Comparison, Estimate, welch
+from bioplausible.training.hyperparameters import AVERAGERS, STOPPERS
 
 PUBLISHED: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
 
@@ -138,11 +139,35 @@ def group(runs: Sequence[Run]) -> list[Group]:
         return one.first.data, one.first.net, one.first.rule, one.first.loss or ""
 
     for one in found:
-        rivals = [other.first.options for other in found if kind(other) == kind(one)]
-        mine = one.first.options
-        varying = [name for name in mine if any(other.get(name) != mine[name] for other in rivals)]
-        one.differs = ", ".join(f"{name.partition('.')[2]}={mine[name]}" for name in varying)
+        rivals = [_leaves(other.first.options) for other in found if kind(other) == kind(one)]
+        mine = _leaves(one.first.options)
+        one.differs = ", ".join(f"{name.partition('.')[2]}={mine[name]}" for name in mine if _tells(name, mine, rivals))
     return sorted(found, key=lambda one: (*kind(one), one.differs))
+
+
+def _leaves(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options with those of a class, or of a callback, each under a name of its own, as ``model.optimizer.lr``.
+
+    A class stands under the name of what it is given for, a callback's name under its own: ``on``. What was changed on
+    the way is left out, for titles say it anyway.
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        of_class = isinstance(value, Mapping) and "class_path" in value
+        if of_class or (isinstance(value, Mapping) and name.rpartition(".")[2] in (*STOPPERS, *AVERAGERS)):
+            found[name] = value["class_path"] if of_class else "on"
+            inner = (value.get("init_args") or {}) if of_class else value
+            found |= {f"{name}.{option}": entry for option, entry in inner.items()}
+        elif name != "run.resumed":
+            found[name] = value
+    return found
+
+
+def _tells(name: str, mine: Mapping[str, Any], rivals: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns whether an option tells a setting from another one, whose class or callback is not already another."""
+    above = name.rpartition(".")[0]
+    alike = [other for other in rivals if above not in mine or other.get(above) == mine[above]]
+    return any(other.get(name) != mine[name] for other in alike)
 
 
 LENGTH = {"trainer.max_epochs", "trainer.max_steps", "trainer.min_epochs", "trainer.min_steps", "trainer.max_time"}

@@ -6,7 +6,9 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bioplausible.commands.meant import meant, recipe_meant
 from bioplausible.commands.program import this_program
+from bioplausible.commands.recipes import all_studies
 from bioplausible.commands.report import page
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.sections import Section
@@ -38,6 +40,8 @@ def sweep(options: Namespace, cpus: int, command: str) -> int:
     """
     out = options.out.resolve()
     if options.study:
+        if not options.study.exists() and (close := meant(str(options.study), all_studies())):
+            raise UserError(f"There is no study {options.study}{close}")
         study = read_study(options.study)
         every = _trials(study, out, options.threads, options.list)
         require_trainable(to_check(study, out, options.threads) if isinstance(study, SearchStudy) else every)
@@ -74,7 +78,9 @@ def _combinations(recipes: Sequence[Path], seeds: str, entries: Sequence[str], o
         grid[key] = grid.get(key, []) + values
     for recipe in recipes:
         if not recipe.is_file():
-            raise UserError(f"There is no recipe {recipe}: name a YAML file such as those in configs/.")
+            raise UserError(
+                f"There is no recipe {recipe}{recipe_meant(recipe) or ': name a YAML file such as those in configs/.'}"
+            )
     every = [t for recipe in recipes for t in trials(recipe, integers(seeds), grid, out, threads)]
     refuse_same_folders(every)
     return every
