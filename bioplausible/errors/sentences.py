@@ -55,14 +55,17 @@ def sentence(error: BaseException) -> str | None:
         refusal = isinstance(cause, (ImportError, NotImplementedError, RuntimeError, ValueError))
         if isinstance(cause, MisconfigurationException) or (refusal and _from_lightning(cause)):
             return " ".join(str(cause).split())
+    complaint = isinstance(error, ArgumentError)
+    unbuilt = UNBUILT.search(str(error))
+    said, name = ("", "") if complaint else unbuilt.groups() if unbuilt else _refusal(chain) or ("", "")
+    if name:
+        return f"{name} can't be built ({said}): change its options."
     unsuitable = next((callback for callback in map(_callback_of_lightning, chain) if callback), None)
     if unsuitable is not None:
         said = " ".join(str(error).split()) or type(error).__name__
         return f"{unsuitable} can't work on this run ({type(error).__name__}: {said.rstrip('.')}): leave it out."
-    if not isinstance(error, ArgumentError):
-        unbuilt = UNBUILT.search(str(error))
-        said, name = unbuilt.groups() if unbuilt else _refusal(chain) or ("", "")
-        return f"{name} can't be built ({said}): change its options." if name else None
+    if not complaint:
+        return None
     text = str(error)
     if renamed := old_name(text):
         return "{0} is now called {1}: write {1} instead.".format(*renamed)

@@ -1138,7 +1138,7 @@ def test_a_mistake_in_a_file_is_said_as_such_also_where_a_class_changes(changed,
         ("fit --model CorInfoMax --model.epsilom 3", "CorInfoMax has no option epsilom: did you mean epsilon?"),
         ("fit --model Backpropogation", "There is no class Backpropogation: did you mean Backpropagation?"),
         ("fit --model.optimizer Adm", "There is no class Adm: did you mean Adam?"),
-        ("fit --trainer.logger.sub_dir x", "trainer.logger: Option 'sub_dir' is not accepted"),  # as its base has
+        ("fit --trainer.logger.sub_dir x", "RunLogger has no option sub_dir; --help all"),  # its base has
         ("fit --model.optimizer.momentun 1", "SGD has no option momentun: did you mean momentum?"),
         (
             "fit --config digits/corinfomx",
