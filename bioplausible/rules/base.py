@@ -181,7 +181,7 @@ class LearningRule(LearningStep):
         Raises:
             UserError: they refuse their options, or do not suit a rule that writes its updates into ``p.grad``.
         """
-        if self.trainer.ckpt_path is None:  # else the checkpoint's are taken up, or named again
+        if not (self._is_attached() and self.trainer.ckpt_path):  # else the checkpoint's are taken up, or named again
             tell_of_stand_ins(self, self._stand_ins)
         optimizer = build_optimizer(self.optimizer, self.parameter_groups())
         if "optimizer" in self.named_arguments:  # else it is a checkpoint's, which trains as it did

@@ -78,7 +78,7 @@ def test_a_rule_counts_the_neurons_and_weights_of_its_iterations(cls, network, m
 
         monkeypatch.setattr(f"bioplausible.rules.{module}.{name}", called)
 
-    seen_in("settle_in_pieces", "contract")
+    seen_in("settle_in_pieces", "learning_step")
     seen_in("evaluate_in_pieces", "base")
     rule.learn(x, target, rule.optimizer(rule.parameter_groups()))
     rule.predict_step((x, target.argmax(1)), 0)
