@@ -16,7 +16,12 @@ from bioplausible.commands.benchmark import LEAST
 from tests.benchmarks.peers.comparison import CODES, Row, compare
 from tests.benchmarks.peers.process import ROOT
 
-NAMES = {"ours": "**bare step**", "ours_fit": "**whole `fit`**", "plain_torch": "plain torch"}
+NAMES = {
+    "ours": "**bare step**",
+    "ours_compiled": "**bare step, compiled**",
+    "ours_fit": "**whole `fit`**",
+    "plain_torch": "plain torch",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

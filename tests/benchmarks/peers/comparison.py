@@ -16,7 +16,7 @@ from tests.benchmarks.peers.problem import Arrays, Problem
 from tests.benchmarks.peers.process import NotRunError, Process, cores, python_of
 
 CODES = {
-    "predictive_coding": ("ours", "ours_fit", "pcx", "ngclearn", "fabricpc"),
+    "predictive_coding": ("ours", "ours_compiled", "ours_fit", "pcx", "ngclearn", "fabricpc"),
     "feedback_alignment": ("ours", "ours_fit", "biotorch"),
     "backpropagation": ("ours", "ours_fit", "plain_torch"),
 }

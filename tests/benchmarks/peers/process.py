@@ -14,7 +14,7 @@ import numpy as np
 from tests.benchmarks.peers.problem import Arrays
 
 ROOT = Path(__file__).parents[3]
-HERE = ("ours", "ours_fit", "plain_torch")
+HERE = ("ours", "ours_compiled", "ours_fit", "plain_torch")
 """The scripts that need no environment of their own."""
 
 
