@@ -32,7 +32,7 @@ from bioplausible.commands.run_loggers import (
 )
 from bioplausible.commands.saved_configuration import SaveRunConfig, as_list, plain_values
 from bioplausible.commands.suggestions import suggestion
-from bioplausible.commands.summary import summary
+from bioplausible.commands.summary import of_which_images, summary
 from bioplausible.commands.trainer import RunTrainer
 from bioplausible.data import ImageDataModule
 from bioplausible.errors import UserError, user_errors
@@ -343,6 +343,20 @@ class CommandLine(LightningCLI):
         say()
         for line in summary(self.trainer, self.model, self.datamodule, self.seconds, validation, test):
             say(line)
+
+    def after_validate(self) -> None:
+        """Says of how many images the metrics are, where a limit leaves some out."""
+        self._say_of_which_images("val")
+
+    def after_test(self) -> None:
+        """Says so too."""
+        self._say_of_which_images("test")
+
+    def _say_of_which_images(self, split: str) -> None:
+        limit = f"limit_{split}_batches"
+        some = of_which_images(self.model, self.datamodule, split)
+        if some and self.trainer.is_global_zero:
+            print(f"measured on {some} ({limit} is {getattr(self.trainer, limit)})")
 
     def predict(self, model: LearningRule, datamodule: ImageDataModule, **options: Any) -> None:
         """Predicts the test split, or pictures of one's own in its place, whose classes are printed."""

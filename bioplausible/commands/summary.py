@@ -1,7 +1,7 @@
 """What ``fit`` says at its end: what was trained, how good it is, where it lies, and how to go on."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from datetime import timedelta
 from typing import Any, cast
 
@@ -42,21 +42,47 @@ def summary(
     length = f"{epochs} epoch{'s' * (epochs != 1)}, {steps} step{'s' * (steps != 1)}"
     if batches_left(trainer):  # Lightning counts the epoch as finished
         length = f"{steps} step{'s' * (steps != 1)}, which end within epoch {epochs}"
+    length = f"{length}; {timedelta(seconds=round(seconds))} of it now"
     lines = [
         f"rule                 {type(rule).__name__}, {'-'.join(map(str, rule.network.sizes))}",
         f"data                 {type(data).__name__}, {drawn.used - drawn.held_out} training images",
-        f"trained for          {length}; {timedelta(seconds=round(seconds))} of it now",
+        f"trained for          {length if steps else '0 steps: nothing was trained'}",
         f"run                  {where_it_lies(trainer)}",
         f"checkpoint           {last or 'none'}",
     ]
     best, of_which = _best_checkpoint(trainer), "" if last is None else f" in {last.name}"
     in_best = "" if best is None else f", {float(cast(Tensor, best.best_model_score)):.2%} in best.ckpt"
     if data.has_validation:
-        lines.append(f"validation accuracy  {_percent(validation.get('val/accuracy'), of_which)}{in_best}")
+        validated = _percent(validation.get("val/accuracy"), of_which)
+        limited = _on(of_which_images(rule, data, "val")) if validation else ""
+        lines.append(f"validation accuracy  {validated}{in_best}{limited}")
     else:
         lines.append("validation accuracy  none (validation_split is 0)")
-    lines.append(f"test accuracy        {_percent(test.get('test/accuracy'), of_which)}")
+    tested = _percent(test.get("test/accuracy"), of_which)
+    limited = _on(of_which_images(rule, data, "test")) if test else ""
+    lines.append(f"test accuracy        {tested}{limited}")
     return [*lines, *how_to_look(trainer), *_how_to_go_on(trainer, epochs)]
+
+
+def of_which_images(rule: LearningRule, data: ImageDataModule, split: str) -> str:
+    """Returns on how many of a split's images the rule was measured last; nothing where on all of them.
+
+    They are counted, not worked out from ``limit_val_batches`` and the like: several processes share them.
+
+    Args:
+        rule: was measured.
+        data: on what.
+        split: ``val`` or ``test``.
+    """
+    if split == "val":
+        measured, images = rule.val_means.samples, data.training_data().held_out
+    else:
+        measured, images = rule.test_means.samples, len(cast(Sized, data.test_dataloader().dataset))
+    return f"{measured} of {images} images" if measured < images else ""
+
+
+def _on(images: str) -> str:
+    return f", on {images}" if images else ""
 
 
 def _percent(accuracy: float | None, of_which: str) -> str:

@@ -219,6 +219,7 @@ class LearningRule(LearningStep):
         require_finite(self, self.step)
         note_rule(self, checkpoint)
         self._trained_on.note(checkpoint)
+        self._run_options.note(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Checks that the checkpoint is one of this rule and network, and takes its seed.
@@ -228,6 +229,7 @@ class LearningRule(LearningStep):
         """
         self.seed = require_same_rule(self, checkpoint)
         self._trained_on.read(checkpoint)
+        self._run_options.read(checkpoint)
         if not self._is_attached():
             self._stand_ins = take_callables(self, checkpoint)
 

@@ -17,6 +17,7 @@ from bioplausible.network import Entry, Network, Sizes, Specification
 from bioplausible.resume.configured_rates import ConfiguredRates
 from bioplausible.resume.exact_resume import ExactResume
 from bioplausible.resume.run_folders import RunFolders
+from bioplausible.resume.run_options import RunOptions
 from bioplausible.resume.training_data import TrainedOn
 from bioplausible.rules.description import as_html, as_text
 from bioplausible.rules.named_arguments import NotesArguments
@@ -104,13 +105,14 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
         require(limit is None or limit > 0, f"gradient_norm_limit is {limit}: it must be positive, or left out.")
         self.gradient_norm_limit = limit
         # the same ones for fit, test, …: a checkpoint saved after a test still holds what they know
-        self._trained_on, self._configured_rates = TrainedOn(), ConfiguredRates()
+        self._trained_on, self._configured_rates, self._run_options = TrainedOn(), ConfiguredRates(), RunOptions()
         self.run_folders = RunFolders(self._configured_rates)
         self._callbacks: list[Callback] = [
             Preconditions(),
             self._trained_on,
             ExactResume(),
             self._configured_rates,
+            self._run_options,
             self.run_folders,
         ]
         self.seed = 0

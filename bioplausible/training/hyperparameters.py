@@ -15,7 +15,9 @@ STOPPERS = ("EarlyStopping", "Timer")
 """Callbacks by which training ends before its time."""
 AVERAGERS = ("StochasticWeightAveraging", "WeightAveraging", "EMAWeightAveraging")
 """Callbacks whose averages of weights are the result."""
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+LIMITS_OF_TRAINING = ("limit_train_batches", "limit_val_batches")
+"""The second bears on it through what is monitored: the best checkpoint, EarlyStopping, ReduceLROnPlateau."""
+LIMITS = (*LIMITS_OF_TRAINING, "limit_test_batches")
 
 
 def hyperparameters(
@@ -34,7 +36,7 @@ def hyperparameters(
         configured: what :func:`of_optimizer` said of optimizer and schedule; None: what it says now.
     """
     data = getattr(trainer, "datamodule", None)
-    found: dict[str, Any] = {"rule": type(rule).__name__, "seed": getattr(rule, "seed", None)}
+    found: dict[str, Any] = {"rule": type(rule).__name__, **of_run(trainer, rule)}
     found |= _named(rule.hparams)
     found |= of_optimizer(trainer) if configured is None else configured
     if data is not None:
@@ -42,12 +44,34 @@ def hyperparameters(
         of_data = _named(data.hparams)
         found |= {f"data.{name}" if name in found else name: value for name, value in of_data.items()}
     found |= {name: getattr(trainer, name) for name in LENGTH if getattr(trainer, name) not in (None, -1)}
-    found |= {name: getattr(trainer, name) for name in LIMITS if getattr(trainer, name) != 1.0}
+    found |= {name: limit(trainer, name) for name in LIMITS}
     stoppers = [
         type(c).__name__ for c in cast(Any, trainer).callbacks if type(c).__name__ in ("EarlyStopping", "Timer")
     ]
-    found |= {"stops_early": ", ".join(stoppers) or None, "precision": trainer.precision}
+    found |= {"stops_early": ", ".join(stoppers) or None}
     return {name: _plain(value) for name, value in found.items() if value is not None}
+
+
+def of_run(trainer: Trainer, rule: LightningModule) -> dict[str, Any]:
+    """Returns by name what bears on training and is neither the rule's nor the data's nor the optimizer's.
+
+    Args:
+        trainer: trains, or will.
+        rule: the rule; its seed is fixed when training starts.
+    """
+    limits = {name: limit(trainer, name) for name in LIMITS_OF_TRAINING}
+    return {"seed": getattr(rule, "seed", None), "precision": trainer.precision, **limits}
+
+
+def limit(trainer: Trainer, name: str) -> int | float | None:
+    """Returns one of Trainer's limits; None where it leaves nothing out. The integer 1 is one batch, and not a share.
+
+    Args:
+        trainer: has it.
+        name: one of :data:`LIMITS`.
+    """
+    value: int | float = getattr(trainer, name)
+    return None if isinstance(value, float) and value == 1.0 else value
 
 
 def of_optimizer(trainer: Trainer, groups: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:

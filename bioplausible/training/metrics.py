@@ -17,6 +17,8 @@ class EpochMeans(Metric):
     """
 
     full_state_update = False
+    samples = 0
+    """Of how many samples the means are that were computed last, of all processes."""
     totals: Tensor
 
     def __init__(self, *, persistent: bool, sync_on_compute: bool = True) -> None:
@@ -36,4 +38,5 @@ class EpochMeans(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Returns ``accuracy`` (a fraction) and ``loss``."""
         correct, loss, n = self.totals.unbind()
+        self.samples = int(n)
         return {"accuracy": correct / n, "loss": loss / n}

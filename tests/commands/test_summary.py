@@ -11,6 +11,8 @@ from bioplausible.__main__ import main
 from bioplausible.commands.program import this_program
 from tests.helpers import FEW, RUN
 
+LIMITED = [("validation", "limit_val_batches", "validate"), ("test", "limit_test_batches", "test")]
+
 
 def summary(capsys, *args):
     """Returns the lines that a run ends with, by what they begin with."""
@@ -81,6 +83,49 @@ def test_each_command_is_typed_as_it_is_said(logger, capsys):
             assert said[label].startswith(this_program())
     if logger == "CSVLogger":
         assert main([*command(said["look at it with"]), "--out", "report"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "measured"),
+    [
+        ("2", "3", (8, 12)),
+        ("0.5", "0.1", (4, 36)),  # one of three batches, and 9 of 90
+        ("3", "90", (None, None)),  # all there are: the last ones are smaller
+        ("2", "89", (8, 356)),
+        ("1.0", "1.0", (None, None)),
+        ("1", "1", (4, 4)),
+        ("9", "1", (None, 4)),
+        ("1", "0", (4, None)),  # not run
+    ],
+    ids=str,
+)
+def test_it_says_on_how_many_images_a_limit_leaves_some_out(val, test, measured, capsys):
+    """The accuracy is a multiple of one of so many, and `validate` and `test` say it too."""
+    limits = ["--data.evaluation_batch_size", "4"]
+    limits += ["--trainer.limit_val_batches", val, "--trainer.limit_test_batches", test]
+    said = summary(capsys, "--trainer.max_epochs", "1", *limits)
+    for (split, option, command_of_split), few in zip(LIMITED, measured, strict=True):
+        line, images = said[f"{split} accuracy"], {"validation": 12, "test": 359}[split]
+        assert re.findall(r", on (\d+) of (\d+) images$", line) == ([] if few is None else [(str(few), str(images))])
+        percent = re.match(r"[\d.]+", line)
+        if percent is not None:
+            hits = float(percent[0]) / 100 * (few or images)
+            assert hits == pytest.approx(round(hits), abs=0.01 * (few or images) / 100)
+        assert main([command_of_split, "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
+        out = capsys.readouterr().out
+        given = val if split == "validation" else test
+        assert ("measured on" in out) == (few is not None)
+        assert few is None or f"measured on {few} of {images} images ({option} is {given})\n" in out
+
+
+@pytest.mark.parametrize("option", ["max_epochs", "max_steps", "limit_train_batches"])
+def test_it_says_where_nothing_was_trained(option, capsys):
+    said = summary(
+        capsys, *(["--trainer.max_epochs", "1"] if option == "limit_train_batches" else []), f"--trainer.{option}", "0"
+    )
+    assert said["trained for"] == "0 steps: nothing was trained"
+    assert said["checkpoint"] == "none"
+    assert "train longer with" not in said
 
 
 def test_time_counts_what_this_process_trained(capsys, monkeypatch):

@@ -13,6 +13,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from bioplausible import CorInfoMax, DigitsDataModule
 from bioplausible.__main__ import main
+from bioplausible.training.hyperparameters import LIMITS, hyperparameters
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import CONFIGS
 
@@ -99,3 +100,11 @@ def test_a_user_may_log_none():
     trainer = Trainer(logger=CSVLogger("logs", "x"), enable_autolog_hparams=False, **quiet)
     trainer.fit(CorInfoMax([64, 20, 10]), DigitsDataModule(subset_size=60))
     assert not Path("logs/x/version_0/hparams.yaml").exists()
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize(("given", "logged"), [(1, 1), (0.5, 0.5), (2, 2), (1.0, None), (None, None), (0, 0)])
+def test_a_limit_of_one_batch_is_no_limit_of_all(name, given, logged):
+    trainer = Trainer(**{name: given}, max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+    value = hyperparameters(trainer, CorInfoMax([64, 20, 10])).get(name)
+    assert (value, type(value)) == (logged, type(logged))

@@ -142,7 +142,7 @@ def changes(folder: Path, config: Mapping[str, Any], resumed: list[int], first_r
         said = [
             f"{name}={value} ({before.get(name)} before)"
             for name, value in entry["changed"].items()
-            if f"data.{name}" not in NO_RESULT and name not in (*LENGTH, *LIMITS[1:])
+            if f"data.{name}" not in NO_RESULT and name not in (*LENGTH, "limit_test_batches")
         ]
         before |= entry["changed"]
         if "checkpoint" in entry:
