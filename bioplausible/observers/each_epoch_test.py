@@ -48,8 +48,8 @@ class EachEpochTest(Callback):
         data.setup("test")
         if _batches(trainer, data.test_dataloader()) == 0:
             raise UserError(
-                f"EachEpochTest looks at the test split, and limit_test_batches {trainer.limit_test_batches} of it is no"
-                " whole batch: raise it, or set the data's evaluation_batch_size lower."
+                f"EachEpochTest looks at the test split, and limit_test_batches {trainer.limit_test_batches} of it is"
+                " no whole batch: raise it, or set the data's evaluation_batch_size lower."
             )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

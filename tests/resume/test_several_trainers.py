@@ -1,4 +1,4 @@
-"""One rule in several Trainers, one after the other: what an earlier one read, or failed at, is not left for a later."""
+"""One rule in several Trainers, one after the other: nothing is left of what an earlier one read or failed at."""
 
 import warnings
 from functools import partial
@@ -16,16 +16,16 @@ from tests.helpers import differences
 BATCHES = 3
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
 class Breaks(Callback):
     def on_test_batch_end(self, *_):
-        raise Broken
+        raise BrokenError
 
     def on_train_start(self, *_):
-        raise Broken
+        raise BrokenError
 
 
 def data():
@@ -59,12 +59,12 @@ def evaluates(stage):
 
 
 def breaks_in_a_test(learner, path):
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         trainer(Breaks()).test(learner, data(), ckpt_path=path, verbose=False)
 
 
 def resumes_and_breaks(learner, path):
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         trainer(Breaks(), max_epochs=3, max_steps=2 * BATCHES + 1).fit(learner, data(), ckpt_path=path)
 
 
@@ -122,7 +122,7 @@ def test_a_trainer_whose_test_of_an_older_checkpoint_broke_counts_on_from_where_
     further, learner = trainer(max_epochs=4), rule()
     further.fit(learner, data())
     further.callbacks.append(Breaks())
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         further.test(learner, data(), ckpt_path=checkpoint, verbose=False)
     assert (further.current_epoch, further.global_step) == (4, 4 * BATCHES)
 
