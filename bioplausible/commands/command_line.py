@@ -22,6 +22,7 @@ from bioplausible.commands.class_names import resolved
 from bioplausible.commands.completion import Completed, complete
 from bioplausible.commands.how_to_go_on import HowToGoOn, OwnHandler, how_to_go_on
 from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
+from bioplausible.commands.logger_places import NO_LOGGER
 from bioplausible.commands.machine import require_accelerator, threads_of_run
 from bioplausible.commands.network_ends import fill_ends
 from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
@@ -53,7 +54,7 @@ from bioplausible.resume.refused_options import defaults_to_name
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import processes
 from bioplausible.training.loggers import RunLogger, is_file_logger
-from bioplausible.training.monitored import search_no_more
+from bioplausible.training.monitored import search_no_more, searches
 from bioplausible.training.named_runs import in_full
 from bioplausible.training.optimization import build_optimizer, refuse_idle_rate
 from bioplausible.training.randomness import LARGEST_SEED
@@ -247,7 +248,7 @@ class CommandLine(LightningCLI):
             own_stop = [callback for callback in given if isinstance(callback, StopOnSignal)]
             self.stop_on_signal = own_stop[0] if own_stop else self.stop_on_signal
             callbacks += [SamplesPerSecond(), self.stop_on_signal, HowToGoOn()]
-            if trainer.get("logger") is not False:
+            if trainer.get("logger") not in NO_LOGGER:
                 callbacks.append(LearningRateMonitor())
             if trainer.get("enable_checkpointing") is not False:
                 steps = [] if every is None else [EveryNSteps(every, keep)]
@@ -268,8 +269,9 @@ class CommandLine(LightningCLI):
             )
         if self.subcommand == "fit" and self.ahead is not None:
             require_end_ahead(built, self.ahead.global_step or 0, self.ahead.epochs_begun)
-        if self.ahead is not None:
+        if self.ahead is not None and searches(built):
             search_no_more(built)
+            rank_zero_only(print)("BatchSizeFinder is left out: the batch size is the checkpoint's, or a named one")
         made = built.loggers
         of_run = self.subcommand == "fit" or self.as_trained  # what is measured in another way is not the run's
         if self.ahead is not None and of_run and not trainer_option(built, "fast_dev_run"):

@@ -25,8 +25,11 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 def recipe_meant(word: str | Path) -> str:
-    """Returns the same with a recipe's name, whose first part, the data set's, may be left out."""
-    name = str(word).removesuffix(".yaml")
+    """Returns the same with a recipe's name, whose first part, the data set's, may be left out.
+
+    Of a path to a file its last two parts count.
+    """
+    name = "/".join(str(word).removesuffix(".yaml").split("/")[-2:])
     names = [f"{path.parent.name}/{path.stem}" for path in all_recipes()]
     if "/" in name:
         return meant(name, names)

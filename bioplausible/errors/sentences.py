@@ -91,12 +91,15 @@ def sentence(error: BaseException) -> str | None:
 def _refusal(chain: list[BaseException]) -> tuple[str, str] | None:
     """Returns what a class says against its options, and the class: one of several in a list, or a user's own.
 
-    That is a ValueError that its ``__init__`` raises, or, of a class of Lightning's, what that calls.
+    That is a ValueError that its ``__init__`` raises, or, of a class of Lightning's, what that calls. It counts only
+    where jsonargparse builds the class: what is built while a run goes on has no options that a user could change.
     """
     for cause in chain:
         if not isinstance(cause, ValueError):
             continue
         frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        if not any(frame.f_globals.get("__name__", "").startswith("jsonargparse.") for frame in frames):
+            continue
         for depth, frame in enumerate(frames, start=1):
             built = frame.f_locals.get("self")
             place = type(built).__module__
@@ -118,7 +121,7 @@ def _callback_of_lightning(error: BaseException) -> str | None:
     """Returns the class of Lightning's callback that an error comes from, itself or the libraries that it calls.
 
     They take what they need of a module and of its step for granted. None where code of this package or of the user's
-    raised it.
+    raised it, nor where a loader did, for what it loads is the user's.
     """
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -126,7 +129,9 @@ def _callback_of_lightning(error: BaseException) -> str | None:
         if module.startswith("pytorch_lightning.callbacks."):
             cls = type(frame.f_locals.get("self"))
             found = cls.__name__ if cls.__module__.startswith("pytorch_lightning.callbacks.") else None
-        elif not module.startswith(("pytorch_lightning.", "lightning_", "torch.")):
+        elif module.startswith("torch.utils.data.") or not module.startswith(
+            ("pytorch_lightning.", "lightning_", "torch.")
+        ):
             found = None
     return found
 

@@ -46,6 +46,11 @@ class EachEpochTest(Callback):
                 " EachEpochTest out."
             )
         data.setup("test")
+        if _batches(trainer, data.test_dataloader()) == 0:
+            raise UserError(
+                f"EachEpochTest looks at the test split, and limit_test_batches {trainer.limit_test_batches} of it is"
+                " no whole batch: raise it, or set the data's evaluation_batch_size lower."
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the weights, unless the epoch is one that a signal cut short: it will go on."""
@@ -53,15 +58,19 @@ class EachEpochTest(Callback):
             return
         rule, was_training = cast(LearningRule, pl_module), pl_module.training
         loader = cast(Any, trainer).datamodule.test_dataloader()
-        limit = trainer.limit_test_batches
-        batches = limit if isinstance(limit, int) else int(limit * len(loader))
         means = EpochMeans(persistent=False).to(rule.device)
         rule.eval()
         trainer.testing = True  # a data module augments what comes while the trainer is training
         try:
-            for batch in islice(loader, batches):
+            for batch in islice(loader, _batches(trainer, loader)):
                 rule.evaluate(means, trainer.strategy.batch_to_device(batch))
         finally:
             trainer.training = True
             rule.train(was_training)
         log_scalars(trainer, {f"{TESTED_EACH_EPOCH}/{name}": float(v) for name, v in means.compute().items()})
+
+
+def _batches(trainer: Trainer, loader: Any) -> int:
+    """Returns how many of a loader's batches ``limit_test_batches`` leaves."""
+    limit = trainer.limit_test_batches
+    return limit if isinstance(limit, int) else int(limit * len(loader))

@@ -55,6 +55,10 @@ class ConfiguredRates(Callback):
         """Whether training resumes where an average's own schedule is in place of the rule's."""
         return self._averages
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forgets the checkpoint of an earlier run: one that was tested, or from which training did not go on."""
+        self._before, self._schedule_is_kept, self._averages = {}, False, False
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps the options that were configured in the checkpoint's run."""
         self._before = state_dict

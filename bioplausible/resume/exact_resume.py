@@ -174,6 +174,10 @@ class ExactResume(Callback):
             end_averaging(trainer, pl_module)
             self._restored = {}
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives ``max_steps`` back where training did not come to start."""
+        self._give_back_max_steps(trainer)
+
     def _give_back_max_steps(self, trainer: Trainer) -> None:
         if self._max_steps is not None:
             set_max_steps(trainer, self._max_steps)

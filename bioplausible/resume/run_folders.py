@@ -178,6 +178,9 @@ class RunFolders(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lets a Trainer that trained count on from where it was."""
+        self._stand_back(trainer)
+
+    def _stand_back(self, trainer: Trainer) -> None:
         if self._stood is not None:
             stand_at(trainer, *self._stood)
             self._stood = None
@@ -242,7 +245,8 @@ class RunFolders(Callback):
             note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leaves the folders that were taken, where training has not begun."""
+        """Leaves the folders that were taken, where training has not begun; after an exception there is no teardown."""
+        self._stand_back(trainer)
         for logger in self._silent:
             speak(logger)
         for logger, made in self._taken:

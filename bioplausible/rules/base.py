@@ -191,7 +191,7 @@ class LearningRule(LearningStep):
             refuse_without_effect(self, ["lr_scheduler_interval"], "without lr_scheduler")
             return optimizer
         scheduler = build_scheduler(self.lr_scheduler, optimizer)
-        if self.lr_scheduler_interval == "epoch":
+        if self.lr_scheduler_interval == "epoch" and self._is_attached():
             check_length(scheduler, self.trainer.max_epochs)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.lr_scheduler_interval}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": config})

@@ -33,7 +33,9 @@ class EpochMeans(Metric):
             correct: (n), whether each sample was classified right.
             loss: (n), each sample's loss.
         """
-        self.totals += torch.stack([correct.to(loss), loss, torch.ones_like(loss)]).sum(1, dtype=self.totals.dtype)
+        batch = torch.stack([correct.to(loss), loss, torch.ones_like(loss)])
+        # not in place: Lightning may have loaded the sums in inference mode, as BatchSizeFinder does in an evaluation
+        self.totals = self.totals + batch.sum(1, dtype=self.totals.dtype)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns ``accuracy`` (a fraction) and ``loss``."""

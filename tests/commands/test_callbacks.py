@@ -151,6 +151,11 @@ def test_what_is_built_in_is_there(at_terminal, shows, monkeypatch):
     assert of(StopOnSignal, found) == ["Notes"]
 
 
+@pytest.mark.parametrize("off", ["false", "[]"])
+def test_what_needs_a_logger_is_not_built_in_without_one(off):
+    assert of(LearningRateMonitor, used("--trainer.logger", off)) == []
+
+
 def test_what_is_built_in_steps_aside():
     best = "{class_path: ModelCheckpoint, init_args: {filename: best, monitor: train/loss, save_last: true}}"
     monitor = "{class_path: LearningRateMonitor, init_args: {logging_interval: epoch}}"

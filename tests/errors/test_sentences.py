@@ -6,9 +6,12 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader, RandomSampler
 
+from bioplausible import DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.rules import base
 from tests.helpers import FEW
@@ -70,3 +73,36 @@ def test_a_callback_of_lightnings_that_takes_for_granted_what_no_rule_has_is_one
 def test_an_error_of_a_callback_of_ones_own_keeps_its_traceback():
     with pytest.raises(KeyError, match="True"):
         main(["fit", *FEW, "--trainer.callbacks", f"{__name__}.Breaks", "--trainer.callbacks.monitor", "train/loss"])
+
+
+class Samples(Callback):
+    """Builds on the way what refuses its argument."""
+
+    def on_train_start(self, trainer, pl_module):
+        RandomSampler([])
+
+
+def test_what_is_built_while_a_run_goes_on_keeps_its_traceback():
+    """No option is wrong, and none would be its cure."""
+    with pytest.raises(ValueError, match="num_samples should be a positive integer"):
+        main(["fit", *FEW, "--trainer.callbacks", f"{__name__}.Samples"])
+
+
+class Ragged(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return torch.zeros(index + 1), 0
+
+
+class RaggedData(DigitsDataModule):
+    def train_dataloader(self):
+        return DataLoader(Ragged(), batch_size=self.batch_size)
+
+
+def test_an_error_of_the_data_in_a_search_for_a_batch_size_is_none_of_the_callback_s():
+    """torch's loader raises it, and it would come without the search too."""
+    data = ["--config", "digits/backpropagation", "--data", f"{__name__}.RaggedData"]
+    with pytest.raises(RuntimeError, match="equal size"):
+        main(["fit", *data, *FEW[:2], "--trainer.callbacks", "BatchSizeFinder"])

@@ -121,3 +121,11 @@ def test_it_is_refused_where_nothing_would_show_it(capsys):
     with pytest.raises(UserError, match="logger is false"):
         trainer.fit(Backpropagation([64, 10]), datamodule=DigitsDataModule())
     assert main([*args, "--trainer.fast_dev_run", "true"]) == 0  # whose own logger writes nothing, and on purpose
+
+
+def test_a_share_that_is_no_whole_batch_is_refused_before_training(capsys):
+    """It would log NaN, and the test at the end be refused after all that was trained."""
+    recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml")]
+    assert main(["fit", *recipe, *FEW, *OBSERVED, "--trainer.limit_test_batches", "0.3"]) == 2
+    assert "limit_test_batches 0.3 of it is no whole batch: raise it" in capsys.readouterr().err
+    assert not list(Path().rglob("*.ckpt"))

@@ -285,6 +285,7 @@ def test_at_the_command_line_a_batch_size_is_searched_for_once(capsys):
         steps = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"]
         assert steps == epochs * 27  # 108 images, four a batch
         assert f"trained for          {epochs} epoch{'s' * (epochs > 1)}, {steps} steps;" in said
+        assert ("BatchSizeFinder is left out: the batch size is the checkpoint's" in said) is (args is not fresh)
         assert not any("checkpoint" in entry for entry in read_yaml(run / "resumed.yaml", []))
     for command in ("test", "validate"):
         assert main([command, "--ckpt_path", "last"]) == 0
