@@ -69,10 +69,13 @@ def state(checkpoint):
     return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
 
 
-@pytest.mark.parametrize(
+each_optimizer_and_schedule = pytest.mark.parametrize(
     ("optimizer", "schedule"),
     [*((name, "StepLR") for name in OPTIMIZERS), *(("Adam", name) for name in SCHEDULES if name != "StepLR")],
 )
+
+
+@each_optimizer_and_schedule
 def test_what_nobody_names_stays(optimizer, schedule, tmp_path):
     def rule():
         return Backpropagation([64, 10], optimizer=OPTIMIZERS[optimizer], lr_scheduler=SCHEDULES[schedule])
@@ -89,10 +92,7 @@ def test_what_nobody_names_stays(optimizer, schedule, tmp_path):
         assert list(differences(state(whole), state(end))) == [], name
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "schedule"),
-    [*((name, "StepLR") for name in OPTIMIZERS), *(("Adam", name) for name in SCHEDULES if name != "StepLR")],
-)
+@each_optimizer_and_schedule
 def test_a_loaded_rule_trains_anew_as_its_weights_were_trained(optimizer, schedule, tmp_path):
     """Without ``ckpt_path``: from the first rate, as a rule with the same options and the loaded weights."""
 
