@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 import yaml
-from jsonargparse import ActionYesNo, Namespace
+from jsonargparse import Namespace
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -25,6 +25,7 @@ from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
 from bioplausible.commands.logger_places import NO_LOGGER
 from bioplausible.commands.machine import require_accelerator, threads_of_run
 from bioplausible.commands.network_ends import fill_ends
+from bioplausible.commands.own_options import add_own_options, require_possible
 from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
 from bioplausible.commands.recipes import snake_case
 from bioplausible.commands.run_loggers import (
@@ -57,7 +58,6 @@ from bioplausible.training.loggers import RunLogger, is_file_logger
 from bioplausible.training.monitored import search_no_more, searches
 from bioplausible.training.named_runs import in_full
 from bioplausible.training.optimization import build_optimizer, refuse_idle_rate
-from bioplausible.training.randomness import LARGEST_SEED
 from bioplausible.training.stop_on_signal import StopOnSignal
 
 
@@ -102,45 +102,8 @@ class CommandLine(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "fit":
-            parser.add_argument(
-                "--checkpoint_every_n_steps",
-                type=int | None,
-                default=None,
-                help="Write a checkpoint every so many training steps too.",
-            )
-            parser.add_argument(
-                "--checkpoint_keep", type=int, default=1, help="How many of these to keep; -1 keeps all."
-            )
-        parser.add_argument(
-            "--threads",
-            type=int | None,
-            default=None,
-            help="Threads that torch computes with; default: OMP_NUM_THREADS, else what fit finds fastest.",
-        )
+        add_own_options(parser, subcommand)
         self.known_options[subcommand] = parser
-        if subcommand == "predict":
-            parser.add_argument(
-                "--output",
-                type=str | None,
-                default=None,
-                help="CSV file to write; default: predictions.csv in the run's folder, of --images none.",
-            )
-            parser.add_argument(
-                "--images",
-                nargs="+",
-                type=str,
-                metavar="FILE",
-                default=None,
-                help="Pictures of one's own, PNG or JPEG of any size, in place of the test split.",
-            )
-            parser.add_argument(
-                "--invert",
-                action=ActionYesNo,
-                nargs="?",
-                default=False,
-                help="Swap black and white in --images: MNIST's digits are white on black, and ink on paper is not.",
-            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -164,14 +127,7 @@ class CommandLine(LightningCLI):
                 raise UserError(known) from error
             raise
         plain_values(self.config)
-        config = self.config[self.config.subcommand]
-        seed, precision, threads = config.seed_everything, config.trainer.precision, config.threads
-        if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
-            raise UserError(f"seed_everything is {seed}: it must lie between 0 and {LARGEST_SEED}.")
-        if str(precision) in ("16", "16-mixed"):  # which Trainer would take for bf16-mixed on a CPU
-            raise UserError(f"precision is {precision}: choose 32-true, 64-true or bf16-mixed.")
-        if threads is not None and threads < 1:
-            raise UserError(f"threads is {threads}: it must be at least 1.")
+        require_possible(self.config[self.config.subcommand])
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let the checkpoint's hyperparameters override the command line's.

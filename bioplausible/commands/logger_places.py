@@ -15,7 +15,7 @@ from bioplausible.commands.run_loggers import LIGHTNINGS_NAME, folder_of_runs
 from bioplausible.commands.settings import class_at, lists, setting_at, without
 from bioplausible.commands.sources import Source, with_content
 from bioplausible.commands.trainer import TRAINER_DEFAULTS, RunTrainer
-from bioplausible.resume.run_folders import ENVIRONMENT, METRICS
+from bioplausible.resume.run_files import ENVIRONMENT, METRICS
 from bioplausible.training.loggers import is_file_logger
 from bioplausible.training.named_runs import in_full
 

@@ -1,6 +1,5 @@
 """A run has its loggers' folders to itself: it takes them before anything is written, and goes on in them later."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,7 +17,6 @@ from bioplausible.lightning_internals import (
     FileLogger,
     chooses_version,
     drop_events,
-    go_on,
     keep_silent,
     set_version,
     speak,
@@ -28,30 +26,23 @@ from bioplausible.lightning_internals import (
 )
 from bioplausible.resume.checkpoint_files import epochs_begun, epochs_finished
 from bioplausible.resume.configured_rates import ConfiguredRates
+from bioplausible.resume.run_files import (
+    ENVIRONMENT,
+    HPARAMS,
+    METRICS,
+    drop_rows,
+    holds,
+    keep_rows,
+    leave,
+    note_resumed,
+    occupied,
+    read_yaml,
+)
 from bioplausible.training.environment import environment
 from bioplausible.training.hyperparameters import hyperparameters, of_optimizer
 from bioplausible.training.loggers import folder_of_run
 from bioplausible.training.monitored import searches
 from bioplausible.training.named_runs import in_full
-
-ENVIRONMENT = "environment.yaml"
-"""File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
-HPARAMS = "hparams.yaml"
-"""File in a run's folder with the hyperparameters that it started with."""
-METRICS = "metrics.csv"
-"""File in a run's folder that CSVLogger writes."""
-RESUMED = "resumed.yaml"
-"""File in a run's folder that says where training was resumed with other hyperparameters, or from another folder."""
-MARKS = (
-    ENVIRONMENT,
-    HPARAMS,
-    METRICS,
-    RESUMED,
-    "config.yaml",
-    "events.out.tfevents.*",
-    "checkpoints/*.ckpt",
-)
-"""What shows that a folder is a run's."""
 
 _users: "WeakKeyDictionary[Logger, ReferenceType[Trainer]]" = WeakKeyDictionary()
 """The Trainer that has a logger's folder."""
@@ -105,8 +96,8 @@ class RunFolders(Callback):
             if user is not None and user() is trainer:
                 continue  # it tests what it has trained, or trains on
             if self._beside(logger):
-                _keep_rows(logger)
-            elif chooses_version(logger) or not _occupied(Path(logger.log_dir)):
+                keep_rows(logger)
+            elif chooses_version(logger) or not occupied(Path(logger.log_dir)):
                 self._take(logger, run if fits else None)
             else:
                 self._enter(logger, fits)
@@ -149,7 +140,7 @@ class RunFolders(Callback):
             else:
                 if run is not None:
                     self._taken.append((logger, not there))
-                return _keep_rows(logger)
+                return keep_rows(logger)
 
     def _enter(self, logger: FileLogger, fits: bool) -> None:
         if self._expected is not None:
@@ -162,7 +153,7 @@ class RunFolders(Callback):
             TemporaryFile(dir=logger.log_dir).close()
         except OSError as error:
             raise UserError(_unwritable(Path(logger.log_dir), error)) from error
-        _keep_rows(logger)
+        keep_rows(logger)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Notes the step at which training resumes; what an evaluation logs stands where the checkpoint does."""
@@ -194,7 +185,7 @@ class RunFolders(Callback):
         for logger in self._silent:
             _require_own(logger, trainer.ckpt_path)
             speak(logger)
-            _keep_rows(logger)
+            keep_rows(logger)
         self._silent = []
         if not trainer_option(trainer, "fast_dev_run"):
             _require_own_checkpoints(trainer)
@@ -240,7 +231,7 @@ class RunFolders(Callback):
             if isinstance(logger, TensorBoardLogger):
                 drop_events(logger.experiment, step)
             else:
-                _drop_rows(Path(logger.log_dir, METRICS), step)
+                drop_rows(Path(logger.log_dir, METRICS), step)
             elsewhere = str(trainer.ckpt_path) if logger in fresh else None
             note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect)
 
@@ -252,7 +243,7 @@ class RunFolders(Callback):
         for logger, made in self._taken:
             logger.finalize("failed")
             speak(logger)
-            _leave(Path(logger.log_dir), made)
+            leave(Path(logger.log_dir), made)
             _users.pop(logger, None)
         self._silent, self._taken = [], []
 
@@ -274,57 +265,6 @@ def file_loggers(trainer: Trainer) -> Iterator[FileLogger]:
             yield logger
 
 
-def note_resumed(
-    folder: Path, step: int, values: dict[str, Any], elsewhere: str | None, without_effect: tuple[str, ...] = ()
-) -> None:
-    """Notes in a run's folder where training was resumed, if what it trains with has changed.
-
-    Args:
-        folder: the run's.
-        step: at which it resumes.
-        values: hyperparameters from there on.
-        elsewhere: the checkpoint, where it is not this folder's.
-        without_effect: how the names begin of those that bear on nothing from there on.
-    """
-    path = folder / RESUMED
-    entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
-    before = dict(read_yaml(folder / HPARAMS, {}))
-    for entry in entries:
-        before |= entry["changed"]
-    if elsewhere is not None:
-        entries.append({"step": step, "checkpoint": elsewhere, "changed": {}})
-    else:
-        # an earlier version's names some of them only
-        names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
-        changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
-        changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
-        entries += [{"step": step, "changed": changed}] if changed else []
-    if entries:
-        aside = path.with_name(f".{path.name}.aside")
-        aside.write_text(yaml.safe_dump(entries, sort_keys=False))
-        aside.replace(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def read_yaml(path: Path, otherwise: Any) -> Any:
-    """Returns a file's content, or something else where there is none or nothing in it."""
-    return (yaml.safe_load(path.read_text()) if path.is_file() else None) or otherwise
-
-
-def _occupied(folder: Path) -> bool:
-    """Returns whether a folder holds a run."""
-    return any(next(folder.glob(mark), None) is not None for mark in MARKS)
-
-
-def _holds(folder: Path, checkpoint: str | Path | None) -> bool:
-    """Returns whether a checkpoint is of a folder's run: it lies below, or below another folder of the same run."""
-    above = [] if checkpoint is None else Path(checkpoint).resolve().parents
-    run = read_yaml(folder / ENVIRONMENT, {}).get("run")
-    theirs = (read_yaml(parent / ENVIRONMENT, {}).get("run") for parent in above if (parent / ENVIRONMENT).is_file())
-    return folder.resolve() in above or (run is not None and run == next(theirs, None))
-
-
 def _refusal(folder: Path, checkpoint: str | Path | None) -> str:
     which = "a run already" if checkpoint is None else f"another run than the one of {checkpoint}"
     return (
@@ -342,7 +282,7 @@ def _unwritable(folder: Path, error: OSError) -> str:
 
 def _require_own(logger: FileLogger, checkpoint: str | Path | None) -> None:
     folder = Path(logger.log_dir)
-    if not _holds(folder, checkpoint):
+    if not holds(folder, checkpoint):
         raise UserError(_refusal(folder, checkpoint))
 
 
@@ -351,7 +291,7 @@ def _require_own_checkpoints(trainer: Trainer) -> None:
     for callback in trainer.checkpoint_callbacks:
         folder = Path(str(getattr(callback, "dirpath", None)))
         fixed = getattr(callback, "overwrites", False)
-        if fixed and next(folder.glob("*.ckpt"), None) is not None and not _holds(folder, trainer.ckpt_path):
+        if fixed and next(folder.glob("*.ckpt"), None) is not None and not holds(folder, trainer.ckpt_path):
             raise UserError(
                 f"{folder} holds another run's checkpoints, which this one would overwrite: move them, or choose"
                 " another folder with the logger's version or, without a logger, with the Trainer's default_root_dir."
@@ -363,39 +303,3 @@ def _has_hyperparameters(logger: Logger, going_on: Sequence[Logger]) -> bool:
     if isinstance(logger, FileLogger):
         return isinstance(logger, CSVLogger) and Path(logger.log_dir, HPARAMS).is_file()
     return logger in going_on
-
-
-def _keep_rows(logger: FileLogger) -> None:
-    """Keeps a CSVLogger from removing what is in its folder."""
-    if isinstance(logger, CSVLogger):
-        path, columns = Path(logger.log_dir, METRICS), []
-        if path.is_file():
-            with path.open(newline="") as file:
-                columns = next(csv.reader(file), [])
-        go_on(logger, columns)
-
-
-def _drop_rows(path: Path, step: int) -> None:
-    """Drops the rows of a CSVLogger's file from a step on."""
-    if not path.is_file():
-        return
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        columns, rows = list(reader.fieldnames or []), list(reader)
-    kept = [row for row in rows if row.get("step") and int(row["step"]) < step]  # a kill may have cut the last one
-    aside = path.with_name(f".{path.name}.aside")
-    with aside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(kept)
-    aside.replace(path)
-
-
-def _leave(folder: Path, made: bool) -> None:
-    """Removes what a run that did not begin has left in its folder, and the folder if it made it."""
-    for mark in MARKS:
-        for file in folder.glob(mark):
-            file.unlink(missing_ok=True)
-    for empty in [folder / "checkpoints", *([folder] if made else [])]:
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()

@@ -24,7 +24,8 @@ from bioplausible.resume import run_folders
 from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 from bioplausible.resume.configured_rates import ConfiguredRates
-from bioplausible.resume.run_folders import RunFolders, note_resumed, read_yaml
+from bioplausible.resume.run_files import note_resumed, read_yaml
+from bioplausible.resume.run_folders import RunFolders
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import (
     ARGS,

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.commands.report.configurations import changes
-from bioplausible.resume.run_folders import RESUMED, read_yaml
+from bioplausible.resume.run_files import RESUMED, read_yaml
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import FEW, RUN
 

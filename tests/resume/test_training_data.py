@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, ImageDataModule, UserError
 from bioplausible.__main__ import main
-from bioplausible.resume.run_folders import read_yaml
+from bioplausible.resume.run_files import read_yaml
 from bioplausible.resume.training_data import SPOKEN, require_untrained
 from tests.helpers import ARGS, FEW, RUN
 

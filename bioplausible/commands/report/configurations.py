@@ -9,7 +9,7 @@ from pytorch_lightning import Trainer
 
 from bioplausible import data as data_modules
 from bioplausible.commands.report.nets import gains, net_name
-from bioplausible.resume.run_folders import HPARAMS, RESUMED, read_yaml
+from bioplausible.resume.run_files import HPARAMS, RESUMED, read_yaml
 from bioplausible.training.hyperparameters import AVERAGERS, IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
 
 NO_RESULT = {

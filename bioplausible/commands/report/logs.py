@@ -11,7 +11,7 @@ from statistics import median
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import SessionLog
 
-from bioplausible.resume.run_folders import METRICS
+from bioplausible.resume.run_files import METRICS
 
 Curve = dict[int, float]
 """Values by training step."""

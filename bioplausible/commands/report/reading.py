@@ -17,7 +17,7 @@ from bioplausible.commands.report.configurations import (
 from bioplausible.commands.report.logs import Log, read_log
 from bioplausible.commands.report.runs import Run
 from bioplausible.errors import UserError
-from bioplausible.resume.run_folders import ENVIRONMENT, HPARAMS, METRICS, read_yaml
+from bioplausible.resume.run_files import ENVIRONMENT, HPARAMS, METRICS, read_yaml
 from bioplausible.training.loggers import is_file_logger
 
 CONFIG = "config.yaml"

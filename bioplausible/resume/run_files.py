@@ -1,0 +1,116 @@
+"""What lies in a run's folder: the files' names, whose run it is, and what a resumed run adds and takes back."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning.loggers import CSVLogger
+
+from bioplausible.lightning_internals import FileLogger, go_on
+
+ENVIRONMENT = "environment.yaml"
+"""File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
+HPARAMS = "hparams.yaml"
+"""File in a run's folder with the hyperparameters that it started with."""
+METRICS = "metrics.csv"
+"""File in a run's folder that CSVLogger writes."""
+RESUMED = "resumed.yaml"
+"""File in a run's folder that says where training was resumed with other hyperparameters, or from another folder."""
+MARKS = (
+    ENVIRONMENT,
+    HPARAMS,
+    METRICS,
+    RESUMED,
+    "config.yaml",
+    "events.out.tfevents.*",
+    "checkpoints/*.ckpt",
+)
+"""What shows that a folder is a run's."""
+
+
+def occupied(folder: Path) -> bool:
+    """Returns whether a folder holds a run."""
+    return any(next(folder.glob(mark), None) is not None for mark in MARKS)
+
+
+def holds(folder: Path, checkpoint: str | Path | None) -> bool:
+    """Returns whether a checkpoint is of a folder's run: it lies below, or below another folder of the same run."""
+    above = [] if checkpoint is None else Path(checkpoint).resolve().parents
+    run = read_yaml(folder / ENVIRONMENT, {}).get("run")
+    theirs = (read_yaml(parent / ENVIRONMENT, {}).get("run") for parent in above if (parent / ENVIRONMENT).is_file())
+    return folder.resolve() in above or (run is not None and run == next(theirs, None))
+
+
+def note_resumed(
+    folder: Path, step: int, values: dict[str, Any], elsewhere: str | None, without_effect: tuple[str, ...] = ()
+) -> None:
+    """Notes in a run's folder where training was resumed, if what it trains with has changed.
+
+    Args:
+        folder: the run's.
+        step: at which it resumes.
+        values: hyperparameters from there on.
+        elsewhere: the checkpoint, where it is not this folder's.
+        without_effect: how the names begin of those that bear on nothing from there on.
+    """
+    path = folder / RESUMED
+    entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
+    before = dict(read_yaml(folder / HPARAMS, {}))
+    for entry in entries:
+        before |= entry["changed"]
+    if elsewhere is not None:
+        entries.append({"step": step, "checkpoint": elsewhere, "changed": {}})
+    else:
+        # an earlier version's names some of them only
+        names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
+        changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
+        changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
+        entries += [{"step": step, "changed": changed}] if changed else []
+    if entries:
+        aside = path.with_name(f".{path.name}.aside")
+        aside.write_text(yaml.safe_dump(entries, sort_keys=False))
+        aside.replace(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_yaml(path: Path, otherwise: Any) -> Any:
+    """Returns a file's content, or something else where there is none or nothing in it."""
+    return (yaml.safe_load(path.read_text()) if path.is_file() else None) or otherwise
+
+
+def keep_rows(logger: FileLogger) -> None:
+    """Keeps a CSVLogger from removing what is in its folder."""
+    if isinstance(logger, CSVLogger):
+        path, columns = Path(logger.log_dir, METRICS), []
+        if path.is_file():
+            with path.open(newline="") as file:
+                columns = next(csv.reader(file), [])
+        go_on(logger, columns)
+
+
+def drop_rows(path: Path, step: int) -> None:
+    """Drops the rows of a CSVLogger's file from a step on."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        columns, rows = list(reader.fieldnames or []), list(reader)
+    kept = [row for row in rows if row.get("step") and int(row["step"]) < step]  # a kill may have cut the last one
+    aside = path.with_name(f".{path.name}.aside")
+    with aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(kept)
+    aside.replace(path)
+
+
+def leave(folder: Path, made: bool) -> None:
+    """Removes what a run that did not begin has left in its folder, and the folder if it made it."""
+    for mark in MARKS:
+        for file in folder.glob(mark):
+            file.unlink(missing_ok=True)
+    for empty in [folder / "checkpoints", *([folder] if made else [])]:
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
