@@ -150,7 +150,7 @@ def test_of_runs_that_choose_the_same_folder_at_once_each_gets_one_of_its_own(cl
 def test_of_runs_that_find_the_same_folder_free_at_once_one_gets_it(cls, there, monkeypatch):
     if there:
         Path("logs/x/mine").mkdir(parents=True)
-    monkeypatch.setattr(run_folders, "_occupied", lambda folder: False)
+    monkeypatch.setattr(run_folders, "occupied", lambda folder: False)
     first, *others = [take(cls("logs", "x", "mine")) for _ in range(3)]
     assert first == Path("logs/x/mine")
     assert all("holds a run already" in other for other in others)
