@@ -56,6 +56,16 @@ def _one(values: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.ones_like(values) if out is None else out.fill_(1)
 
 
+def _sigmoid_derivative(a: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns a (1 − a)."""
+    return torch.addcmul(a, a, a, value=-1, out=out)
+
+
+def _tanh_derivative(a: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns 1 − a²."""
+    return torch.addcmul(a.new_ones(()), a, a, value=-1, out=out)
+
+
 def _gelu(values: Tensor, out: Tensor | None = None) -> Tensor:
     found = F.gelu(values)
     return found if out is None else out.copy_(found)
@@ -83,10 +93,8 @@ def _elu_derivative(a: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 _ACTIVATIONS: dict[str, Activation] = {
-    # a (1 − a)
-    "sigmoid": Activation(torch.sigmoid, lambda a, out=None: torch.addcmul(a, a, a, value=-1, out=out)),
-    # 1 − a²
-    "tanh": Activation(torch.tanh, lambda a, out=None: torch.addcmul(a.new_ones(()), a, a, value=-1, out=out)),
+    "sigmoid": Activation(torch.sigmoid, _sigmoid_derivative),
+    "tanh": Activation(torch.tanh, _tanh_derivative),
     # 1 where a > 0, and a is nowhere negative
     "relu": Activation(partial(torch.clamp, min=0), torch.sign),
     "linear": Activation(_identity, _one),

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -35,7 +37,11 @@ class Labels(Connection):
             last.is_plain,
             f"{last.name} is the output, whose class is read from the layers below: give it as a number of classes.",
         )
-        return (*hidden, replace(last, connect=lambda shape, **options: Labels(shape, int(classes))))
+        return (*hidden, replace(last, connect=partial(Labels._without_options, classes=int(classes))))
+
+    @staticmethod
+    def _without_options(pre_shape: Sequence[int], classes: int, **_: Any) -> "Labels":
+        return Labels(pre_shape, classes)
 
     def transform(self, weight: Tensor | None, pre: Tensor) -> Tensor:
         """Returns 0 (n × classes)."""

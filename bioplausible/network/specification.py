@@ -45,6 +45,23 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class Connect:
+    """Makes a layer's connection once the shape before it is known; an object, for a function within can't be pickled.
+
+    Attributes:
+        wiring: the connection's class.
+        arguments: those that the list gives.
+    """
+
+    wiring: Callable[..., Connection]
+    arguments: Mapping[str, Any]
+
+    def __call__(self, shape: Sequence[int], **options: Any) -> Connection:
+        """Returns the connection; the options are the rule's, and none may be an argument too."""
+        return self.wiring(shape, **self.arguments, **options)
+
+
+@dataclass(frozen=True)
 class Layer:
     """An entry of the list.
 
@@ -157,7 +174,7 @@ def _layer(number: int, entry: Any) -> Layer:
     what = "units" if kind == "dense" else "channels"
     require(_is_count(count), f"{name} has {count!r} {what}: give a whole number between 1 and {MOST_NEURONS}.")
     if kind == "dense":
-        return Layer(number, text, lambda shape, **options: Dense(shape, count, **gains, **options), skips)
+        return Layer(number, text, Connect(Dense, {"units": count, **gains}), skips)
     require("kernel" in entry, f"{name} has no kernel: give its side, for example kernel: 3.")
     geometry = {key: entry[key] for key in ("kernel", "stride", "padding") if key in entry}
     for key, value in geometry.items():
@@ -168,7 +185,7 @@ def _layer(number: int, entry: Any) -> Layer:
         )
     wiring = Convolution if kind == "conv" else Local
     arguments = {"pool": pool, **geometry, **gains}
-    return Layer(number, text, lambda shape, **options: wiring(shape, count, **arguments, **options), skips)
+    return Layer(number, text, Connect(wiring, {"channels": count, **arguments}), skips)
 
 
 def _pool(name: str, given: Any) -> Pooling | None:
@@ -223,7 +240,7 @@ def _own_class(name: str, class_path: Any, arguments: Mapping[str, Any]) -> Call
         inspect.isclass(wiring) and issubclass(wiring, Connection),
         f"{name}: {class_path} is no bioplausible.network.Connection: derive it from that class.",
     )
-    return lambda shape, **options: cast(Connection, wiring(shape, **arguments, **options))
+    return Connect(wiring, arguments)
 
 
 def _is_count(value: Any) -> bool:

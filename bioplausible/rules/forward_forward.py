@@ -14,7 +14,7 @@ from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, activation
 from bioplausible.network import Entry, Initialization, Labels, Sizes
 from bioplausible.rules.base import LearningRule
-from bioplausible.rules.batch_means import BatchMeans
+from bioplausible.rules.batch_means import BatchMeans, Means
 from bioplausible.rules.options import by_layer, group, per_layer, require_choice, require_count
 from bioplausible.training.phase import Phase, Phases
 
@@ -173,7 +173,11 @@ class ForwardForward(LearningRule):
         """C_k of the layers that are read but for the last (d_L × d_k), by k."""
         for k in hidden if μ else ():
             self.register_buffer(f"mean_activity_{k}", torch.full(self.network.shapes[k], 0.5))
-        self.mean_activities = BatchMeans(lambda positive: {("r", k): positive.activity[k].mean(0) for k in hidden})
+        self.mean_activities = BatchMeans(self.means)
+
+    def means(self, positive: Phase) -> Means:
+        """Returns the hidden units' mean activities over a phase's samples."""
+        return {("r", k): r.mean(0) for k, r in enumerate(positive.activity[1:-1], start=1)}
 
     # ---------------------------------------------------------------------------------------------------------- a pass
 
