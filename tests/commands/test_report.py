@@ -319,7 +319,7 @@ def test_a_real_run_is_reported_with_its_environment():
 def test_without_finished_runs_the_report_says_so(capsys):
     Path("logs/version_0").mkdir(parents=True)
     assert main(["report", "logs"]) == 0
-    assert "1 runs, 0 finished" in capsys.readouterr().out
+    assert "1 run, 0 finished" in capsys.readouterr().out
     assert Path("report/index.html").is_file()
 
 

@@ -43,7 +43,7 @@ def run(args: Sequence[str]) -> int:
     except OSError as error:
         raise UserError(f"The report can't be written to {options.out} ({error.strerror}): choose --out.") from error
     finished = sum(r.finished for r in found)
-    print(f"{len(found)} runs, {finished} finished")
+    print(f"{len(found)} {'run' if len(found) == 1 else 'runs'}, {finished} finished")
     for other in (r for r in found if not r.finished):
         print(f"  {other.path}: {other.status}")
     print(f"report  {options.out / 'index.html'}")

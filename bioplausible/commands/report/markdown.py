@@ -34,7 +34,7 @@ def as_markdown(
         table: the same with their configurations.
         made: what made the report.
     """
-    lines = [f"# Report of {runs} runs", ""]
+    lines = [f"# Report of {runs} {'run' if runs == 1 else 'runs'}", ""]
     lines += [f"{NOTES['accuracy']} {NOTES['published']} {NOTES['speed']}", ""]
     for part in parts:
         lines += [f"## {part.title}", "", *([f"{part.verdict}", ""] if part.verdict else []), *_table(part.rows), ""]
