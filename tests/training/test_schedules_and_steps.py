@@ -151,7 +151,8 @@ def test_updates_of_all_layers_together_are_shortened_to_the_limit(cls):
         torch.manual_seed(0)
         rule = build(cls, gradient_norm_limit=limit)
         before = [p.detach().clone() for p in rule.parameters()]
-        optimizer = torch.optim.SGD(rule.parameters(), lr=0.5, weight_decay=0.1)
+        groups = [{"params": [p]} for p in rule.parameters()]  # the limit is of all of them
+        optimizer = torch.optim.SGD(groups, lr=0.5, weight_decay=0.1)
         rule.learn(x, y, optimizer)
         return [(b - p.detach()) / 0.5 - 0.1 * b for b, p in zip(before, rule.parameters(), strict=True)]
 
