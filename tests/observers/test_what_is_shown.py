@@ -82,6 +82,26 @@ def test_the_distance_of_B_is_that_from_the_nudged_phases_correlation(regularize
         assert logged[f"information/B_layer_{k}_largest"] == pytest.approx(float(eigenvalues.max()))
 
 
+@torch.no_grad()
+def test_the_information_drawn_is_that_of_each_phases_states_and_estimates():
+    """A third phase is drawn with the estimates of the second, for it has none."""
+    rule = build(CorInfoMax, track_correlations=True, three_phase=True)
+    for number, correlations in enumerate(rule.correlations.values(), start=2):
+        for R in correlations.buffers():
+            R.mul_(number)
+    x, _, target = batch()
+    phases = rule.settle(x, target)
+    axes = information.draw_information(rule, x, target).axes
+    for i, (name, phase) in enumerate(phases.items()):
+        expected = information.information_of(rule, phase.activity, "free" if name == "free" else "nudged")
+        for axis, published in zip(axes[2 * i : 2 * i + 2], (False, True), strict=True):
+            assert axis.get_title().startswith(f"{name} phase")
+            ends = [float(line.get_ydata()[-1]) for line in axis.lines]
+            assert ends == pytest.approx([v for key, v in expected.items() if key.startswith("published") == published])
+            steps = rule.nudged_step_sizes if i else rule.free_step_sizes
+            assert all(len(line.get_ydata()) == len(steps) + 1 for line in axis.lines)
+
+
 def test_a_cosine_has_a_sign_and_no_length():
     a = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
     b = torch.tensor([[6.0, 1.0], [0.0, 0.0]])
