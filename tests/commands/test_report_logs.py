@@ -51,8 +51,11 @@ def test_an_epoch_that_is_still_cut_does_not_count_either(length, epochs, data):
     ends = [length * (k + 1) for k in range(epochs)]
     cut = ends[-1] + data.draw(st.integers(1, length - 1))
     curves = {"train/accuracy": {end - 1: 0.5 for end in [*ends, cut]}}
+    numbered = data.draw(st.sampled_from([[], ends, [*ends, cut]]))
     if epochs == 1:  # with one epoch alone only its number tells it
-        curves["epoch"] = {length - 1: 0.0}
+        numbered = numbered or ends
+    curves["epoch"] = {end - 1: float((end - 1) // length) for end in numbered}
+    assert Log(curves).steps_per_epoch() == length
     assert Log(curves).whole_epochs() == [end - 1 for end in ends]
 
 

@@ -545,6 +545,22 @@ def test_a_table_is_read_as_the_user_wrote_it():
             assert torch.equal(found[1], labels)
 
 
+@pytest.mark.parametrize("class_column", [None, "kind"])
+@pytest.mark.parametrize("at", range(4))
+def test_a_column_that_is_left_out_might_as_well_not_be_there(at, class_column):
+    """Without a name the class is the last column of those that are left."""
+    write_table([HEAD, *ROWS])
+    write_table(
+        [[*row[:at], left, *row[at:]] for row, left in zip([HEAD, *ROWS], ["id", *range(20)], strict=True)], "more.csv"
+    )
+    plain = TableDataModule("table.csv", class_column=class_column)
+    more = TableDataModule("more.csv", class_column=class_column, leave_out=["id"])
+    assert (more.image_shape, more.class_names) == (plain.image_shape, plain.class_names)
+    for name in ("train", "test"):
+        for found, expected in zip(split(more, name), split(plain, name), strict=True):
+            assert torch.equal(found, expected)
+
+
 def test_numbers_as_classes_are_in_their_order():
     write_table([[i, (9, 10, 100)[i % 3]] for i in range(30)])
     assert TableDataModule("table.csv").class_names == ("9", "10", "100")
