@@ -293,11 +293,17 @@ def test_the_newest_checkpoints_are_kept_also_where_training_resumes_from_one(ke
     def steps():
         return sorted(int(file.stem.partition("=")[2]) for file in folder.glob("step=*.ckpt"))
 
+    def replaced():
+        newest = torch.load(folder / f"step={max(steps())}.ckpt", weights_only=True)
+        return [int(Path(path).stem.partition("=")[2]) for path in newest["callbacks"]["EveryNSteps"]["replaced"]]
+
     every = ["--checkpoint_every_n_steps", "4", "--checkpoint_keep", str(keep)]
     assert main([*ARGS, *every, "--trainer.max_epochs", "1"]) == 0
     assert steps() == [4, 8][-keep:]
+    assert replaced() == [[], [4]][keep == 1]
     assert main(["fit", "--ckpt_path", str(folder / "step=8.ckpt"), "--trainer.max_epochs", "2"]) == 0
     assert steps() == [12, 16, 20][-keep:]
+    assert replaced() == [20 - 4 * keep]  # which a kill before it is removed leaves
 
 
 def test_a_checkpoint_after_which_a_validation_comes_is_written_once_after_it(tmp_path, monkeypatch):
