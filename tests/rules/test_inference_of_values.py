@@ -19,7 +19,8 @@ HIDDEN = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu, "hard_tanh": F.har
 RESIDUAL = [5, 6, 6, 6, 4]
 """A network whose layers 2 and 3 are residual."""
 η, T = 0.05, 7
-FALLING = {"step_size_rule": "divide_by_slow_loop_index", "step_size": η, "step_size_decay": 0.3, "inference_steps": T}
+FALLING = {"step_size_rule": "divide_by_slow_loop_index", "step_size": η, "step_size_floor": 0.02}
+FALLING |= {"step_size_decay": 0.3, "inference_steps": T}
 """Step sizes that fall from η: each iteration moves all that it moves by its own."""
 
 
