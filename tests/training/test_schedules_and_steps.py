@@ -15,6 +15,7 @@ from bioplausible import (
     UserError,
     WarmupCosine,
 )
+from bioplausible.training.optimization import build_optimizer
 from tests.helpers import batch, build, updates
 
 
@@ -137,6 +138,20 @@ def test_an_optimizer_without_decay_refuses_decays():
         build(EquilibriumPropagation, weight_decays=[0.1, 0.2])
     with pytest.raises(UserError, match=r"weight_decays is -0\.1: it must not be negative"):
         build(EquilibriumPropagation, weight_decays=-0.1)
+
+
+@pytest.mark.parametrize("layer", range(3))
+def test_a_rate_that_is_none_is_refused_whichever_layer_has_it(layer):
+    def schedule(optimizer):
+        factors = [lambda epoch, k=k: -2.0 if k == layer else 1.0 for k in range(3)]
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+
+    with pytest.raises(UserError, match=r"LambdaLR sets a learning rate to -0\.1, which must be finite"):
+        build(EquilibriumPropagation, learning_rates=0.05, lr_scheduler=schedule).configure_optimizers()
+    rates = [0.1 * (k != layer) or math.inf for k in range(3)]
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in rates]
+    with pytest.raises(UserError, match="The optimizer sets a learning rate to inf"):
+        build_optimizer(torch.optim.SGD, groups)
 
 
 # ------------------------------------------------------------------------------------------------ the limit of the norm
