@@ -11,6 +11,7 @@ from bioplausible.observers import alignment, information, representations
 from bioplausible.observers.alignment import cosine
 from bioplausible.observers.information import Information
 from bioplausible.observers.representations import Representations
+from bioplausible.observers.settling import Trajectory, draw_settling
 from tests.helpers import SIZES, batch, build
 
 
@@ -100,6 +101,27 @@ def test_the_information_drawn_is_that_of_each_phases_states_and_estimates():
             assert ends == pytest.approx([v for key, v in expected.items() if key.startswith("published") == published])
             steps = rule.nudged_step_sizes if i else rule.free_step_sizes
             assert all(len(line.get_ydata()) == len(steps) + 1 for line in axis.lines)
+
+
+def test_what_settling_draws_is_each_layers_residual_by_iteration_and_each_energy_from_the_start_on():
+    found = {
+        "free": Trajectory([[0.5, 0.25, 0.0], [0.4, 0.0, 0.0]], [3.0, 2.0, 1.5], [0.0, 0.0, 0.0], 0.25),
+        "nudged": Trajectory([[0.8, 0.7, 0.6]], [], [1.0, 1.0, 1.0], 1.0),
+        "last": Trajectory([[0.1, 0.2, 0.3]], [1.0, 0.5], [0.0, 0.0, 0.0], 0.0),
+    }
+    *phases, energy = draw_settling(found, 0.3).axes
+    for axis, (name, trajectory) in zip(phases, found.items(), strict=True):
+        assert axis.get_title() == f"{name} phase: {trajectory.samples_unsettled:.0%} of the samples not settled"
+        *layers, tolerance = axis.lines
+        assert list(tolerance.get_ydata()) == [0.3, 0.3]
+        at_rest = [", at rest" * (not any(of_layer)) for of_layer in zip(*trajectory.residuals, strict=True)]
+        assert [line.get_label() for line in layers] == [f"layer {k}{rest}" for k, rest in enumerate(at_rest, start=1)]
+        for line, of_layer in zip(layers, zip(*trajectory.residuals, strict=True), strict=True):
+            assert list(line.get_xdata()) == list(range(1, len(of_layer) + 1))
+            shown = [value for value in line.get_ydata() if value == value]  # a logarithmic axis has no 0
+            assert shown == [value for value in of_layer if value]
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in energy.lines}
+    assert lines == {"free phase": ([0, 1, 2], [3.0, 2.0, 1.5]), "last phase": ([0, 1], [1.0, 0.5])}
 
 
 def test_a_cosine_has_a_sign_and_no_length():

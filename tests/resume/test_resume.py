@@ -26,6 +26,7 @@ from bioplausible import (
     FeedbackAlignment,
     KolenPollack,
     PiecewisePower,
+    UserError,
 )
 from bioplausible.__main__ import main
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps
@@ -259,6 +260,19 @@ def test_options_without_saved_state_are_refused_on_resume(tmp_path, monkeypatch
     assert main([*ARGS, optimizer, "Adam", "--trainer.max_epochs", "1"]) == 0
     assert main(["fit", "--ckpt_path", "last", f"{optimizer}.init_args.amsgrad", "true"]) == 2
     assert "without amsgrad" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layer", range(3))
+def test_so_they_are_whichever_layer_has_them(layer):
+    def configured(amsgrad):
+        groups = [{"params": [torch.zeros(1)], "amsgrad": amsgrad and k == layer} for k in range(3)]
+        return SimpleNamespace(optimizers=[torch.optim.Adam(groups)], lr_scheduler_configs=[])
+
+    before, now = ConfiguredRates(), ConfiguredRates()
+    before.on_fit_start(configured(False), None)
+    now.load_state_dict(before.state_dict())
+    with pytest.raises(UserError, match="trained without amsgrad and holds no state for it"):
+        now.on_fit_start(configured(True), None)
 
 
 def test_the_best_checkpoint_survives_worse_epochs_and_resume(tmp_path, monkeypatch):
