@@ -1,14 +1,17 @@
 """Numbers that observers log, of states and matrices made up here so that each mistake shows."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.markers import MarkerStyle
 from pytorch_lightning.trainer.states import TrainerFn
 
 from bioplausible import CorInfoMax, EquilibriumPropagation
 from bioplausible.observers import alignment, information, representations
 from bioplausible.observers.alignment import cosine
+from bioplausible.observers.drawings import confusion_of, draw_confusion, draw_tsne
 from bioplausible.observers.information import Information
 from bioplausible.observers.representations import Representations
 from bioplausible.observers.settling import Trajectory, draw_settling
@@ -97,10 +100,43 @@ def test_the_information_drawn_is_that_of_each_phases_states_and_estimates():
         expected = information.information_of(rule, phase.activity, "free" if name == "free" else "nudged")
         for axis, published in zip(axes[2 * i : 2 * i + 2], (False, True), strict=True):
             assert axis.get_title().startswith(f"{name} phase")
-            ends = [float(line.get_ydata()[-1]) for line in axis.lines]
-            assert ends == pytest.approx([v for key, v in expected.items() if key.startswith("published") == published])
+            said = [f"forward: layer {k} from below" for k in (1, 2, 3)]
+            said += [f"backward: layer {k} from above" for k in (1, 2)]
+            assert sorted(line.get_label() for line in axis.lines) == sorted(said)
+            for line in axis.lines:
+                way, k = re.fullmatch(r"(\w+): layer (\d) .*", line.get_label()).groups()
+                key = f"{'published ' * published}{way} {int(k) + (way == 'backward')}"  # of V_k, which predicts k − 1
+                assert float(line.get_ydata()[-1]) == pytest.approx(expected[key])
             steps = rule.nudged_step_sizes if i else rule.free_step_sizes
             assert all(len(line.get_ydata()) == len(steps) + 1 for line in axis.lines)
+
+
+def test_a_drawn_confusion_matrix_has_the_true_classes_as_rows_from_the_top_and_says_so():
+    confusion = confusion_of(torch.tensor([1, 1, 2, 0]), torch.tensor([0, 0, 1, 2]), 3)
+    assert confusion.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    axis = draw_confusion(confusion, "test", ["cat", "dog", "eel"]).axes[0]
+    (image,) = axis.images
+    assert image.get_array().tolist() == confusion.tolist()
+    assert image.origin == "upper"
+    assert image.get_clim() == (0, 1)
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted class", "true class")
+    assert "test split" in axis.get_title()
+
+
+@pytest.mark.parametrize("names", [None, ["cat", "dog", "eel", "fox"]])
+def test_a_map_shows_each_image_at_its_place_as_the_number_of_its_class(names, monkeypatch):
+    hidden, labels = [torch.rand(9, 4), torch.rand(9, 2, 3, 3)], torch.tensor([3, 0, 2, 2, 0, 3, 3, 0, 2])
+    # a map that shows the first two values of each image
+    monkeypatch.setattr("sklearn.manifold.TSNE.fit_transform", lambda self, r: r[:, :2])
+    figure = draw_tsne(hidden, labels, 4, names)
+    for axis, r in zip(figure.axes, hidden, strict=True):
+        for dots, c in zip(axis.collections, (0, 2, 3), strict=True):
+            marker = MarkerStyle(f"${c}$")
+            shape = marker.get_path().transformed(marker.get_transform())
+            assert dots.get_paths()[0].vertices == pytest.approx(shape.vertices)
+            assert dots.get_offsets().data == pytest.approx(r.flatten(1)[labels == c][:, :2].numpy())
+    said = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert said == ([] if names is None else ["0 = cat", "2 = eel", "3 = fox"])
 
 
 def test_what_settling_draws_is_each_layers_residual_by_iteration_and_each_energy_from_the_start_on():
