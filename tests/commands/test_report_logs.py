@@ -18,7 +18,9 @@ from torch.utils.tensorboard import SummaryWriter
 from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.commands.report.logs import Log
-from bioplausible.commands.report.reading import read_run
+from bioplausible.commands.report.reading import _steps_per_epoch, read_run
+from bioplausible.commands.report.runs import Run
+from bioplausible.data.batches import EpochBatches
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import ARGS, CONFIGS, FEW, RUN, command_line, make_run
 
@@ -85,6 +87,24 @@ def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(bat
         board.add_scalar("train/accuracy", 0.5, step)
         board.close()
         assert read_run(folder).epochs == epochs
+
+
+@given(
+    st.integers(20, 1438),
+    st.one_of(st.just(0.0), st.floats(0.05, 0.9)),
+    st.integers(1, 200),
+    st.one_of(st.none(), st.integers(1, 100), st.floats(0.01, 1)),
+)
+def test_a_single_point_is_held_against_the_batches_that_the_data_and_trainer_give(images, split, size, limit):
+    options = {"subset_size": images, "validation_split": split, "batch_size": size}
+    trained, _ = DigitsDataModule(**options)._choose(1438)
+    batches = len(EpochBatches(len(trained), size, seed=0))
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    config = {"data": {"class_path": "DigitsDataModule", "init_args": options}}
+    config["trainer"] = {"limit_train_batches": limit, "max_epochs": 3}
+    log = Log({"train/accuracy": {5: 0.5}})
+    assert _steps_per_epoch(Run(Path("run"), config=config, log=log)) == max(batches, 1)
 
 
 @pytest.mark.parametrize("no_limit", [None, -1])
