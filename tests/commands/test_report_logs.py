@@ -107,6 +107,16 @@ def test_a_single_point_is_held_against_the_batches_that_the_data_and_trainer_gi
     assert _steps_per_epoch(Run(Path("run"), config=config, log=log)) == max(batches, 1)
 
 
+@pytest.mark.parametrize(("resumed", "left_out"), [(9, 0), (10, 1), (15, 1), (19, 1), (20, 2), (29, 2), (30, None)])
+def test_the_time_of_an_epoch_in_which_training_was_resumed_does_not_count(resumed, left_out):
+    """Epochs of ten steps; the step is the first one after the pause."""
+    ends, seconds = (9, 19, 29), (7.0, 8.0)
+    times = dict(zip(ends, (0.0, 7.0, 15.0), strict=True))
+    log = Log({"train/accuracy": dict.fromkeys(ends, 0.5)}, times, resumed=[resumed])
+    counted = [s for i, s in enumerate(seconds, start=1) if i != left_out]
+    assert log.seconds_per_epoch() == pytest.approx(sum(counted) / len(counted))
+
+
 @pytest.mark.parametrize("no_limit", [None, -1])
 def test_a_limit_that_is_none_is_never_reached(no_limit):
     make_run(Path("logs/run"), 0.9, 0, epochs=5)

@@ -400,12 +400,13 @@ def test_guard_stops_a_phase_that_does_not_settle_and_keeps_the_last_good_checkp
     assert (run / "checkpoints/last.ckpt").read_bytes() == good
 
 
-def test_guard_names_the_fastest_layer():
+@pytest.mark.parametrize("moved", [3.0, math.inf, math.nan])
+def test_guard_names_the_fastest_layer(moved):
     rule = build(EquilibriumPropagation)
     x, _, target = batch()
     with torch.no_grad():
         rule.phases = rule.settle(x, target)
-    rule.phases["nudged"].previous[1] += 3
+    rule.phases["nudged"].previous[1] += moved
     with pytest.raises(UserError, match=r"The nudged phase has not settled at step 7: layer 2 still moves"):
         Guard().look(rule, step=7)
 
@@ -518,6 +519,24 @@ def test_guard_stops_at_the_look_that_is_the_last_of_its_patience(every, warm_up
             stopped = step
             break
     assert stopped == expected is not None
+
+
+@pytest.mark.parametrize(
+    ("batches", "sound", "stops"),
+    [(49, [], False), (50, [], True), (60, [10], True), (60, [11], False), (99, [20, 60], False), (100, [], False)],
+)
+def test_guard_takes_fifty_batches_in_a_row_at_the_end_of_a_run_that_is_shorter_than_its_warm_up(batches, sound, stops):
+    rule, guard = build(EquilibriumPropagation), Guard(every_n_steps=1000, warm_up_steps=100)
+    rule.classes = torch.tensor([0, 1])
+    for step in range(1, batches + 1):
+        rule.output = ONE_HOT[[0, 1]] if step in sound else ONE_HOT[[3, 3]]
+        guard.on_train_batch_end(SimpleNamespace(global_step=step), rule, None, None, 0)
+    trainer = SimpleNamespace(global_step=batches, callbacks=[])
+    if stops:
+        with pytest.raises(UserError, match=f"has collapsed at step {batches}: .* in 50 batches in a row"):
+            guard.on_fit_end(trainer, rule)
+    else:
+        guard.on_fit_end(trainer, rule)
 
 
 def test_guard_stops_a_rate_that_explodes(capsys):
