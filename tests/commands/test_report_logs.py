@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -95,6 +95,7 @@ def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(bat
     st.integers(1, 200),
     st.one_of(st.none(), st.integers(1, 100), st.floats(0.01, 1)),
 )
+@example(1438, 0.1, 1, None)  # 143.8 images for validation are 144
 def test_a_single_point_is_held_against_the_batches_that_the_data_and_trainer_give(images, split, size, limit):
     options = {"subset_size": images, "validation_split": split, "batch_size": size}
     trained, _ = DigitsDataModule(**options)._choose(1438)

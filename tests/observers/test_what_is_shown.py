@@ -8,8 +8,8 @@ import torch
 from matplotlib.markers import MarkerStyle
 from pytorch_lightning.trainer.states import TrainerFn
 
-from bioplausible import CorInfoMax, EquilibriumPropagation
-from bioplausible.observers import alignment, information, representations
+from bioplausible import CorInfoMax, EquilibriumPropagation, observers
+from bioplausible.observers import Cost, Guard, alignment, information, representations
 from bioplausible.observers.alignment import cosine
 from bioplausible.observers.drawings import confusion_of, draw_confusion, draw_tsne
 from bioplausible.observers.information import Information
@@ -183,3 +183,27 @@ def test_the_cosine_compares_the_update_with_the_descent_not_the_ascent(monkeypa
         watch.on_train_batch_end(trainer, rule, None, (x, y), step)
         assert bool(logged) == (step == 2)
     assert logged == {f"alignment/layer_{k}_cosine": pytest.approx((-1) ** k) for k in (1, 2, 3)}
+
+
+SAVED = [
+    (Guard, {"_collapsed_looks": 3, "_collapsed_batches": 7, "_how": "all classes get the same output"}),
+    (Cost, {"_seconds": 1.5, "_samples": 40, "_operations_per_sample": 2.5}),
+    (Representations, {"_confusion": torch.eye(3)}),
+]
+
+
+@pytest.mark.parametrize(("cls", "held"), SAVED, ids=lambda value: getattr(value, "__name__", ""))
+def test_observers_take_up_all_that_they_save(cls, held):
+    before, after = cls(), cls()
+    for name, value in held.items():
+        setattr(before, name, value)
+    assert len(before.state_dict()) == len(held)
+    after.load_state_dict(before.state_dict())
+    for name, value in held.items():
+        found = getattr(after, name)
+        assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value, name
+
+
+def test_every_observer_that_saves_something_is_looked_at_above():
+    own = {cls for cls in vars(observers).values() if isinstance(cls, type) and "state_dict" in vars(cls)}
+    assert own == {cls for cls, _ in SAVED}

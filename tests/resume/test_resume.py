@@ -348,6 +348,17 @@ def test_training_alone_removes_the_checkpoints_that_a_kill_left(training, tmp_p
     assert (left.is_file(), kept.is_file()) == (not training, True)
 
 
+def test_the_first_checkpoint_after_a_resume_names_those_that_it_replaces_too(tmp_path):
+    before, after = EveryNSteps(4), EveryNSteps(4)
+    before.dirpath = after.dirpath = str(tmp_path)
+    four, eight = (str(tmp_path / f"step={step}.ckpt") for step in (4, 8))
+    before.best_k_models = {four: torch.tensor(4.0)}
+    after.load_state_dict(before.state_dict())
+    assert after.state_dict()["replaced"] == []
+    after.best_k_models = {eight: torch.tensor(8.0)}
+    assert after.state_dict()["replaced"] == [four]
+
+
 def test_a_best_checkpoint_ahead_of_the_resumed_one_is_set_aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*ARGS, "--checkpoint_every_n_steps", "11", "--checkpoint_keep", "-1"]) == 0
