@@ -72,7 +72,7 @@ PASSES = [
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("cls", "options", "functions"), PASSES, ids=str)
+@pytest.mark.parametrize(("cls", "options", "functions"), PASSES)
 def test_updates_are_compared_with_a_feedforward_pass_through_each_layers_own_f(cls, options, functions):
     rule = build(cls, **options)
     x, _, _ = batch(n=20)
