@@ -611,3 +611,12 @@ def test_the_standard_deviations_of_a_draw_are_said_to_their_last_digits(capsys)
         for i, scale in enumerate(meta["scale"]):
             changed = {**meta, "scale": [*meta["scale"][:i], scale * (1 + 1e-6), *meta["scale"][i + 1 :]]}
             require_refusal(write("scale.npz", changed, arrays), capsys, "scale.npz", "its meta says scale")
+
+
+@pytest.mark.parametrize("off", [1e-6, -1e-3])
+def test_a_mask_of_dropout_is_0_or_the_inverse_of_what_is_kept_to_its_last_digits(off, capsys):
+    """Of a silent unit too, whose mask changes nothing that a replay sees."""
+    meta, arrays = read(GOLDEN_RULES / "pepita_2layer_dropout.npz")
+    mask = arrays["step0/mask0"].copy()
+    mask[np.unravel_index(mask.argmax(), mask.shape)] *= 1 + off
+    require_refusal(write("mask.npz", meta, {**arrays, "step0/mask0": mask}), capsys, "mask.npz", "0 and 1/keep")
