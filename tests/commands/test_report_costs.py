@@ -6,7 +6,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.commands.report.costs import after_equal_cost
+from bioplausible.commands.report.costs import after_equal_cost, cost_figure
 from bioplausible.commands.report.reading import find_runs, read_run
 from bioplausible.commands.report.tables import group
 from tests.helpers import make_run
@@ -45,6 +45,23 @@ def test_at_equal_cost_accuracies_lie_between_those_of_the_epochs():
         assert [reached.mean for reached in one.reached] == pytest.approx([70.5, 85.25])
         assert one.reached[1].std == pytest.approx(0.5 / 2**0.5)
     assert seconds.whole == [45, 60]
+
+
+def test_seeds_that_cost_otherwise_are_compared_at_the_cheapest_run_and_drawn_at_their_mean_cost():
+    for seed, (slow, fast) in enumerate(((30.0, 10.0), (40.0, 20.0))):
+        make_run(Path(f"logs/ep/{seed}"), 0.9, seed, epochs=2, planned=2)
+        add_costs(Path(f"logs/ep/{seed}"), slow, [0.80 + seed / 100, 0.90])
+        make_run(Path(f"logs/bp/{seed}"), 0.8, seed, recipe=BP, epochs=3, planned=3)
+        add_costs(Path(f"logs/bp/{seed}"), fast, [0.5, 0.6, 0.7])
+    groups = group([read_run(path) for path in sorted(Path("logs").glob("*/*"))])
+    seconds, _ = after_equal_cost(groups)
+    assert (seconds.budget, seconds.whole) == (30, [45, 70])
+    assert [reached.mean for reached in seconds.reached] == pytest.approx([(70 + 55) / 2, 80.5])
+    axis, of_operations = cost_figure(groups, "").axes
+    fast, slow = axis.lines
+    assert (list(fast.get_xdata()), list(slow.get_xdata())) == ([15, 30, 45], [35, 70])
+    assert fast.get_ydata() == pytest.approx([50, 60, 70])
+    assert list(of_operations.lines[0].get_xdata()) == [7.5, 15, 22.5]
 
 
 def test_the_report_says_it_in_a_table_and_a_figure():

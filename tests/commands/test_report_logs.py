@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -18,7 +18,9 @@ from torch.utils.tensorboard import SummaryWriter
 from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.commands.report.logs import Log
-from bioplausible.commands.report.reading import read_run
+from bioplausible.commands.report.reading import _steps_per_epoch, read_run
+from bioplausible.commands.report.runs import Run
+from bioplausible.data.batches import EpochBatches
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import ARGS, CONFIGS, FEW, RUN, command_line, make_run
 
@@ -51,8 +53,11 @@ def test_an_epoch_that_is_still_cut_does_not_count_either(length, epochs, data):
     ends = [length * (k + 1) for k in range(epochs)]
     cut = ends[-1] + data.draw(st.integers(1, length - 1))
     curves = {"train/accuracy": {end - 1: 0.5 for end in [*ends, cut]}}
+    numbered = data.draw(st.sampled_from([[], ends, [*ends, cut]]))
     if epochs == 1:  # with one epoch alone only its number tells it
-        curves["epoch"] = {length - 1: 0.0}
+        numbered = numbered or ends
+    curves["epoch"] = {end - 1: float((end - 1) // length) for end in numbered}
+    assert Log(curves).steps_per_epoch() == length
     assert Log(curves).whole_epochs() == [end - 1 for end in ends]
 
 
@@ -82,6 +87,35 @@ def test_a_single_point_is_the_end_of_an_epoch_where_all_batches_came_before(bat
         board.add_scalar("train/accuracy", 0.5, step)
         board.close()
         assert read_run(folder).epochs == epochs
+
+
+@given(
+    st.integers(20, 1438),
+    st.one_of(st.just(0.0), st.floats(0.05, 0.9)),
+    st.integers(1, 200),
+    st.one_of(st.none(), st.integers(1, 100), st.floats(0.01, 1)),
+)
+@example(1438, 0.1, 1, None)  # 143.8 images for validation are 144
+def test_a_single_point_is_held_against_the_batches_that_the_data_and_trainer_give(images, split, size, limit):
+    options = {"subset_size": images, "validation_split": split, "batch_size": size}
+    trained, _ = DigitsDataModule(**options)._choose(1438)
+    batches = len(EpochBatches(len(trained), size, seed=0))
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    config = {"data": {"class_path": "DigitsDataModule", "init_args": options}}
+    config["trainer"] = {"limit_train_batches": limit, "max_epochs": 3}
+    log = Log({"train/accuracy": {5: 0.5}})
+    assert _steps_per_epoch(Run(Path("run"), config=config, log=log)) == max(batches, 1)
+
+
+@pytest.mark.parametrize(("resumed", "left_out"), [(9, 0), (10, 1), (15, 1), (19, 1), (20, 2), (29, 2), (30, None)])
+def test_the_time_of_an_epoch_in_which_training_was_resumed_does_not_count(resumed, left_out):
+    """Epochs of ten steps; the step is the first one after the pause."""
+    ends, seconds = (9, 19, 29), (7.0, 8.0)
+    times = dict(zip(ends, (0.0, 7.0, 15.0), strict=True))
+    log = Log({"train/accuracy": dict.fromkeys(ends, 0.5)}, times, resumed=[resumed])
+    counted = [s for i, s in enumerate(seconds, start=1) if i != left_out]
+    assert log.seconds_per_epoch() == pytest.approx(sum(counted) / len(counted))
 
 
 @pytest.mark.parametrize("no_limit", [None, -1])

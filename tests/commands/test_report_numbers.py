@@ -14,7 +14,7 @@ from scipy import stats
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.commands.report import tables
+from bioplausible.commands.report import sections, tables
 from bioplausible.commands.report.curves import curves, png
 from bioplausible.commands.report.reading import find_runs
 from bioplausible.commands.report.runs import Run
@@ -42,6 +42,25 @@ def test_an_estimate_is_the_mean_and_the_standard_deviation_with_n_minus_1():
     assert str(found) == f"{mean:.2f} ± {found.std:.2f}"
     assert str(Estimate.of([91.0])) == "91.00"
     assert Estimate.of([91.0]).std is None
+
+
+def test_each_panel_is_called_what_it_shows(monkeypatch):
+    one, shown = made({0: 0.9}), {}
+
+    def drawn(groups, names, title):
+        shown.update({name: (label, factor) for name, label, factor in names})
+
+    monkeypatch.setattr(sections, "curves", drawn)
+    for run in one.runs:
+        run.curves["alignment/layer_3_from_1_cosine"] = {9: 0.5}
+    sections.in_sections([one])
+    assert shown == {
+        "train/accuracy": ("training accuracy (%)", 100),
+        "val/accuracy": ("validation accuracy (%)", 100),
+        "test_each_epoch/accuracy": ("test accuracy (%)", 100),
+        "alignment/layer_2_angle": ("forward–feedback angle, layer 2 (degrees)", 1),
+        "alignment/layer_3_from_1_cosine": ("cosine with backpropagation, layer 3 from 1", 1),
+    }
 
 
 def test_a_curve_is_the_mean_over_seeds_and_its_band_one_standard_deviation_with_n_minus_1():

@@ -1,6 +1,7 @@
 """The command verify: it finds what differs and refuses what is no recording, or one that it does not understand."""
 
 import json
+import math
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from bioplausible.__main__ import main
+from bioplausible.commands.verify.meta import Meta
 from bioplausible.commands.verify.recorded_rule import OF_THE_STEP, rule_class
 from bioplausible.commands.verify.replay import largest_error, replay
 from bioplausible.errors import UserError
@@ -588,3 +590,33 @@ def test_a_limit_of_the_norm_and_decays_by_layer_are_the_recordings_where_it_say
         assert max(d.error for d in replay(file)) < 1e-9, name
     key = "step0/network.wiring.1.weight"
     assert all((recorded["plain"][key] != recorded[name][key]).any() for name in ("limit", "decays"))
+
+
+@pytest.mark.parametrize("given", [math.inf, -math.inf, math.nan, True, "0.1", [], [0.1, math.inf], [[0.1]], {}, None])
+def test_what_should_be_a_number_is_one_or_is_refused_by_name(given):
+    """JSON's 1e999 is infinite, and no word for it."""
+    with pytest.raises(UserError, match=r"its meta has lr .*: give a finite number"):
+        Meta({"lr": given}).number("lr")
+    with pytest.raises(UserError, match="does not say its lr"):
+        Meta({}).number("lr")
+    for number in (0, -3, 1e308, [0.1, 2]):
+        assert Meta({"lr": number}).number("lr") == number
+
+
+def test_the_standard_deviations_of_a_draw_are_said_to_their_last_digits(capsys):
+    recordings = [(path, *read(path)) for path in sorted(GOLDEN_NETWORKS.glob("*.npz"))]
+    of_draws = [(path, meta, arrays) for path, meta, arrays in recordings if "scale" in meta]
+    assert of_draws
+    for _, meta, arrays in of_draws:
+        for i, scale in enumerate(meta["scale"]):
+            changed = {**meta, "scale": [*meta["scale"][:i], scale * (1 + 1e-6), *meta["scale"][i + 1 :]]}
+            require_refusal(write("scale.npz", changed, arrays), capsys, "scale.npz", "its meta says scale")
+
+
+@pytest.mark.parametrize("off", [1e-6, -1e-3])
+def test_a_mask_of_dropout_is_0_or_the_inverse_of_what_is_kept_to_its_last_digits(off, capsys):
+    """Of a silent unit too, whose mask changes nothing that a replay sees."""
+    meta, arrays = read(GOLDEN_RULES / "pepita_2layer_dropout.npz")
+    mask = arrays["step0/mask0"].copy()
+    mask[np.unravel_index(mask.argmax(), mask.shape)] *= 1 + off
+    require_refusal(write("mask.npz", meta, {**arrays, "step0/mask0": mask}), capsys, "mask.npz", "0 and 1/keep")

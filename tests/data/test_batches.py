@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from bioplausible import Backpropagation, ImageDataModule
+from bioplausible.data.augmentation import crop
 from bioplausible.data.batches import EpochBatches, InOrder
 from bioplausible.training import data_parallel
 from bioplausible.training.data_parallel import share
@@ -230,6 +231,27 @@ def test_every_step_draws_an_augmentation_of_its_own(options):
     torch.rand(3)
     assert torch.equal(augmented(2, 1, **options)[1].images, seen[6])
     assert torch.equal(augmented(0, training=False, **options)[1][0], images)
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_every_shift_within_the_padding_is_as_frequent_as_any_other(padding):
+    images, batch = augmented(0, crop_padding=padding, size=4000)
+    side = range(2 * padding + 1)
+    shifts = torch.cartesian_prod(torch.tensor(side), torch.tensor(side))
+    found = torch.stack(
+        [(crop(images, padding, shift.expand(len(images), 2)) == batch.images).flatten(1).all(1) for shift in shifts]
+    )
+    assert bool((found.sum(0) == 1).all())
+    share_of_each = 1 / len(shifts)
+    spread = (share_of_each * (1 - share_of_each) / len(images)) ** 0.5
+    assert (found.double().mean(1) - share_of_each).abs().max() < 5 * spread
+
+
+def test_every_other_image_is_mirrored():
+    images, batch = augmented(0, horizontal_flip=True, size=4000)
+    mirrored = (batch.images == images.flip(-1)).flatten(1).all(1)
+    assert torch.equal(mirrored, (batch.images != images).flatten(1).any(1))
+    assert float(mirrored.double().mean()) == pytest.approx(0.5, abs=5 * 0.5 / 4000**0.5)
 
 
 def test_samples_of_a_batch_are_augmented_each_by_itself():

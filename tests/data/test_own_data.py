@@ -545,6 +545,31 @@ def test_a_table_is_read_as_the_user_wrote_it():
             assert torch.equal(found[1], labels)
 
 
+@pytest.mark.parametrize("class_column", [None, "kind"])
+@pytest.mark.parametrize("at", range(4))
+def test_a_column_that_is_left_out_might_as_well_not_be_there(at, class_column):
+    """Without a name the class is the last column of those that are left."""
+    write_table([HEAD, *ROWS])
+    head = ["row", *HEAD[:at], "id", *HEAD[at:]]
+    write_table([head, *([i, *row[:at], -i, *row[at:]] for i, row in enumerate(ROWS))], "more.csv")
+    plain = TableDataModule("table.csv", class_column=class_column)
+    more = TableDataModule("more.csv", class_column=class_column, leave_out=["id", "row"])
+    assert (more.image_shape, more.class_names) == (plain.image_shape, plain.class_names)
+    for name in ("train", "test"):
+        for found, expected in zip(split(more, name), split(plain, name), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_columns_of_any_size_are_standardised_and_those_that_never_change_are_0():
+    draws = np.random.default_rng(0).normal(size=(40, 3)) * [1e-9, 1, 1e9] + [1e-8, 0, 0]
+    write_table([[*row, 123.456, 1e9, "ab"[i % 2]] for i, row in enumerate(draws)])
+    data = TableDataModule("table.csv")
+    images = split(data, "train")[0].flatten(1).double()
+    assert images[:, :3].mean(0).numpy() == pytest.approx([0, 0, 0], abs=1e-4)
+    assert images[:, :3].std(0, correction=0).numpy() == pytest.approx([1, 1, 1], rel=1e-4)
+    assert not images[:, 3:].any()
+
+
 def test_numbers_as_classes_are_in_their_order():
     write_table([[i, (9, 10, 100)[i % 3]] for i in range(30)])
     assert TableDataModule("table.csv").class_names == ("9", "10", "100")

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from bioplausible import CorInfoMax, FeedbackAlignment, ForwardForward, UserError
+from bioplausible import (
+    PEPITA,
+    CorInfoMax,
+    DirectDifferenceTargetPropagation,
+    FeedbackAlignment,
+    ForwardForward,
+    UserError,
+)
+from bioplausible.network import Recurrent
 from bioplausible.network.initialization import draw, draw_bias, positive_semidefinite
 from tests.helpers import all_rules, build
 
@@ -100,55 +108,102 @@ def bound_of(shape, initialization):
     ]
 
 
+OWN_STATE = {
+    "ForwardForward": [{"peer_normalization": 0.1}],
+    "DirectDifferenceTargetPropagation": [{"hidden_units": 350, "initialization": name} for name in BOUNDS],
+    "Burstprop": [{"recurrent_rate": 0.1}],
+    "CorInfoMax": [{"track_correlations": True}],
+    "ErrorBroadcastDecorrelation": [{"entropy": 0.1}],
+    "PEPITA": [{"projection_scale": 0.3}],
+}
+"""Options with which a rule has further matrices."""
+
+
+def require_own(rule, initialization, see):
+    """What some rules have beside W, b, V and D, which all start with ``initialization`` or in a way of their own."""
+    for k, b in getattr(rule, "feedback_biases", {}).items():
+        if initialization == "xavier":
+            assert not see(b).any()
+        else:
+            require_bias(see(b), SIZES[int(k) + 1])  # the inputs of what comes down are the units above
+    for k, m in enumerate(SIZES[1:-1], start=1):
+        if hasattr(rule, f"mean_activity_{k}"):
+            assert torch.equal(see(rule.get_buffer(f"mean_activity_{k}")), torch.full((m,), 0.5).double())
+    for k, R in getattr(rule, "error_correlations", {}).items():
+        assert see(R.weight).shape == (SIZES[int(k)], 10)
+        if int(k) == len(SIZES) - 1:
+            assert torch.equal(R.weight, torch.eye(10).double())  # the output starts with the delta rule
+        else:  # as D of direct feedback alignment
+            require_uniform(R.weight, bound_of(R.weight.shape, "xavier"))
+    for module in getattr(rule, "correlations", {}).values():
+        for R in module.buffers():
+            assert torch.equal(see(R), torch.eye(len(R)).double())
+    for lateral in rule.network.laterals.values():
+        M = see(lateral.weight)
+        if isinstance(lateral, Recurrent):
+            assert not M.any()
+        else:
+            assert torch.equal(M, M.t())
+            assert torch.linalg.cholesky_ex(M + 1e-6 * torch.eye(len(M)).double()).info == 0
+            assert float(M.diagonal().mean()) == pytest.approx(1, abs=0.05 * (500 / len(M)) ** 0.5)
+    if isinstance(rule, DirectDifferenceTargetPropagation):
+        hidden = rule.hidden_units
+        for k, Q in rule.Q.items():
+            width = 10 if hidden is None or int(k) == 2 else hidden
+            assert see(Q).shape == (SIZES[int(k)], width)
+            require_uniform(Q, bound_of(Q.shape, initialization))
+        if hidden is not None:
+            assert see(rule.H).shape == (hidden, 10)
+            require_uniform(rule.H, bound_of(rule.H.shape, initialization))
+            if initialization == "xavier":
+                assert not see(rule.h).any()
+            else:
+                require_bias(see(rule.h), 10)
+    if isinstance(rule, PEPITA):
+        assert see(rule.F).shape == (SIZES[0], 10)
+        require_uniform(rule.F, rule.hparams.get("projection_scale", 0.05) * (6 / SIZES[0]) ** 0.5)
+
+
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 def test_every_rule_starts_as_it_says(cls):
-    options = [({}, DEFAULT.get(cls.__name__, "xavier"))]
-    if "CorInfoMax" not in cls.__name__:
-        options += [({"initialization": name}, name) for name in BOUNDS]
-    if cls is ForwardForward:
-        options.append(({"peer_normalization": 0.1}, DEFAULT.get("ForwardForward", "xavier")))
-    for given, initialization in options:
-        rule = build(cls, SIZES, **given)
+    usual = DEFAULT.get(cls.__name__, "xavier")
+    options = [{}] + ([] if "CorInfoMax" in cls.__name__ else [{"initialization": name} for name in BOUNDS])
+    for given in options + OWN_STATE.get(cls.__name__, []):
+        rule, initialization, seen = build(cls, SIZES, **given), given.get("initialization", usual), set()
+
+        def see(tensor, seen=seen):
+            seen.add(id(tensor))
+            return tensor
+
         drawn = rule.network.connections
         if cls is ForwardForward:  # its classifier starts at 0
             *drawn, last = drawn
-            assert not any(W.any() for W in (last.weight, *rule.classifier.parameters()))
+            assert not any(see(W).any() for W in (last.weight, *rule.classifier.parameters()))
             assert last.bias is None
         for c in drawn:
             if initialization == "standard_normal":
-                require_normal(c.weight)
+                require_normal(see(c.weight))
             else:
-                require_uniform(c.weight, bound_of(c.weight.shape, initialization))
+                require_uniform(see(c.weight), bound_of(c.weight.shape, initialization))
             if c.bias is not None:
                 if initialization == "xavier":
-                    assert not c.bias.any()
+                    assert not see(c.bias).any()
                 else:
-                    require_bias(c.bias, c.weight.shape[1])
+                    require_bias(see(c.bias), c.weight.shape[1])
             if c._feedback_weight is not None:
-                require_uniform(c.feedback_weight, bound_of(c.weight.shape, initialization))
+                require_uniform(see(c.feedback_weight), bound_of(c.weight.shape, initialization))
                 V, W = c.feedback_weight.detach(), c.weight.detach()
                 assert abs(float((V * W).sum() / V.norm() / W.norm())) < 5 / c.weight.numel() ** 0.5  # drawn by itself
-        for k, b in getattr(rule, "feedback_biases", {}).items():
-            if initialization == "xavier":
-                assert not b.any()
-            else:
-                require_bias(b, SIZES[int(k) + 1])  # the inputs of what comes down are the units above
-        for k, m in enumerate(SIZES[1:-1], start=1):
-            if hasattr(rule, f"mean_activity_{k}"):
-                assert torch.equal(rule.get_buffer(f"mean_activity_{k}"), torch.full((m,), 0.5).double())
-        for k, R in getattr(rule, "error_correlations", {}).items():
-            assert R.weight.shape == (SIZES[int(k)], 10)
-            if int(k) == len(SIZES) - 1:
-                assert torch.equal(R.weight, torch.eye(10).double())  # the output starts with the delta rule
-            else:  # as D of direct feedback alignment
-                require_uniform(R.weight, bound_of(R.weight.shape, "xavier"))
+        require_own(rule, initialization, see)
         reached = getattr(rule, "projection", "input")
         for k in (1, 2, 3):
             if hasattr(rule, f"D_{k}"):
-                D = rule.get_buffer(f"D_{k}")
+                D = see(rule.get_buffer(f"D_{k}"))
                 assert D.shape == (10, SIZES[k - 1] if reached == "input" else SIZES[k])
                 # whatever W starts as
                 require_uniform(D, bound_of(D.shape, {"input": "xavier", "output": "kaiming"}[reached]))
+        tensors = [*rule.named_parameters(), *rule.named_buffers()]
+        assert not [name for name, tensor in tensors if id(tensor) not in seen], "nothing says how these start"
 
 
 @pytest.mark.parametrize("initialization", BOUNDS)

@@ -400,12 +400,13 @@ def test_guard_stops_a_phase_that_does_not_settle_and_keeps_the_last_good_checkp
     assert (run / "checkpoints/last.ckpt").read_bytes() == good
 
 
-def test_guard_names_the_fastest_layer():
+@pytest.mark.parametrize("moved", [3.0, math.inf, math.nan])
+def test_guard_names_the_fastest_layer(moved):
     rule = build(EquilibriumPropagation)
     x, _, target = batch()
     with torch.no_grad():
         rule.phases = rule.settle(x, target)
-    rule.phases["nudged"].previous[1] += 3
+    rule.phases["nudged"].previous[1] += moved
     with pytest.raises(UserError, match=r"The nudged phase has not settled at step 7: layer 2 still moves"):
         Guard().look(rule, step=7)
 
@@ -472,6 +473,70 @@ def test_guard_stops_the_failure_on_record_of_corinfomax_at_cifars_size(step_siz
         assert status == 2
         assert "The free phase has not settled at step 1: layer" in error
         assert error.count("\n") == 1
+
+
+ONE_HOT = torch.eye(4)
+OUTPUTS = {
+    "right": (ONE_HOT, [0, 1, 2, 3], None),
+    "the same class for all, which differ": (ONE_HOT[[2, 2, 2]], [2, 2, 1], "every sample is classified as 2"),
+    "the same class for all, which are of it": (ONE_HOT[[2, 2, 2]], [2, 2, 2], None),
+    "the same class for all, which are of another": (ONE_HOT[[2, 2, 2]], [1, 1, 1], None),
+    "a single sample": (ONE_HOT[:1], [3], None),
+    "silent": (torch.zeros(3, 4), [2, 2, 2], "all classes get the same output"),
+    "level, each sample at another height": (torch.tensor([[0.5], [-3.0]]).expand(2, 4), [0, 1], "all classes get"),
+    "nearly level": (torch.tensor([[0.5, 0.5, 0.5, 0.50001], [0.5, 0.50001, 0.5, 0.5]]), [0, 1], None),
+}
+
+
+@pytest.mark.parametrize("seen", OUTPUTS)
+def test_guard_takes_for_collapse_what_is_one(seen):
+    rule = build(EquilibriumPropagation)
+    rule.output, classes, said = OUTPUTS[seen]
+    rule.classes = torch.tensor(classes)
+    guard, trainer = Guard(every_n_steps=1, warm_up_steps=1, patience=1), SimpleNamespace(global_step=1)
+    if said is None:
+        guard.on_train_batch_end(trainer, rule, None, None, 0)
+    else:
+        with pytest.raises(UserError, match=f"has collapsed at step 1: {said}.*, in 1 batches in a row"):
+            guard.on_train_batch_end(trainer, rule, None, None, 0)
+
+
+@pytest.mark.parametrize(("every", "warm_up", "patience"), [(1, 1, 3), (2, 6, 2), (5, 7, 2), (4, 8, 1)])
+@pytest.mark.parametrize("sound", [[], [9], [3, 4, 10]], ids=str)
+def test_guard_stops_at_the_look_that_is_the_last_of_its_patience(every, warm_up, patience, sound):
+    """It looks at step 1 and each so many, and from the warm-up on stops after so many collapsed looks in a row."""
+    rule, guard = build(EquilibriumPropagation), Guard(every_n_steps=every, warm_up_steps=warm_up, patience=patience)
+    rule.classes, in_a_row, stopped, expected = torch.tensor([0, 1]), 0, None, None
+    for step in range(1, 30):
+        if step == 1 or step % every == 0:
+            in_a_row = 0 if step in sound else in_a_row + 1
+            if expected is None and step >= warm_up and in_a_row >= patience:
+                expected = step
+        rule.output = ONE_HOT[[0, 1]] if step in sound else ONE_HOT[[3, 3]]
+        try:
+            guard.on_train_batch_end(SimpleNamespace(global_step=step), rule, None, None, 0)
+        except UserError:
+            stopped = step
+            break
+    assert stopped == expected is not None
+
+
+@pytest.mark.parametrize(
+    ("batches", "sound", "stops"),
+    [(49, [], False), (50, [], True), (60, [10], True), (60, [11], False), (99, [20, 60], False), (100, [], False)],
+)
+def test_guard_takes_fifty_batches_in_a_row_at_the_end_of_a_run_that_is_shorter_than_its_warm_up(batches, sound, stops):
+    rule, guard = build(EquilibriumPropagation), Guard(every_n_steps=1000, warm_up_steps=100)
+    rule.classes = torch.tensor([0, 1])
+    for step in range(1, batches + 1):
+        rule.output = ONE_HOT[[0, 1]] if step in sound else ONE_HOT[[3, 3]]
+        guard.on_train_batch_end(SimpleNamespace(global_step=step), rule, None, None, 0)
+    trainer = SimpleNamespace(global_step=batches, callbacks=[])
+    if stops:
+        with pytest.raises(UserError, match=f"has collapsed at step {batches}: .* in 50 batches in a row"):
+            guard.on_fit_end(trainer, rule)
+    else:
+        guard.on_fit_end(trainer, rule)
 
 
 def test_guard_stops_a_rate_that_explodes(capsys):

@@ -26,6 +26,7 @@ from bioplausible import (
     FeedbackAlignment,
     KolenPollack,
     PiecewisePower,
+    UserError,
 )
 from bioplausible.__main__ import main
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps
@@ -261,6 +262,19 @@ def test_options_without_saved_state_are_refused_on_resume(tmp_path, monkeypatch
     assert "without amsgrad" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("layer", range(3))
+def test_so_they_are_whichever_layer_has_them(layer):
+    def configured(amsgrad):
+        groups = [{"params": [torch.zeros(1)], "amsgrad": amsgrad and k == layer} for k in range(3)]
+        return SimpleNamespace(optimizers=[torch.optim.Adam(groups)], lr_scheduler_configs=[])
+
+    before, now = ConfiguredRates(), ConfiguredRates()
+    before.on_fit_start(configured(False), None)
+    now.load_state_dict(before.state_dict())
+    with pytest.raises(UserError, match="trained without amsgrad and holds no state for it"):
+        now.on_fit_start(configured(True), None)
+
+
 def test_the_best_checkpoint_survives_worse_epochs_and_resume(tmp_path, monkeypatch):
     """Its accuracy falls from the second epoch on, for the rate explodes."""
     monkeypatch.chdir(tmp_path)
@@ -293,11 +307,17 @@ def test_the_newest_checkpoints_are_kept_also_where_training_resumes_from_one(ke
     def steps():
         return sorted(int(file.stem.partition("=")[2]) for file in folder.glob("step=*.ckpt"))
 
+    def replaced():
+        newest = torch.load(folder / f"step={max(steps())}.ckpt", weights_only=True)
+        return [int(Path(path).stem.partition("=")[2]) for path in newest["callbacks"]["EveryNSteps"]["replaced"]]
+
     every = ["--checkpoint_every_n_steps", "4", "--checkpoint_keep", str(keep)]
     assert main([*ARGS, *every, "--trainer.max_epochs", "1"]) == 0
     assert steps() == [4, 8][-keep:]
+    assert replaced() == [[], [4]][keep == 1]
     assert main(["fit", "--ckpt_path", str(folder / "step=8.ckpt"), "--trainer.max_epochs", "2"]) == 0
     assert steps() == [12, 16, 20][-keep:]
+    assert replaced() == [20 - 4 * keep]  # which a kill before it is removed leaves
 
 
 def test_a_checkpoint_after_which_a_validation_comes_is_written_once_after_it(tmp_path, monkeypatch):
@@ -326,6 +346,17 @@ def test_training_alone_removes_the_checkpoints_that_a_kill_left(training, tmp_p
     checkpoint = {"callbacks": {steps.state_key: {"replaced": ["where/it/was/step=4.ckpt"]}}}
     steps.on_load_checkpoint(SimpleNamespace(training=training, is_global_zero=True), None, checkpoint)
     assert (left.is_file(), kept.is_file()) == (not training, True)
+
+
+def test_the_first_checkpoint_after_a_resume_names_those_that_it_replaces_too(tmp_path):
+    before, after = EveryNSteps(4), EveryNSteps(4)
+    before.dirpath = after.dirpath = str(tmp_path)
+    four, eight = (str(tmp_path / f"step={step}.ckpt") for step in (4, 8))
+    before.best_k_models = {four: torch.tensor(4.0)}
+    after.load_state_dict(before.state_dict())
+    assert after.state_dict()["replaced"] == []
+    after.best_k_models = {eight: torch.tensor(8.0)}
+    assert after.state_dict()["replaced"] == [four]
 
 
 def test_a_best_checkpoint_ahead_of_the_resumed_one_is_set_aside(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -91,6 +91,24 @@ def test_the_best_checkpoint_is_the_first_of_the_highest_accuracy(accuracies, in
             assert all(value.equal(found["state_dict"][name]) for name, value in validated[best].items()), end
             assert float(found["callbacks"]["BestCheckpoint"]["best_model_score"]) == max(accuracies), end
             assert [path.name for path in checkpoints.glob("best*")] == ["best.ckpt"], end
+
+
+@pytest.mark.parametrize("accuracies", [{6: 0.5, 12: 0.25, 18: 0.0}, {6: 0.25, 12: 0.5, 18: 0.5}], ids=str)
+def test_what_was_validated_is_the_best_where_training_resumes_from_a_users_checkpoint_of_that_validation(accuracies):
+    """It is written before the epoch ends, and the best one with the end: a kill may come in between."""
+
+    def own(folder):
+        return ModelCheckpoint(f"{folder}/own", "{step}", save_top_k=-1, save_on_train_epoch_end=False)
+
+    fit("whole", accuracies, further=[own("whole")], max_epochs=3)
+    expected = torch.load("whole/checkpoints/best.ckpt", weights_only=True)
+    for step in (6, 12):
+        folder = f"from{step}"
+        fit(folder, accuracies, f"whole/own/step={step}.ckpt", [own(folder)], max_epochs=3)
+        if expected["global_step"] >= step:  # else it lies where training was before
+            found = torch.load(f"{folder}/checkpoints/best.ckpt", weights_only=True)
+            assert found["global_step"] == expected["global_step"]
+            assert [*differences(expected["state_dict"], found["state_dict"])] == []
 
 
 def stops() -> EarlyStopping:

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bioplausible import Backpropagation, DirectFeedbackAlignment, FeedbackAlignment
+from bioplausible import (
+    Backpropagation,
+    CorInfoMax,
+    CorInfoMaxEBD,
+    CorInfoMaxSparse,
+    DirectFeedbackAlignment,
+    EquilibriumPropagation,
+    FeedbackAlignment,
+    PredictiveCoding,
+)
 from tests.helpers import batch, build, updates
 
 
@@ -40,3 +49,35 @@ def test_direct_feedback_passes_through_the_slope_at_each_layer():
         else:
             torch.testing.assert_close(δ[k - 1], slope * rule.loss_gradient(r, y))
         r = r.detach()
+
+
+def clip(a):
+    return a.clamp(0, 1)
+
+
+def same(a):
+    return a
+
+
+PASSES = [
+    (CorInfoMax, {}, [clip, clip, clip]),
+    (CorInfoMaxSparse, {"dual_step_sizes": {1: 0.05, 3: 0.1}}, [F.relu, clip, F.relu]),
+    (CorInfoMaxEBD, {}, [clip, clip, clip]),
+    (EquilibriumPropagation, {"activation_function": "linear"}, [same, same, clip]),
+    (EquilibriumPropagation, {"output_activation": "relu6"}, [clip, clip, F.relu6]),
+    (EquilibriumPropagation, {"readout": True, "loss": "cross_entropy"}, [clip, clip, same]),
+    (PredictiveCoding, {"activation_function": "gelu"}, [F.gelu, F.gelu, same]),
+    (Backpropagation, {"activation_function": "tanh", "output_activation": "sigmoid"}, [F.tanh, F.tanh, F.sigmoid]),
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("cls", "options", "functions"), PASSES)
+def test_updates_are_compared_with_a_feedforward_pass_through_each_layers_own_f(cls, options, functions):
+    rule = build(cls, **options)
+    x, _, _ = batch(n=20)
+    r = x
+    for c, f in zip(rule.network.chain, functions, strict=True):
+        c.weight.mul_(3)  # so that what is cut off is cut off
+        r = f(F.linear(r, c.weight, c.bias))
+    torch.testing.assert_close(rule.feedforward_output(x), r)

@@ -50,7 +50,8 @@ def reference(rule, x, y, target, free):
 
     leaves = [a.requires_grad_() for a in (e if free else e[:-1])]
     optimizer = torch.optim.SGD(leaves, lr=0.1, momentum=rule.inference_momentum, nesterov=rule.inference_nesterov)
-    for _ in rule.step_sizes:
+    for η in rule.step_sizes:
+        optimizer.param_groups[0]["lr"] = η
         for leaf, g in zip(leaves, torch.autograd.grad(energy()[0], leaves), strict=True):
             leaf.grad = g
         optimizer.step()
@@ -61,6 +62,7 @@ def reference(rule, x, y, target, free):
 @pytest.mark.parametrize(("network", "f"), [("dense", "tanh"), ("max pool", "gelu"), ("strided skip", "tanh")])
 def test_errors_descend_as_torchs_sgd_would_and_weights_by_the_energy(network, f, options):
     given = {"target_range": (0.1, 0.8), "inference_steps": 6, "step_size": 0.1, **OPTIONS[options]}
+    given |= {"step_size_rule": "divide_by_loop_index", "step_size_floor": 0.02}
     network = RESIDUAL if options == "residual" else network
     rule = build(PredictiveCoding, network, inference="errors", activation_function=f, **given)
     x, y, target = batch(network)

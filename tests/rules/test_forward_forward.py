@@ -196,6 +196,15 @@ def test_what_is_read_changes_nothing_that_hidden_layers_learn():
     torch.testing.assert_close(hidden, found[1], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("goodness", ["sum", "mean"])
+@pytest.mark.parametrize("network", ["dense", "max pool"])
+def test_the_default_threshold_is_the_goodness_of_a_mean_square_of_1(network, goodness):
+    rule = build(ForwardForward, network, goodness=goodness)
+    for k, θ in rule.threshold.items():
+        signs = torch.randn(3, *rule.network.shapes[k]).sign()
+        assert rule.layer_goodness(signs).tolist() == [θ] * 3
+
+
 def test_loewes_classifier_has_the_width_of_unequal_layers():
     """The published one is too narrow or too wide where they differ."""
     rule = build(ForwardForward, [12, 6, 5, 7, 4])

@@ -19,6 +19,9 @@ HIDDEN = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu, "hard_tanh": F.har
 RESIDUAL = [5, 6, 6, 6, 4]
 """A network whose layers 2 and 3 are residual."""
 η, T = 0.05, 7
+FALLING = {"step_size_rule": "divide_by_slow_loop_index", "step_size": η, "step_size_floor": 0.02}
+FALLING |= {"step_size_decay": 0.3, "inference_steps": T}
+"""Step sizes that fall from η: each iteration moves all that it moves by its own."""
 
 
 def reference(rule, x, energy_of, start=None, settles=slice(1, -1)):
@@ -44,7 +47,8 @@ def reference(rule, x, energy_of, start=None, settles=slice(1, -1)):
             μ[2:-1] = [a + b for a, b in zip(μ[2:-1], v[1:-2], strict=True)]
         return energy_of(v, μ)
 
-    for _ in range(T):
+    for rate in rule.step_sizes:
+        optimizer.param_groups[0]["lr"] = rate
         for leaf, g in zip(leaves, torch.autograd.grad(energy(), leaves), strict=True):
             leaf.grad = g
         optimizer.step()
@@ -68,7 +72,7 @@ def require_as(rule, phase, v, loss, divisor):
 )
 def test_values_descend_as_torchs_sgd_would(network, f, momentum, beta):
     """½ Σ_k ‖e_k‖², v_L held at μ_L + β (y − μ_L) of the feedforward pass, and updates divided by β."""
-    options = {**MOMENTA[momentum], **BETAS[beta], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
+    options = {**MOMENTA[momentum], **BETAS[beta], **FALLING}
     options |= {"residual": True} if network is RESIDUAL else {}
     rule = build(PredictiveCoding, network, activation_function=f, target_range=(0.1, 0.8), **options)
     x, _, y = batch(network)
@@ -82,7 +86,7 @@ def test_values_descend_as_torchs_sgd_would(network, f, momentum, beta):
 
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_values_descend_with_cross_entropy(momentum):
-    options = {**MOMENTA[momentum], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
+    options = {**MOMENTA[momentum], **FALLING}
     rule = build(PredictiveCoding, activation_function="gelu", target_range=(0, 1), loss="cross_entropy", **options)
     x, classes, y = batch()
 
@@ -100,7 +104,7 @@ def test_values_descend_with_cross_entropy(momentum):
 @pytest.mark.parametrize(("network", "f"), [("dense", "gelu"), ("max pool", "relu"), (RESIDUAL, "tanh")])
 def test_a_nudged_output_moves_with_the_others(network, f, momentum):
     """Σ_k ‖e_k‖² + β ‖v_L − y‖², the output's momentum included."""
-    options = {**MOMENTA[momentum], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
+    options = {**MOMENTA[momentum], **FALLING}
     options |= {"residual": True} if network is RESIDUAL else {}
     rule = build(NudgedPredictiveCoding, network, activation_function=f, beta=0.3, **options)
     x, _, y = batch(network)
@@ -135,7 +139,7 @@ def test_the_error_that_arrives_at_the_first_layer_is_backpropagations_times_a_p
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("momentum", MOMENTA)
 def test_values_relax_towards_fixed_predictions(momentum, beta):
-    options = {**MOMENTA[momentum], **BETAS[beta], "step_size_rule": "constant", "step_size": η, "inference_steps": T}
+    options = {**MOMENTA[momentum], **BETAS[beta], **FALLING}
     rule = build(PredictiveCoding, activation_function="tanh", target_range=(0, 1), fixed_predictions=True, **options)
     x, _, y = batch()
     β, m = options.get("beta", 1.0), options.get("inference_momentum", 0.0)
@@ -144,12 +148,12 @@ def test_values_relax_towards_fixed_predictions(momentum, beta):
     v = [a.clone() for a in μ]
     v[-1] += β * (y - μ[-1])
     moved = [torch.zeros_like(a) for a in v]
-    for _ in range(T):
+    for rate in rule.step_sizes:
         e = [a - b for a, b in zip(v, μ, strict=True)]
         for k in (1, 2):
             g = (1 - μ[k].tanh().square()) * (e[k + 1] @ W[k]) - e[k]
             moved[k] = m * moved[k] + g
-            v[k] = v[k] + η * (g + m * moved[k] if "inference_nesterov" in options else moved[k])
+            v[k] = v[k] + rate * (g + m * moved[k] if "inference_nesterov" in options else moved[k])
     phases = rule.settle(x, y)
     for found, expected in zip(phases["inference"].activity, v, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

@@ -60,6 +60,18 @@ def test_scales_are_those_of_the_paper():
     assert scales(images) == pytest.approx([1 / math.sqrt(18), 1 / math.sqrt(3 * 3), 1 / 75])
 
 
+def test_all_that_comes_from_the_input_is_scaled_without_the_depth():
+    same = {"conv": 3, "kernel": 3, "padding": 1}
+    network = [[2, 4, 4], same, {**same, "skip": {"from": 0, "stride": 1}}, {**same, "skip": {"from": 1}}, 4]
+    rule = build(MuPredictiveCoding, network)
+    assert rule.residual_layers == {2, 3}
+    N, L = {(0, 1): 18, (0, 2): 2, (1, 2): 27, (2, 3): 27, (1, 3): 3, (3, 4): 48}, 4
+    for c in rule.network.weighted:
+        depth = 1 if c.pre == 0 else L
+        a = 1 / 48 if c.post == L else 1 / math.sqrt(N[c.pre, c.post] * depth)
+        assert c.scale == pytest.approx(a), f"from {c.pre} to {c.post}"
+
+
 def test_layers_are_residual_where_the_one_before_has_their_shape_and_never_the_first_nor_the_output():
     for sizes, expected in (([6, 6, 6, 6, 6], {2, 3}), ([6, 6, 5, 5, 5], {3}), ([6, 5, 6], set()), ([6, 6], set())):
         assert build(MuPredictiveCoding, sizes).residual_layers == expected

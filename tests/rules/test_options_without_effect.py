@@ -8,13 +8,17 @@ import torch
 
 from bioplausible import (
     Burstprop,
+    CorInfoMax,
     DifferenceTargetPropagation,
     DirectDifferenceTargetPropagation,
+    DualPropagation,
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    ForwardForward,
     KolenPollack,
     LocalDifferenceReconstruction,
+    MuPredictiveCoding,
     UserError,
 )
 from bioplausible.rules import LearningRule
@@ -218,6 +222,42 @@ def is_the_same(cls, context, name, value):
         return True  # likewise
     # with α = ½ and one visit a layer both forms are the same
     return (name, value) == ("form", "raovr") and not context.keys() & {"alpha", "order"}
+
+
+STANDS_FOR = [
+    *((cls, {"free_steps": 7}, "evaluation_steps", 7) for cls in (CorInfoMax, EquilibriumPropagation)),
+    (EquilibriumPropagation, {"step_size": 0.3}, "evaluation_step_size", 0.3),
+    (EquilibriumPropagation, {"activation_function": "smooth_clip", "step_size": 1.0}, "activation_slope", 4.0),
+    (EquilibriumPropagation, {}, "points", 1),
+    (DifferenceTargetPropagation, {"activation_function": "elu"}, "feedback_activation", "elu"),
+    *((KolenPollack, {"mirror": mirror}, "mirror_rate", 0.01) for mirror in ("zero_mean", "published")),
+    (ForwardForward, {}, "read_from", 2),
+    (ForwardForward, {"prediction": "goodness"}, "read_from", 1),
+    (ForwardForward, {}, "threshold", [6.0, 5.0]),
+    (ForwardForward, {"goodness": "mean"}, "threshold", 1.0),
+    (DualPropagation, {"order": "forward"}, "sweeps", 3),
+    (DualPropagation, {"order": "forward_backward"}, "sweeps", 2),
+    (MuPredictiveCoding, {}, "residual", True),
+]
+"""What an option that is None stands for, beside other options: its class's documentation says so."""
+
+NONE_AT_ALL = {"layer_sizes", "network", "lr_scheduler", "gradient_norm_limit", "mirror", "hidden_units", "entropy"}
+NONE_AT_ALL |= {"recurrent_rate", "dual_step_sizes", "learning_rates", "feedback_learning_rates", "weight_decays"}
+"""Options whose None is none of it, or leaves it to the optimizer."""
+
+
+@pytest.mark.parametrize(("cls", "context", "name", "value"), STANDS_FOR, ids=str)
+def test_none_stands_for_what_is_said_of_it(cls, context, name, value, monkeypatch):
+    sizes = [7, 5, 5, 4] if name == "residual" else SIZES
+    expected = trained(cls, {**context, name: value}, monkeypatch, sizes)
+    assert same(trained(cls, context, monkeypatch, sizes), expected)
+
+
+def test_of_every_option_that_may_be_none_is_said_what_that_stands_for():
+    known = NONE_AT_ALL | {name for _, _, name, _ in STANDS_FOR}
+    for cls in all_rules():
+        unknown = {name for name, default in options_of(cls, {"self"}).items() if default is None} - known
+        assert not unknown, cls.__name__
 
 
 OF_THE_WAY_BACK = [

@@ -161,6 +161,20 @@ def test_the_ends_of_a_range_belong_to_it(cls, options):
     cls(SIZES, **options)
 
 
+@pytest.mark.parametrize("activation", ["clip", "sigmoid", "smooth_clip", "linear"])
+@pytest.mark.parametrize("size", [-0.1, 0.0, 0.5, 1.0, 1.5])
+@pytest.mark.parametrize("cls", [EquilibriumPropagation, ContrastiveSimilarityMatching])
+def test_an_evaluation_may_take_the_step_sizes_that_training_may(cls, size, activation):
+    def refused(**options):
+        try:
+            cls([6, 5, 3], activation_function=activation, **options)
+        except UserError:
+            return True
+        return False
+
+    assert refused(step_size=1.0, evaluation_step_size=size) == refused(step_size=size)
+
+
 @pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.__name__)
 def test_a_rate_of_the_optimizer_that_no_layer_takes_is_refused(rule):
     """From Python too, where the rates that every layer has may be the rule's defaults."""

@@ -15,6 +15,7 @@ from bioplausible import (
     UserError,
     WarmupCosine,
 )
+from bioplausible.training.optimization import build_optimizer
 from tests.helpers import batch, build, updates
 
 
@@ -139,6 +140,20 @@ def test_an_optimizer_without_decay_refuses_decays():
         build(EquilibriumPropagation, weight_decays=-0.1)
 
 
+@pytest.mark.parametrize("layer", range(3))
+def test_a_rate_that_is_none_is_refused_whichever_layer_has_it(layer):
+    def schedule(optimizer):
+        factors = [lambda epoch, k=k: -2.0 if k == layer else 1.0 for k in range(3)]
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+
+    with pytest.raises(UserError, match=r"LambdaLR sets a learning rate to -0\.1, which must be finite"):
+        build(EquilibriumPropagation, learning_rates=0.05, lr_scheduler=schedule).configure_optimizers()
+    rates = [0.1 * (k != layer) or math.inf for k in range(3)]
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in rates]
+    with pytest.raises(UserError, match="The optimizer sets a learning rate to inf"):
+        build_optimizer(torch.optim.SGD, groups)
+
+
 # ------------------------------------------------------------------------------------------------ the limit of the norm
 
 
@@ -151,7 +166,8 @@ def test_updates_of_all_layers_together_are_shortened_to_the_limit(cls):
         torch.manual_seed(0)
         rule = build(cls, gradient_norm_limit=limit)
         before = [p.detach().clone() for p in rule.parameters()]
-        optimizer = torch.optim.SGD(rule.parameters(), lr=0.5, weight_decay=0.1)
+        groups = [{"params": [p]} for p in rule.parameters()]  # the limit is of all of them
+        optimizer = torch.optim.SGD(groups, lr=0.5, weight_decay=0.1)
         rule.learn(x, y, optimizer)
         return [(b - p.detach()) / 0.5 - 0.1 * b for b, p in zip(before, rule.parameters(), strict=True)]
 
