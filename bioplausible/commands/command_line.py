@@ -151,6 +151,9 @@ class CommandLine(LightningCLI):
                     options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
                 if "save_dir" in options:
                     options.save_dir = in_full(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
+        # whence rule and data module get their hyperparameters: Lightning would check all that was parsed once more
+        text = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, skip_validation=True)
+        self.config_dump = yaml.safe_load(text)[self.subcommand]
 
     def instantiate_classes(self) -> None:
         """Builds data, rule and Trainer.
