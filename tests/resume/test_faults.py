@@ -81,7 +81,7 @@ def test_a_kill_between_the_best_and_the_last_checkpoint_leaves_the_last_one_no_
 
 
 def end_between_two_checkpoints():
-    """Ends this process without a word once it has written the best checkpoint of the last step, before the last one."""
+    """Ends this process without a word between the best checkpoint of the last step and the last one."""
     save = LastCheckpoint._save_checkpoint
 
     def save_or_end(self, trainer, path):
