@@ -68,8 +68,7 @@ def test_observers_log_their_names_and_change_nothing(cls, images, capsys):
         fit += ["--model.init_args.layer_sizes", "null", "--model.init_args.network", IMAGES]
         if cls is ForwardForward:  # its recipe has a rate for each of three layers
             fit += ["--model.init_args.learning_rates", "0.003"]
-    # each epoch, of 6 steps, or once in the midst of the second: a look takes longer than all training, for its figures
-    looks = f"init_args: {{every_n_steps: {7 if images else 6}}}"
+    looks = "init_args: {every_n_steps: 6}"  # an epoch's steps: a look takes longer than all training, for its figures
     observers = ["Settling", "Alignment", "Guard", "Representations"]
     more = []
     if rule in ("corinfomax", "corinfomax_sparse"):

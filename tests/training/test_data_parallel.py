@@ -146,13 +146,12 @@ def test_observers_look_at_the_whole_batch(rule, tmp_path):
     Of backpropagation's own update the cosine with backpropagation's gradient is 1, in a batch of one sample too.
     """
     looks = "[{class_path: %s, init_args: {every_n_steps: 1}}, {class_path: Guard, init_args: {every_n_steps: 1}}%s]"
-    # those that draw, at the last step alone: a batch of one sample, as is that of step 3
     rest = "".join(
-        f", {{class_path: {name}, init_args: {{every_n_steps: 6}}}}" for name in ("Settling", "Representations")
+        f", {{class_path: {name}, init_args: {{every_n_steps: 3}}}}" for name in ("Settling", "Representations")
     )
     args = ["fit", "--config", str(CONFIGS / f"digits/{rule}.yaml"), *ARGS, "--trainer.precision", "64-true"]
     if rule == "corinfomax":
-        rest += ", {class_path: Information, init_args: {every_n_steps: 6}}"
+        rest += ", {class_path: Information, init_args: {every_n_steps: 3}}"
         args += ["--model.init_args.track_correlations", "true"]
         args += ["--model.init_args.track_correlations_every_n_steps", "1"]
     for name in ("one", "phases", "updates"):
