@@ -84,15 +84,22 @@ class Group:
         return Estimate.of(known) if known else None
 
     @cached_property
+    def _nearest(self) -> str | None:
+        return nearest_recipe(self.first)[0]
+
+    @cached_property
+    def _departures(self) -> str:
+        return "; ".join(dict.fromkeys(reason for run in self.runs for reason in departures(run)))
+
+    @property
     def figure(self) -> Estimate | None:
         """The published test accuracy in percent of this rule, network, loss and data set, whatever the settings.
 
         Where several settings of these are published, that of the recipe which is nearest.
         """
-        nearest, _ = nearest_recipe(self.first)
         for entry in PUBLISHED:
             if "recipe" in entry:
-                found = entry["recipe"] == nearest
+                found = entry["recipe"] == self._nearest
             else:
                 theirs = (entry["data"], entry["rule"], net_name(entry), entry.get("loss", self.first.loss))
                 found = theirs == (self.first.data, self.first.rule, self.first.net, self.first.loss)
@@ -100,12 +107,10 @@ class Group:
                 return Estimate(entry["mean"], entry.get("std"), entry.get("seeds"))
         return None
 
-    @cached_property
+    @property
     def not_comparable(self) -> str:
         """Why the published figure, if there is one, says nothing about these runs; empty where it does."""
-        if self.figure is None:
-            return ""
-        return "; ".join(dict.fromkeys(reason for run in self.runs for reason in departures(run)))
+        return "" if self.figure is None else self._departures
 
     @property
     def published(self) -> Estimate | None:
