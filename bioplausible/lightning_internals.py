@@ -89,6 +89,7 @@ REQUIRED = {
     " hyperparameters from overriding the command line's",
     "pytorch_lightning.cli.LightningCLI._run_subcommand": "overridden: no option parses without running",
     "pytorch_lightning.cli.LightningCLI._set_seed": "overridden: the same",
+    "pytorch_lightning.cli.LightningCLI._dump_config": "overridden: it checks all options again",
     "pytorch_lightning.cli.LightningCLI._prepare_subcommand_parser": "overridden: add_arguments_to_parser is not told"
     " of which command the parser is",
     # loggers

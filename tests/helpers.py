@@ -8,13 +8,14 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import socket
 import struct
 import sys
 import tarfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -430,7 +431,8 @@ def _main(
     environment: dict[str, str],
     number: int,
     exchange: str = LearningRule.exchange,
-    **moment: float | None,
+    prepare: Callable[[], None] | None = None,
+    **moment: Any,
 ) -> None:
     LearningRule.exchange = exchange
     os.chdir(folder)
@@ -443,6 +445,8 @@ def _main(
 
     torch.set_num_threads(1)
     _kill(number, **moment)
+    if prepare is not None:
+        prepare()
     os._exit(main(args))
 
 
@@ -453,6 +457,7 @@ def _kill(
     after_bytes: int | None = None,
     at_moment: int | None = None,
     count_in: str | None = None,
+    copy_before_steps: Sequence[int] = (),
 ) -> None:
     """Lets this process send itself a signal when the moment comes."""
     from pytorch_lightning.trainer import call
@@ -463,6 +468,8 @@ def _kill(
         os.kill(os.getpid(), number)
 
     def on_train_batch_start(self, batch, batch_idx):
+        if self.global_step in copy_before_steps:
+            shutil.copytree(".", f"../{self.global_step}")
         if self.global_step == before_step:
             kill()
 
@@ -520,6 +527,9 @@ def command_line(
     kill_after_bytes: int | None = None,
     kill_at_moment: int | None = None,
     count_in: str | None = None,
+    copy_before_steps: Sequence[int] = (),
+    prepare: Callable[[], None] | None = None,
+    errors_in: str | None = None,
 ) -> int:
     """Runs ``python -m bioplausible args`` in a folder and returns its exit status (−9: killed).
 
@@ -533,10 +543,17 @@ def command_line(
         kill_at_moment: … or at this moment: before or after a hook of all callbacks, or before or after a file that was
             written aside takes its name, or another one is removed.
         count_in: file in which the moments are counted.
+        copy_before_steps: training steps before which the folder is copied, beside itself under the step's number: what
+            a kill would leave there and then.
+        prepare: called in the process before the command runs.
+        errors_in: file in the folder that gets what it says on stderr.
     """
     moment = {"before_step": kill_before_step, "after_seconds": kill_after_seconds, "after_bytes": kill_after_bytes}
-    moment |= {"at_moment": kill_at_moment, "count_in": count_in}
-    process = CONTEXT.Process(target=_main, args=(args, str(folder), {}, number), kwargs=moment)
+    moment |= {"at_moment": kill_at_moment, "count_in": count_in, "copy_before_steps": copy_before_steps}
+    environment = {} if errors_in is None else {"ERRORS_IN": errors_in}
+    process = CONTEXT.Process(
+        target=_main, args=(args, str(folder), environment, number), kwargs={"prepare": prepare, **moment}
+    )
     process.start()
     return _status(process)
 

@@ -114,7 +114,12 @@ class CommandLine(LightningCLI):
                 configuration is an earlier version's.
         """
         try:
-            self.config = parser.parse_args(args, env=False)  # :func:`sources` has read the environment
+            # :func:`sources` has read the environment
+            if any(word.startswith("--print_config") for word in args):  # which the upper parser prints
+                self.config = parser.parse_args(args, env=False)
+            else:  # the upper one would read and check all that the command's own has read and checked
+                own = self.known_options[args[0]].parse_args(args[1:], env=False)
+                self.config = Namespace(subcommand=args[0], **{args[0]: own})  # type: ignore[no-untyped-call]
         except ArgumentError as error:
             renamed = old_name(str(error))
             if renamed and self.ahead and repr(renamed[0]) in str(self.ahead.config):
@@ -151,6 +156,14 @@ class CommandLine(LightningCLI):
                     options.name = f"{snake_case(config.data.class_path)}/{snake_case(config.model.class_path)}"
                 if "save_dir" in options:
                     options.save_dir = in_full(options.save_dir or folder_of_runs(config.trainer.default_root_dir))
+
+    def _dump_config(self) -> None:
+        """Notes what rule and data module keep as hyperparameters; Lightning would check all options once more."""
+        if not hasattr(self, "config_dump"):
+            parser = self.known_options[str(self.subcommand)]
+            config = self.config[self.subcommand]
+            text = parser.dump(config, skip_link_targets=False, skip_none=False, skip_validation=True)
+            self.config_dump = yaml.safe_load(text)
 
     def instantiate_classes(self) -> None:
         """Builds data, rule and Trainer.

@@ -27,7 +27,8 @@ class SaveRunConfig(SaveConfigCallback):
         config.ckpt_path = None  # a saved configuration starts a run of its own
         super().__init__(parser, config, **options)
         try:
-            self.text: str = parser.dump(config, skip_none=False)
+            # not checked while it is written: reading it back checks it
+            self.text: str = parser.dump(config, skip_none=False, skip_validation=True)
             parser.parse_string(self.text, env=False, defaults=False)
             if unsaid := re.search("Unable to serialize instance.*", self.text):
                 raise ValueError(unsaid[0])

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,18 @@ def require_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
     Raises:
         UserError: one is neither.
     """
+    optional = _may_be_none(cls)
+    for name, value in arguments.items():
+        require(value is not None or name in optional, f"{name} is None: give it a value, or leave it out.")
+        require_representable(name, value)
+
+
+@cache  # to read the signatures takes a third of the time in which a small rule is built
+def _may_be_none(cls: type) -> frozenset[str]:
     signatures = [inspect.signature(base.__init__).parameters.values() for base in cls.__mro__]  # type: ignore[misc]
-    optional = {
+    return frozenset(
         p.name
         for parameters in signatures
         for p in parameters
         if p.default is None or p.annotation is p.empty or any(w in str(p.annotation) for w in ("None", "Optional"))
-    }
-    for name, value in arguments.items():
-        require(value is not None or name in optional, f"{name} is None: give it a value, or leave it out.")
-        require_representable(name, value)
+    )

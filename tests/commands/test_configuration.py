@@ -37,9 +37,8 @@ def parsed(args, monkeypatch):
     """Returns the configuration that a command's options come to, without building anything of it."""
 
     def stop(command):
-        config = command.config[command.subcommand].clone()
-        config.pop("config", None)
-        raise Parsed(yaml.safe_load(command.parser.dump(command.config, skip_none=False))[command.subcommand])
+        parser, config = command.known_options[command.subcommand], command.config[command.subcommand]
+        raise Parsed(yaml.safe_load(parser.dump(config, skip_none=False)))
 
     with monkeypatch.context() as patched:
         patched.setattr(command_line.CommandLine, "instantiate_classes", stop)

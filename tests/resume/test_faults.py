@@ -18,7 +18,9 @@ import torch
 
 from bioplausible.__main__ import main
 from bioplausible.errors import UserError
+from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from bioplausible.rules import LearningRule
 from tests.helpers import ARGS, CONFIGS, ROOT, RUN, command_line, differences, result, run_of, slow_but
 
 KILLS = int(os.environ.get("FAULTS", "2"))
@@ -71,12 +73,23 @@ def test_a_kill_between_the_best_and_the_last_checkpoint_leaves_the_last_one_no_
     for name in ("whole", "part"):
         (tmp_path / name).mkdir()
     assert command_line(args, tmp_path / "whole") == 0
-    killed = subprocess.run([sys.executable, "-c", BETWEEN, *args], cwd=tmp_path / "part", env=ENVIRONMENT, check=False)
-    assert killed.returncode == 9
+    assert command_line(args, tmp_path / "part", prepare=end_between_two_checkpoints) == 9
     assert read_checkpoint(tmp_path / "part" / run / "checkpoints/best.ckpt")["global_step"] == 22
     assert command_line(["fit", "--ckpt_path", "last"], tmp_path / "part") == 0
     whole, resumed = (result(tmp_path / name, run)[0] for name in ("whole", "part"))
     assert list(differences(whole, resumed)) == []
+
+
+def end_between_two_checkpoints():
+    """Ends this process without a word between the best checkpoint of the last step and the last one."""
+    save = LastCheckpoint._save_checkpoint
+
+    def save_or_end(self, trainer, path):
+        if trainer.global_step == 22:
+            os._exit(9)
+        save(self, trainer, path)
+
+    LastCheckpoint._save_checkpoint = save_or_end
 
 
 def while_training(logged):
@@ -136,11 +149,10 @@ def test_a_folder_that_disappears_costs_its_log_alone(tmp_path):
     (tmp_path / "whole").mkdir()
     args = [*ARGS, "--trainer.max_epochs", "2"]
     assert command_line(args, tmp_path / "whole") == 0
-    command = [sys.executable, "-c", LOSE, *args]
-    lost = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert lost.returncode == 2
-    assert lost.stderr.count("error: ") == 1
-    assert f"The run's folder {RUN} disappeared" in lost.stderr
+    assert command_line(args, tmp_path, prepare=lose_the_folder, errors_in="errors.txt") == 2
+    errors = (tmp_path / "errors.txt").read_text()
+    assert errors.count("error: ") == 1
+    assert f"The run's folder {RUN} disappeared" in errors
     assert command_line(["fit", "--ckpt_path", str(RUN / "checkpoints/last.ckpt")], tmp_path) == 0
     newest = max(tmp_path.glob("lightning_logs/**/last.ckpt"), key=lambda p: p.stat().st_mtime_ns)
     whole = result(tmp_path / "whole")[0]["state_dict"]
@@ -148,45 +160,24 @@ def test_a_folder_that_disappears_costs_its_log_alone(tmp_path):
 
 
 def test_a_folder_that_disappears_is_told_of_where_no_checkpoint_is_written(tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        LOSE,
-        *ARGS,
-        "--trainer.max_epochs",
-        "1",
-        "--trainer.enable_checkpointing",
-        "false",
-    ]
-    lost = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert lost.returncode == 2
-    assert lost.stderr.count("error: ") == 1
-    assert f"The run's folder {RUN} disappeared, and with it all" in lost.stderr
+    args = [*ARGS, "--trainer.max_epochs", "1", "--trainer.enable_checkpointing", "false"]
+    assert command_line(args, tmp_path, prepare=lose_the_folder, errors_in="errors.txt") == 2
+    errors = (tmp_path / "errors.txt").read_text()
+    assert errors.count("error: ") == 1
+    assert f"The run's folder {RUN} disappeared, and with it all" in errors
+
+
+def lose_the_folder():
+    """Lets the run's folder disappear before the sixth step."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.global_step == 5:
+            shutil.rmtree(RUN)
+
+    LearningRule.on_train_batch_start = on_train_batch_start
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-LOSE = f"""
-import shutil, sys
-from bioplausible.__main__ import main
-from bioplausible.rules import LearningRule
-def on_train_batch_start(self, batch, batch_idx):
-    if self.global_step == 5:
-        shutil.rmtree("{RUN}")
-LearningRule.on_train_batch_start = on_train_batch_start
-sys.exit(main(sys.argv[1:]))
-"""
-BETWEEN = """
-import os, sys
-from bioplausible.__main__ import main
-from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
-save = LastCheckpoint._save_checkpoint
-def save_or_end(self, trainer, path):
-    if trainer.global_step == 22:
-        os._exit(9)
-    save(self, trainer, path)
-LastCheckpoint._save_checkpoint = save_or_end
-sys.exit(main(sys.argv[1:]))
-"""
 MOUNT = ["unshare", "-rm", "sh", "-c"]
 
 

@@ -30,6 +30,7 @@ from bioplausible import (
 )
 from bioplausible.__main__ import main
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps
+from bioplausible.resume.checkpoint_files import read_checkpoint
 from bioplausible.resume.configured_rates import ConfiguredRates
 from tests.helpers import (
     ALL_TERMS_OF_CORINFOMAX_EBD,
@@ -47,21 +48,46 @@ from tests.helpers import (
 
 
 @pytest.mark.parametrize(
-    ("every", "kills", "extra"),
+    ("every", "steps"),
     [
         # within an epoch; just before and after a checkpoint; at the last batch of an epoch and the first of the next
-        (4, [5, 9, 10, 11, 12, 17, 21, 22], []),
+        (4, [5, 9, 10, 11, 12, 17, 21, 22]),
         # a checkpoint on the last batch of an epoch
-        (11, [11, 13, 22, 32], []),
-        (4, [10, 13], ["--data.init_args.num_workers", "2"]),
-        (4, [13], ["--data.init_args.validation_split", "0", "--data.init_args.crop_padding", "1"]),
-        (4, [10], ["--model.init_args.optimizer", "Adam", "--model.init_args.track_correlations", "true"]),
-        (4, [10], ["--trainer.precision", "64-true"]),
+        (11, [11, 13, 22, 32]),
     ],
-    ids=["mid-epoch", "last-batch", "workers", "augmented", "adam", "float64"],
+    ids=["mid-epoch", "last-batch"],
 )
-def test_a_killed_run_resumes_to_the_same_bits(every, kills, extra, tmp_path):
-    args = [*ARGS, "--checkpoint_every_n_steps", str(every), *extra]
+def test_what_a_kill_leaves_before_any_step_resumes_to_the_same_bits(every, steps, tmp_path):
+    """Copied while the run goes on, and resumed in its place: so one run leaves what many killed ones would."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    args = [*ARGS, "--checkpoint_every_n_steps", str(every)]
+    assert command_line(args, folder, copy_before_steps=steps) == 0
+    whole, logged = result(folder)
+    assert whole["epoch"] == 2
+    for step in steps:
+        shutil.rmtree(folder)
+        (tmp_path / str(step)).rename(folder)
+        left = (read_checkpoint(path)["global_step"] for path in (folder / RUN / "checkpoints").glob("*.ckpt"))
+        assert step - every <= max(left) <= step
+        assert command_line(["fit", "--ckpt_path", "last"], folder) == 0
+        resumed, logged_too = result(folder)
+        assert list(differences(whole, resumed)) == [], f"killed before step {step}"
+        assert logged == logged_too, f"killed before step {step}"
+
+
+@pytest.mark.parametrize(
+    ("kills", "extra"),
+    [
+        ([10, 13], ["--data.init_args.num_workers", "2"]),
+        ([13], ["--data.init_args.validation_split", "0", "--data.init_args.crop_padding", "1"]),
+        ([10], ["--model.init_args.optimizer", "Adam", "--model.init_args.track_correlations", "true"]),
+        ([10], ["--trainer.precision", "64-true"]),
+    ],
+    ids=["workers", "augmented", "adam", "float64"],
+)
+def test_a_killed_run_resumes_to_the_same_bits(kills, extra, tmp_path):
+    args = [*ARGS, "--checkpoint_every_n_steps", "4", *extra]
     (tmp_path / "whole").mkdir()
     assert command_line(args, tmp_path / "whole") == 0
     whole, logged = result(tmp_path / "whole")
@@ -123,18 +149,26 @@ def test_a_run_resumes_where_max_steps_cut_its_epoch(tmp_path):
     assert list(differences(whole, parts)) == []
 
 
+TWO_EPOCHS = [*ARGS, "--trainer.max_epochs", "2"]
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    """The last checkpoint of a run of two epochs that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("two-epochs")
+    assert command_line(TWO_EPOCHS, folder) == 0
+    return result(folder)[0]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("step", [7, 10, 11])
-def test_a_signal_ends_training_after_the_batch_and_it_resumes_to_the_same_bits(number, status, step, tmp_path):
-    for name in ("whole", "parts"):
-        (tmp_path / name).mkdir()
-    args = [*ARGS, "--trainer.max_epochs", "2"]
-    assert command_line(args, tmp_path / "whole") == 0
-    assert command_line(args, tmp_path / "parts", kill_before_step=step, number=number) == status
-    assert result(tmp_path / "parts")[0]["global_step"] == step + 1
-    assert command_line(["fit", "--ckpt_path", "last"], tmp_path / "parts") == 0
-    whole, parts = (result(tmp_path / name)[0] for name in ("whole", "parts"))
-    assert list(differences(whole, parts)) == []
+def test_a_signal_ends_training_after_the_batch_and_it_resumes_to_the_same_bits(
+    number, status, step, two_epochs, tmp_path
+):
+    assert command_line(TWO_EPOCHS, tmp_path, kill_before_step=step, number=number) == status
+    assert result(tmp_path)[0]["global_step"] == step + 1
+    assert command_line(["fit", "--ckpt_path", "last"], tmp_path) == 0
+    assert list(differences(two_epochs, result(tmp_path)[0])) == []
 
 
 def test_changed_rates_and_schedules_take_effect_on_resume(tmp_path):

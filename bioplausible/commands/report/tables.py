@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +83,23 @@ class Group:
         known = [100 * value for value in best if value is not None]
         return Estimate.of(known) if known else None
 
+    @cached_property
+    def _nearest(self) -> str | None:
+        return nearest_recipe(self.first)[0]
+
+    @cached_property
+    def _departures(self) -> str:
+        return "; ".join(dict.fromkeys(reason for run in self.runs for reason in departures(run)))
+
     @property
     def figure(self) -> Estimate | None:
         """The published test accuracy in percent of this rule, network, loss and data set, whatever the settings.
 
         Where several settings of these are published, that of the recipe which is nearest.
         """
-        nearest, _ = nearest_recipe(self.first)
         for entry in PUBLISHED:
             if "recipe" in entry:
-                found = entry["recipe"] == nearest
+                found = entry["recipe"] == self._nearest
             else:
                 theirs = (entry["data"], entry["rule"], net_name(entry), entry.get("loss", self.first.loss))
                 found = theirs == (self.first.data, self.first.rule, self.first.net, self.first.loss)
@@ -103,9 +110,7 @@ class Group:
     @property
     def not_comparable(self) -> str:
         """Why the published figure, if there is one, says nothing about these runs; empty where it does."""
-        if self.figure is None:
-            return ""
-        return "; ".join(dict.fromkeys(reason for run in self.runs for reason in departures(run)))
+        return "" if self.figure is None else self._departures
 
     @property
     def published(self) -> Estimate | None:
@@ -218,11 +223,16 @@ def _default(run: Run, name: str) -> Any:
     part, _, option = name.partition(".")
     classes = {"model": (bioplausible.rules, run.rule), "data": (bioplausible.data, run.data)}
     cls = getattr(*classes[part], None) if part in classes else None
-    for base in getattr(cls, "__mro__", ()):
-        parameter = inspect.signature(base.__init__).parameters.get(option)
-        if parameter is not None:
-            return None if parameter.default is parameter.empty else plain(parameter.default)
-    return None
+    return None if cls is None else _defaults(cls).get(option)
+
+
+@cache
+def _defaults(cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
+            found.setdefault(name, None if parameter.default is parameter.empty else plain(parameter.default))
+    return found
 
 
 def _contains(whole: Any, part: Any) -> bool:
