@@ -40,7 +40,7 @@ class _Trainer:
     max_epochs = 2
 
     def __init__(self) -> None:
-        self.global_step = 0
+        self.global_step = self.current_epoch = 0
         self.callback_metrics: dict[str, Any] = {}
         self.logged: list[float] = []
         self.loggers = [self]
@@ -111,6 +111,7 @@ def _trained(
         if step in EPOCH_ENDS_AFTER:
             found["scores"].append(rule.train_means.totals)
             rule.on_train_epoch_end()
+            trainer.current_epoch += 1
         with torch.no_grad():
             target = rule.one_hot(y, x.dtype)
             found["updates"] += [p.grad.clone() for p in rule.parameters() if p.grad is not None]

@@ -7,13 +7,16 @@ from typing import Any
 
 from bioplausible.rules import LearningRule
 from tests.oracles.every_option.cases import Result, results
-from tests.oracles.every_option.numbers import KINDS, agree
+from tests.oracles.every_option.numbers import KINDS, TOLERANCE, agree
 
 Entry = str | list[float | None]
-"""How a sentence begins, or nine digits of each number; None where it is that of what the case begins with."""
+"""How a sentence begins, or ten digits of each number; None where it is that of what the case begins with."""
 
 Entries = dict[str, dict[str, Entry]]
 """By what a case begins with, and by its name."""
+
+SAME = 0.01
+"""Share of the tolerance within which a number is that of what the case begins with: else it stands for itself."""
 
 LENGTH = 40
 """Of the beginning of a sentence that is kept: it names the option and its value."""
@@ -52,9 +55,11 @@ def entry(result: Result, start: Result) -> Entry:
     if isinstance(result, str):
         return result[:LENGTH]
     if result is start or isinstance(start, str):
-        return [float(f"{number.value:.9g}") for number in result]
+        return [float(f"{number.value:.10g}") for number in result]
     return [
-        None if agree(kind, number.value, first.value, number.norm) else float(f"{number.value:.9g}")
+        None
+        if abs(number.value - first.value) <= SAME * TOLERANCE[kind] * number.norm
+        else float(f"{number.value:.10g}")
         for kind, number, first in zip(KINDS, result, start, strict=True)
     ]
 
