@@ -1,9 +1,9 @@
 """What every option of every rule computes is what it computed when it was recorded.
 
-This proves nothing right by itself: the numbers in ``every_option/`` were written from the code as it was. That they are
-right is held by the recordings of published codes, the theorems and the closed forms beside this file; this net holds
-them where they are, with every option at several values, and sentences of refusal with them. A number that changes on
-purpose is written anew by ``python -m tests.oracles.every_option RULE``, with the reason in the commit.
+This proves nothing right by itself: the numbers in ``every_option/`` were written from the code as it was. That they
+are right is held by the recordings of published codes, the theorems and the closed forms beside this file. This net holds
+them where they are, every option at several values, and what is refused too. A number that changes on purpose is written
+anew by ``python -m tests.oracles.every_option RULE``, with the reason in the commit.
 """
 
 import pytest
@@ -29,18 +29,11 @@ def test_every_option_computes_what_was_recorded(cls):
         if name and not isinstance(result, str) and not same(result, start):
             effective.add(name)
     wrong += [f"{base} / {case}: is recorded, and no case any more" for base, case in left]
-    assert not wrong, "\n".join(
-        [
-            f"{len(wrong)} cases of {cls.__name__} are not as recorded:",
-            *wrong[:20],
-            "python -m tests.oracles.every_option",
-        ]
-    )
+    anew = f"on purpose? then python -m tests.oracles.every_option {cls.__name__}"
+    assert not wrong, "\n".join([f"{len(wrong)} cases of {cls.__name__} are not as recorded:", *wrong[:20], anew])
     assert options_of(cls) == tried - {""}
-    idle = options_of(cls) - effective
-    assert idle == set(WITHOUT_EFFECT.get(cls.__name__, ())), (
-        "options whose values change no recorded number, and those that are listed as such"
-    )
+    unchanged = options_of(cls) - effective
+    assert unchanged == set(WITHOUT_EFFECT.get(cls.__name__, ())), "options whose values change no recorded number"
 
 
 def test_nothing_is_recorded_of_what_is_no_rule():

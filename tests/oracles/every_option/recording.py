@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bioplausible.rules import LearningRule
-from tests.oracles.every_option.cases import Result, results
+from tests.oracles.every_option.cases import Result
 from tests.oracles.every_option.numbers import KINDS, TOLERANCE, agree
 
 Entry = str | list[float | None]
