@@ -1,9 +1,9 @@
 """What every option of every rule computes is what it computed when it was recorded.
 
 This proves nothing right by itself: the numbers in ``every_option/`` were written from the code as it was. That they
-are right is held by the recordings of published codes, the theorems and the closed forms beside this file. This net holds
-them where they are, every option at several values, and what is refused too. A number that changes on purpose is written
-anew by ``python -m tests.oracles.every_option RULE``, with the reason in the commit.
+are right is held by the recordings of published codes, the theorems and the closed forms beside this file. This net
+holds them where they are, every option at several values, and what is refused too. A number that changes on purpose is
+written anew by ``python -m tests.oracles.every_option RULE``, with the reason in the commit.
 """
 
 import pytest

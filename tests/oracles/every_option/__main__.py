@@ -1,7 +1,7 @@
 """Writes the numbers anew that have changed: ``python -m tests.oracles.every_option [RULE …]``.
 
-A case whose numbers a disturbance of 1e-13 changes visibly is named, and nothing is written of its rule: another machine
-would have others.
+A case whose numbers a disturbance of 1e-13 changes visibly is named, and nothing is written of its rule: on another
+machine they would be others.
 """
 
 import sys

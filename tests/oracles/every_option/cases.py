@@ -63,7 +63,7 @@ VALUES: dict[str, list[Any]] = {
     "step_size_floor": [0.03, 0.0, -0.2],
     "hidden_units": [3, 0],
 }
-"""Values of options whose types do not tell them, or tell too many; lists with a number for each layer are "by layer"."""
+"""Values of options whose types do not tell them, or tell too many; "by layer" stands for lists of several lengths."""
 
 WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "Burstprop": ("loss", "activation_function", "output_activation"),
