@@ -37,7 +37,6 @@ Result = list[Number] | str
 SHORT = {"free_steps": 5, "nudged_steps": 3, "inference_steps": 4, "feedback_steps": 2}
 """Of relaxations that have not settled: what each iteration does is seen, and it takes less time."""
 
-SGD = partial(torch.optim.SGD, lr=0.1)
 MOMENTUM = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
 MOMENTUM_ALONE = partial(torch.optim.SGD, momentum=0.9, weight_decay=0.1)
 HALF = partial(ExponentialLR, gamma=0.5)
@@ -193,13 +192,10 @@ def results(cls: type[LearningRule], disturbance: float = 0.0) -> Iterator[tuple
         yield base, "", start
         if base == AS_IT_IS or isinstance(start, str):
             continue
-        own = {"optimizer"} | SHORT.keys()
+        whole = OF_WIRING if base == IMAGES else varied | options.keys() - {"optimizer", *SHORT}
+        once = _defaults(cls).keys() - OF_EVERY_RULE if base == IMAGES or base in VARIANTS else set()
         for name, others in alternatives(cls, network, options):
-            if name in OF_WIRING if base == IMAGES else name in varied or name in options.keys() - own:
-                tried = others
-            else:
-                tried = others[:1] if (base == IMAGES or base in VARIANTS) and name not in OF_EVERY_RULE else []
-            for value in tried:
+            for value in others if name in whole else others[:1] if name in once else []:
                 if name in ("layer_sizes", "network"):
                     found = computed(cls, value, options, disturbance)
                 else:

@@ -16,7 +16,7 @@ from tests.helpers import build
 KINDS = ("start", "first step", "learned", "updates", "optimizer", "phases", "answers", "scores", "logged")
 """What the numbers of a case are of, in their order."""
 
-TOLERANCE = dict.fromkeys(KINDS, 1e-08) | {"logged": 1e-6}
+TOLERANCE = dict.fromkeys(KINDS, 1e-8) | {"logged": 1e-6}
 """Largest difference that is none, as a share of the norm: what is logged was rounded to float32."""
 
 BATCHES = (5, 5, 3)
@@ -101,7 +101,7 @@ def _trained(
         for tensor in rule.state_dict().values():
             if tensor.is_floating_point():
                 tensor.mul_(1 + disturbance * torch.as_tensor(noise.randn(*tensor.shape)))
-    found["start"] = [*_state(rule), torch.tensor([len(rule.state_dict())])]
+    found["start"] = [*_state(rule), _numbers(len(rule.state_dict()))]
     for step, n in enumerate(BATCHES, start=1):
         x, y = _batch(rule, draw, n, disturbance)
         rule.training_step((x, y), step - 1)
@@ -122,7 +122,7 @@ def _trained(
             found["scores"] += [rule.output, rule.sample_losses(rule.output, target)]
     found["learned"] = _state(rule)
     found["optimizer"] = list(_of_optimizer(optimizer))
-    found["logged"] = [torch.tensor([*trainer.logged, *map(float, trainer.callback_metrics.values())])]
+    found["logged"] = [_numbers(*trainer.logged, *map(float, trainer.callback_metrics.values()))]
     x, y = _batch(rule, draw, 4, disturbance)
     with torch.no_grad():
         found["answers"] = [rule(x), *rule.activity(x), rule.class_probabilities(rule(x))]
@@ -153,6 +153,10 @@ def _batch(rule: LearningRule, draw: np.random.RandomState, n: int, disturbance:
     return torch.from_numpy(x), torch.from_numpy(draw.randint(rule.network.sizes[-1], size=n))
 
 
+def _numbers(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def _state(rule: LearningRule) -> list[Tensor]:
     return [t.detach().clone() for _, t in [*rule.named_parameters(), *rule.named_buffers()]]
 
@@ -160,13 +164,13 @@ def _state(rule: LearningRule) -> list[Tensor]:
 def _tensors(phase: Phase) -> list[Tensor]:
     beta = complex(phase.beta)
     inner = [tensor for name in sorted(phase.internal) for tensor in phase.internal[name]]
-    return [*phase.activity, *phase.previous, *inner, torch.tensor([beta.real, beta.imag, phase.step_size])]
+    return [*phase.activity, *phase.previous, *inner, _numbers(beta.real, beta.imag, phase.step_size)]
 
 
 def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
     for group in optimizer.param_groups:
         settings = [float(group[name]) for name in ("lr", "weight_decay", "momentum") if name in group]
-        yield torch.tensor([*settings, len(group["params"])])
+        yield _numbers(*settings, len(group["params"]))
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             yield from (state[name] for name in sorted(state) if isinstance(state[name], Tensor))
