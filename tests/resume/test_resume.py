@@ -47,6 +47,14 @@ from tests.helpers import (
 )
 
 
+def require_resumes_to(whole, logged, folder, when):
+    """Resumes the newest run of a folder: it must come to the bits and the log of the one that nobody interrupted."""
+    assert command_line(["fit", "--ckpt_path", "last"], folder) == 0
+    resumed, logged_too = result(folder)
+    assert list(differences(whole, resumed)) == [], when
+    assert logged == logged_too, when
+
+
 @pytest.mark.parametrize(
     ("every", "steps"),
     [
@@ -70,10 +78,7 @@ def test_what_a_kill_leaves_before_any_step_resumes_to_the_same_bits(every, step
         (tmp_path / str(step)).rename(folder)
         left = (read_checkpoint(path)["global_step"] for path in (folder / RUN / "checkpoints").glob("*.ckpt"))
         assert step - every <= max(left) <= step
-        assert command_line(["fit", "--ckpt_path", "last"], folder) == 0
-        resumed, logged_too = result(folder)
-        assert list(differences(whole, resumed)) == [], f"killed before step {step}"
-        assert logged == logged_too, f"killed before step {step}"
+        require_resumes_to(whole, logged, folder, f"killed before step {step}")
 
 
 @pytest.mark.parametrize(
@@ -96,10 +101,7 @@ def test_a_killed_run_resumes_to_the_same_bits(kills, extra, tmp_path):
         folder = tmp_path / str(step)
         folder.mkdir()
         assert command_line(args, folder, kill_before_step=step) == -9
-        assert command_line(["fit", "--ckpt_path", "last"], folder) == 0
-        resumed, logged_too = result(folder)
-        assert list(differences(whole, resumed)) == [], f"killed before step {step}"
-        assert logged == logged_too, f"killed before step {step}"
+        require_resumes_to(whole, logged, folder, f"killed before step {step}")
 
 
 @pytest.mark.parametrize(
