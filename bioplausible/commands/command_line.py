@@ -25,6 +25,7 @@ from bioplausible.commands.list_lengths import TOLD, all_wrong_lengths
 from bioplausible.commands.logger_places import NO_LOGGER
 from bioplausible.commands.machine import require_accelerator, threads_of_run
 from bioplausible.commands.network_ends import fill_ends
+from bioplausible.commands.one_class import OneClass
 from bioplausible.commands.own_options import add_own_options, require_possible
 from bioplausible.commands.own_pictures import OwnPictures, PicturesCSV, as_table, warning
 from bioplausible.commands.recipes import snake_case
@@ -199,6 +200,8 @@ class CommandLine(LightningCLI):
         given = [*as_list(trainer.get("callbacks")), *self.further_callbacks]
         progress = LiveProgressBar if sys.stdout.isatty() else EpochLines
         callbacks: list[Callback] = [] if trainer.get("enable_progress_bar") is False else [progress()]
+        self.one_class = OneClass()
+        callbacks.append(self.one_class)
         if self.ahead is not None and self.ahead.from_python:
             # the command line gives every argument: those that nobody named stay as the checkpoint has them
             self.model.named_arguments &= self.named
@@ -314,14 +317,20 @@ class CommandLine(LightningCLI):
         say()
         for line in summary(self.trainer, self.model, self.datamodule, self.seconds, validation, test):
             say(line)
+        self._warn_of_one_class()
 
     def after_validate(self) -> None:
         """Says of how many images the metrics are, where a limit leaves some out."""
         self._say_of_which_images("val")
 
     def after_test(self) -> None:
-        """Says so too."""
+        """Says so too, and where the network tells no classes apart."""
         self._say_of_which_images("test")
+        self._warn_of_one_class()
+
+    def _warn_of_one_class(self) -> None:
+        if self.one_class.said and self.trainer.is_global_zero:
+            print(f"warning: {self.one_class.said}", file=sys.stderr)
 
     def _say_of_which_images(self, split: str) -> None:
         limit = f"limit_{split}_batches"

@@ -22,6 +22,7 @@ from bioplausible.commands.configuration import (
     require_class_of_schedule,
     words,
 )
+from bioplausible.commands.data_files import require_data_module
 from bioplausible.commands.logger_places import logger_beside, placed_loggers, run_places, trainer_defaults
 from bioplausible.commands.settings import class_at, set_places, setting_at
 from bioplausible.commands.sources import Source, sources, with_content
@@ -86,6 +87,7 @@ def complete(args: list[str]) -> Completed:
     if {"-h", "--help"} & set(args):
         return Completed([args[0], "--help"])
     command, given = args[0], sources(args[0], args[1:])
+    require_data_module(class_of(given, "data"))
     printed = any(word.startswith("--print_config") for word in args)  # alone, to be a file
     say = partial(rank_zero_only(print), file=sys.stderr if printed else None)
     named, ahead, further = last_of(given, "ckpt_path"), None, []

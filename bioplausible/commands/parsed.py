@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from bioplausible.commands.command_line import CommandLine
 from bioplausible.commands.completion import Completed, complete
+from bioplausible.commands.network_ends import fill_ends
 
 
 class _Parsed(CommandLine):
@@ -19,7 +20,8 @@ class _Parsed(CommandLine):
         """Does nothing: the process that asks has other things to do."""
 
     def before_instantiate_classes(self) -> None:
-        """Does nothing: threads, accelerator and the run's folder are the run's own."""
+        """Fills in what the network leaves to the data; threads, accelerator and folder are the run's own."""
+        fill_ends(self.config[self.subcommand], lambda _: None)
 
     def instantiate_classes(self) -> None:
         """Builds all but the loggers, some of which open a run as they are built."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from bioplausible.data.own import OwnDataModule, expanded, in_order, require_splittable, split_by_class
@@ -63,6 +64,12 @@ class TableDataModule(OwnDataModule):
         table = self._read(self.file)
         names = in_order(table.classes)
         self._columns = table.columns
+        counting = [name for name, column in zip(table.columns, table.values.t(), strict=True) if _counts_rows(column)]
+        if counting:
+            rank_zero_warn(
+                f"{self.file} has a column that counts the rows, {counting[0]}: it says nothing of a sample, but where"
+                f" rows are sorted by class it gives the class away; leave_out: {counting[:1]} leaves it out."
+            )
         self.found((len(table.columns), 1, 1), names)
         if self.test_file is None:
             require_splittable(
@@ -197,6 +204,11 @@ def _rows(file: Path, separator: str) -> list[tuple[int, list[str]]]:
             f"{file} has {len(cells)} columns in line {line} and {len(rows[0][1])} in the first one: mend the row.",
         )
     return rows
+
+
+def _counts_rows(column: Tensor) -> bool:
+    """Returns whether each number (n) is one more than that before, as where a file numbers its rows."""
+    return len(column) > 2 and bool((column.diff() == 1).all())
 
 
 def _number(cell: str) -> float | None:

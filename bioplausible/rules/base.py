@@ -108,9 +108,9 @@ class LearningRule(LearningStep):
         """Logs the validation means."""
         self._log_means("val", self.val_means, prog_bar=True)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Scores one batch of the test split."""
-        self.evaluate(self.test_means, batch)
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Scores one batch of the test split, and returns the predicted classes (n) for callbacks."""
+        return self.evaluate(self.test_means, batch)
 
     def on_test_epoch_end(self) -> None:
         """Logs the test means."""

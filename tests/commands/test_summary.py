@@ -132,3 +132,16 @@ def test_time_counts_what_this_process_trained(capsys, monkeypatch):
     said = summary(capsys, "--trainer.max_time", "00:00:00:02", "--trainer.max_epochs", "-1")
     assert "train longer with" not in said  # it is max_time that ended it
     assert said["trained for"].split("; ")[1] in {f"0:00:0{i} of it now" for i in range(2, 10)}
+
+
+def test_a_network_that_tells_no_classes_apart_is_warned_of(capsys):
+    """The accuracy alone looks like that of one that has learned a little. Each test says it, and no other one does."""
+    still = ["--model", "Backpropagation", "--model.optimizer.lr", "1e-30", "--model.layer_sizes", "null"]
+    for gain, constant in (("1.0", False), ("1e-12", True)):
+        network = ["--model.network", f"[64, {{dense: 20, gain: {gain}}}, 10]"]
+        assert main(["fit", *FEW, "--trainer.max_epochs", "1", *still, *network]) == 0
+        fitted = capsys.readouterr().err
+        assert main(["test", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false"]) == 0
+        tested = capsys.readouterr().err
+        for said in (fitted, tested):
+            assert ("warning: Every test image is classified as " in said) == constant

@@ -188,6 +188,16 @@ def test_each_variant_is_parsed_once(monkeypatch, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 6
 
 
+@pytest.mark.parametrize("name", ["layer_sizes", "network"])
+def test_ends_of_the_network_that_are_left_to_the_data_are_filled_in(name, capsys):
+    entry = 20 if name == "layer_sizes" else {"dense": 20}
+    other = {"layer_sizes": "network", "network": "layer_sizes"}[name]
+    content = compares({f"model.{name}": [entry], f"model.{other}": None})
+    assert main(["sweep", *write(content), "--list"]) == 0
+    content = compares({f"model.{name}": [10 if name == "layer_sizes" else {"dense": 10}], f"model.{other}": None})
+    assert "can't be trained: " in refused(capsys, *write(content), "--list")
+
+
 class Elsewhere(DummyLogger):
     """A logger that leaves no files, whose options are those of the ones that do."""
 

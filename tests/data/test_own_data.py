@@ -570,8 +570,22 @@ def test_columns_of_any_size_are_standardised_and_those_that_never_change_are_0(
     assert not images[:, 3:].any()
 
 
+@pytest.mark.parametrize(
+    ("numbers", "counts"),
+    [((0, 1, 2, 3, 4, 5), True), ((1, 2, 3, 4, 5, 6), True), ((7, 6, 5, 4, 3, 2), False), ((0, 1, 2, 3, 4, 6), False)],
+)
+def test_a_column_that_counts_the_rows_is_warned_of(numbers, counts, recwarn):
+    """Rows that are sorted by class would be told apart by it alone."""
+    write_table([["id", "size", "kind"], *([n, 0.5 * n, "ab"[n > 3]] for n in numbers)])
+    TableDataModule("table.csv")
+    assert ["counts the rows, id: " in str(warning.message) for warning in recwarn] == [True] * counts
+    recwarn.clear()
+    TableDataModule("table.csv", leave_out=["id"])
+    assert not recwarn
+
+
 def test_numbers_as_classes_are_in_their_order():
-    write_table([[i, (9, 10, 100)[i % 3]] for i in range(30)])
+    write_table([[i / 2, (9, 10, 100)[i % 3]] for i in range(30)])
     assert TableDataModule("table.csv").class_names == ("9", "10", "100")
 
 
