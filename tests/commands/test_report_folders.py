@@ -201,6 +201,15 @@ def test_logs_of_one_name_that_disagree_are_two_runs():
     assert [(run.path.name, [path.name for path in run.also_in]) for run in runs] == [("a", ["b"]), ("c", [])]
 
 
+def test_hidden_folders_below_those_that_are_named_are_passed_over():
+    """Ray keeps logs of its own in one while a sweep is training."""
+    for folder in ("out/rule/seed=0", "out/.ray/tune/trial", ".hidden/run"):
+        Path(folder).mkdir(parents=True)
+        SummaryWriter(folder).close()
+    assert [run.path for run in find_runs([Path("out")])] == [Path("out/rule/seed=0")]
+    assert [run.path for run in find_runs([Path(".hidden")])] == [Path(".hidden/run")]
+
+
 def test_a_folder_that_is_named_twice_is_read_once():
     make_run(Path("logs/version_0"), 0.9, 0)
     _, runs = report("logs", Path("logs").absolute(), "logs/version_0")

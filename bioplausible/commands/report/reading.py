@@ -39,7 +39,8 @@ TRAINING_IMAGES = {
 def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Returns the runs in and below folders, in the order of their paths.
 
-    A run that several loggers logged in folders of their own is one, whichever of these are given.
+    A run that several loggers logged in folders of their own is one, whichever of these are given. Hidden folders below
+    those given are passed over.
 
     Raises:
         UserError: a folder does not exist, or there is no run.
@@ -51,7 +52,8 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         for mark in (CONFIG, METRICS, ENVIRONMENT, "events.out.tfevents.*", "version_*/"):
             for path in folder.rglob(mark):
                 run = path if path.is_dir() else path.parent
-                if _is_evaluation(run):
+                hidden = any(part.startswith(".") for part in run.relative_to(folder).parts)  # as Ray's, of a sweep
+                if hidden or _is_evaluation(run):
                     continue
                 found.setdefault(run.resolve(), run)
     if not found:
