@@ -23,6 +23,12 @@ FEW = 6
 TOLERANCE, OF_FLOAT32 = 1e-8, 1e-6
 """Largest difference that is none, as a share of the norm: of what was computed in float64 and in float32."""
 
+NOTHING = 1e-13
+"""Size below which a number is nothing but rounding."""
+
+REFUSED = "refused"
+"""Name of a sentence that refuses."""
+
 LOGGED_IN_FLOAT32 = re.compile(r"(train|val|test|test_each_epoch)/")
 """Names of what Lightning or a rule rounds to float32 before it is logged."""
 
@@ -37,13 +43,20 @@ def kept(shown: Mapping[str, Any]) -> Kept:
 
 
 def changes(start: Kept, now: Kept) -> Kept:
-    """Returns what a case keeps beside what it begins with: what is other there, and None for what is not there."""
+    """Returns what a case keeps beside what it begins with: what is other there, and None for what is not there.
+
+    What is refused shows nothing else that counts, and is kept as a whole.
+    """
+    if REFUSED in now:
+        return now
     other = {name: value for name, value in now.items() if name not in start or differs(start[name], value, name)}
     return {**other, **{name: None for name in start if name not in now}}
 
 
 def changed(start: Kept, other: Kept) -> Kept:
     """Returns what a case showed, of what it keeps beside what it begins with."""
+    if other.get(REFUSED) is not None:
+        return other
     return {name: value for name, value in {**start, **other}.items() if value is not None}
 
 
@@ -68,13 +81,17 @@ def differs(a: Any, b: Any, name: str) -> str | None:
     if isinstance(a, Mapping):
         if a.keys() != b.keys():
             return said
-        (kind, (value, norm)), (_, (other, _)) = *a.items(), *b.items()
-        return None if abs(value - other) <= _tolerance(name, kind) * norm else said
+        (kind, before), now = *a.items(), *b.values()
+        of_parts = zip(before[::2], now[::2], before[1::2], strict=True)
+        same = (abs(x - y) <= _tolerance(name, kind) * norm + NOTHING for x, y, norm in of_parts)
+        return None if all(same) else said
     if len(a) != len(b):
         return said
-    size = max((abs(x) for x in a if not isinstance(x, str)), default=0.0)
-    same = (x == y or (not isinstance(x, str) and not isinstance(y, str) and abs(x - y) <= size * _tolerance(name))
-            for x, y in zip(a, b, strict=True))  # fmt: skip
+    same = (
+        x == y
+        or (not isinstance(x, str) and not isinstance(y, str) and abs(x - y) <= abs(x) * _tolerance(name) + NOTHING)
+        for x, y in zip(a, b, strict=True)
+    )
     return None if all(same) else said
 
 
@@ -91,10 +108,17 @@ def _kept(value: Any) -> Any:
     entries = array.astype(np.float64).ravel()
     if array.size <= FEW and array.dtype != np.float32:
         return [rounded(float(x)) if math.isfinite(x) else str(x) for x in entries]
+    # of points, x and y each by itself: one of them may be much the smaller
+    parts = array if array.shape[0] == 2 else array.T if array.shape[-1] == 2 else [array]
+    numbers = [number for part in parts for number in _projected(part)]
+    return {f"{'float32 ' * (array.dtype == np.float32)}{'x'.join(map(str, array.shape))}": numbers}
+
+
+def _projected(part: Any) -> list[float]:
+    entries = np.asarray(part, dtype=np.float64)
     finite = np.isfinite(entries)
-    number = projected([np.where(finite, entries, 0.0), finite])  # what is not finite counts by its place
-    kind = f"{'float32 ' * (array.dtype == np.float32)}{'x'.join(map(str, array.shape))}"
-    return {kind: [rounded(number.value), rounded(number.norm)]}
+    number = projected([np.where(finite, entries, 0.0), ~finite])  # what is not finite counts by its place
+    return [rounded(number.value), rounded(number.norm)]
 
 
 def _short(kept: Any) -> str:
