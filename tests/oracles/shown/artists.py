@@ -72,7 +72,7 @@ def _data(artist: Any) -> np.ndarray:
         return np.ma.getdata(artist.get_offsets())
     if isinstance(artist, LineCollection):
         return np.array([point for segment in artist.get_segments() for point in segment])
-    return np.concatenate([path.vertices for path in artist.get_paths()])
+    return np.array([point for path in artist.get_paths() for point in path.vertices])
 
 
 def _of_legend(legend: Legend) -> str:
@@ -96,7 +96,7 @@ def _words(artist: Any) -> list[str]:
         return words + [artist.get_drawstyle()] * (artist.get_drawstyle() != "default")
     if isinstance(artist, Collection):
         words = list(dict.fromkeys(_colour(c) for c in [*artist.get_facecolor(), *artist.get_edgecolor()]))
-        return words + [_marker(artist)] * isinstance(artist, PathCollection)
+        return [*words, _marker(artist)] if isinstance(artist, PathCollection) else words
     return [_colour(artist.get_facecolor()), _colour(artist.get_edgecolor())]
 
 
