@@ -1,6 +1,7 @@
 """What is caught: figures before they are written, pictures, printed lines, warnings, what loggers get."""
 
 import io
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -17,14 +18,23 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torchvision.io import encode_png
 
+from bioplausible.commands import how_to_go_on, report, run_loggers, summary
 from bioplausible.commands.look import figures as of_look
+from bioplausible.commands.report import take_away
 from bioplausible.errors import UserError
-from bioplausible.observers import cost, drawings, progress, representations, throughput
+from bioplausible.observers import cost, progress, representations, throughput
+from bioplausible.resume import run_folders
 from tests.oracles.shown.artists import of_figure
 from tests.oracles.shown.keeping import REFUSED, Shown
 
 WITH_CLOCKS: list[ModuleType] = [cost, throughput, progress]
 """Modules that read a clock: here each reading of it is a little later than the one before, by a fixed rule."""
+
+WITH_HINTS: list[ModuleType] = [report, take_away, summary, run_loggers, how_to_go_on]
+"""Modules that say what to type."""
+
+ENVIRONMENT = {"torch": "2.6", "processor": "some", "threads": 2}
+"""In the place of what the machine has; to ask git takes longer than to train."""
 
 WITH_PICTURES: list[ModuleType] = [representations, of_look]
 """Modules that save images."""
@@ -99,7 +109,11 @@ def catching() -> Iterator[Caught]:
         caught = Caught(patch, folder)
         patch.chdir(folder)
         patch.setattr(Figure, "savefig", lambda figure, file, **options: caught.figure(figure, file, **options))
-        patch.setitem(__import__("sys").modules, "sklearn.manifold", SimpleNamespace(TSNE=Projection))
+        patch.setitem(sys.modules, "sklearn.manifold", SimpleNamespace(TSNE=Projection))
+        for module in (run_folders, take_away):
+            patch.setattr(module, "environment", lambda: dict(ENVIRONMENT))
+        for module in WITH_HINTS:
+            patch.setattr(module, "this_program", lambda: "bioplausible")
         for module in WITH_PICTURES:
             patch.setattr(module, "save_image", caught.picture)
         clock = Clock()
@@ -112,8 +126,9 @@ def catching() -> Iterator[Caught]:
             except UserError as error:
                 caught.say(REFUSED, str(error))
         caught.say("said", out.getvalue())
-        own = [str(one.message) for one in said if f"{drawings.__name__.partition('.')[0]}/" in one.filename]
-        caught.say("warned", "\n".join(own))
+        own = [one for one in said if "bioplausible/" in one.filename]
+        texts = [str(one.message) for one in own if not issubclass(one.category, DeprecationWarning)]
+        caught.say("warned", "\n".join(texts))
 
 
 class Clock:

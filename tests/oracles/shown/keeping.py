@@ -29,8 +29,8 @@ NOTHING = 1e-13
 REFUSED = "refused"
 """Name of a sentence that refuses."""
 
-LOGGED_IN_FLOAT32 = re.compile(r"(train|val|test|test_each_epoch)/")
-"""Names of what Lightning or a rule rounds to float32 before it is logged."""
+IN_FLOAT32 = re.compile(r"(train|val|test|test_each_epoch)/| area \d")
+"""Names of what was rounded to float32 on the way: by a rule before it logs it, or where points are drawn."""
 
 
 class Lines(str):
@@ -96,7 +96,7 @@ def differs(a: Any, b: Any, name: str) -> str | None:
 
 
 def _tolerance(name: str, kind: str = "") -> float:
-    return OF_FLOAT32 if LOGGED_IN_FLOAT32.search(name) or kind.startswith("float32") else TOLERANCE
+    return OF_FLOAT32 if IN_FLOAT32.search(name) or kind.startswith("float32") else TOLERANCE
 
 
 def _kept(value: Any) -> Any:

@@ -16,15 +16,13 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.commands import report
-from bioplausible.commands.report import arguments, take_away
+from bioplausible.commands.report import arguments
 from tests.helpers import CONFIGS
-from tests.oracles.shown.catching import WHITE, catching
+from tests.oracles.shown.catching import ENVIRONMENT, WHITE, catching
 from tests.oracles.shown.keeping import Lines, Shown
 
 STEPS = 10
 """Of an epoch."""
-
-MACHINE = {"torch": "2.6", "processor": "some", "threads": 2}
 
 VERBATIM = ("settings.csv", "comparisons.csv", "runs.csv")
 """Tables that are kept as they are."""
@@ -95,7 +93,7 @@ class Left:
         folder = runs / self.folder
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config()))
-        (folder / "environment.yaml").write_text(yaml.safe_dump({**MACHINE, **self.machine}))
+        (folder / "environment.yaml").write_text(yaml.safe_dump({**ENVIRONMENT, **self.machine}))
         if self.form == "csv":
             self._write_csv(folder / "metrics.csv")
         else:
@@ -255,9 +253,6 @@ def results(disturbance: float = 0.0) -> Iterator[tuple[str, str, Shown]]:
 
 def _shown(runs: Path, folders: list[str], args: list[str], whole: bool) -> Shown:
     with catching() as caught:
-        caught.patch.setattr(take_away, "environment", lambda: {"torch": "2.6"})
-        caught.patch.setattr(take_away, "this_program", lambda: "bioplausible")
-        caught.patch.setattr(report, "this_program", lambda: "bioplausible")
         Path("runs").symlink_to(runs)
         assert report.run([*(str(Path("runs", each)) for each in folders), *args]) == 0
         (out,) = {file.parent for file in Path().rglob("index.html")}

@@ -1,13 +1,13 @@
 """Short trainings that observers look at, each so that another of their branches is met."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from torch import Tensor
 
 from bioplausible import rules
@@ -71,6 +71,10 @@ class Training:
     spoil: Callable[[LearningRule, int], None] | None = None
     checkpoint: bool = False
 
+    def but(self, **trainer: Any) -> "Training":
+        """Returns the same with other options of the Trainer."""
+        return replace(self, trainer={**self.trainer, **trainer})
+
     def rule(self, disturbance: float = 0.0) -> LearningRule:
         """Returns the rule, in float64, as it begins.
 
@@ -88,11 +92,12 @@ class Training:
         """Trains two epochs, and returns the Trainer, the rule and the data."""
         rule, data = self.rule(disturbance), FewImages(**self.data)
         callbacks = [*([] if self.spoil is None else [Spoiler(self.spoil)]), *observers]
-        callbacks += [LastCheckpoint()] if self.checkpoint else []
+        if self.checkpoint and not any(isinstance(one, LastCheckpoint) for one in observers):
+            callbacks.append(LastCheckpoint())
         trainer = Trainer(
             **{
                 **{"accelerator": "cpu", "precision": "64-true", "max_epochs": 2, "log_every_n_steps": 2},
-                **{"enable_checkpointing": self.checkpoint, "enable_progress_bar": any(isinstance(one, ProgressBar) for one in observers)},
+                **{"enable_checkpointing": any(isinstance(one, Checkpoint) for one in callbacks), "enable_progress_bar": any(isinstance(one, ProgressBar) for one in observers)},
                 **{"enable_model_summary": False, "num_sanity_val_steps": 1, "logger": loggers(caught)},
                 **{"callbacks": callbacks, **self.trainer},
             }
