@@ -3,7 +3,7 @@
 What Matplotlib chooses by itself is left out: limits, ticks, sizes, fonts, places of legends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def of_figure(figure: Figure) -> Entries:
     for i, axis in enumerate(figure.axes, start=1):
         yield from ((f"panel {i}{name}", value) for name, value in _of_axes(axis))
     for legend in figure.legends:
-        yield "legend", _of_legend(legend)
+        yield "legend", _of_legend(legend, [])
 
 
 def _of_axes(axis: Axes) -> Entries:
@@ -58,7 +58,7 @@ def _of_axes(axis: Axes) -> Entries:
     for i, bars in enumerate((c for c in axis.containers if isinstance(c, ErrorbarContainer)), start=1):
         yield f" errors {i}", f"{bars.get_label()}, x {bars.has_xerr}, y {bars.has_yerr}"
     if axis.get_legend() is not None:
-        yield " legend", _of_legend(axis.get_legend())
+        yield " legend", _of_legend(axis.get_legend(), [*axis.lines, *axis.patches, *axis.collections])
 
 
 def _data(artist: Any) -> np.ndarray:
@@ -75,9 +75,12 @@ def _data(artist: Any) -> np.ndarray:
     return np.array([point for path in artist.get_paths() for point in path.vertices])
 
 
-def _of_legend(legend: Legend) -> str:
+def _of_legend(legend: Legend, artists: Sequence[Any]) -> str:
+    """Returns the texts of a legend, and how each looks where it is not as the artist of that label."""
+    looks = {artist.get_label(): _words(artist) for artist in artists}
     entries = zip(legend.get_texts(), legend.legend_handles, strict=True)
-    return " | ".join(f"{text.get_text()}: {', '.join(_words(handle))}" for text, handle in entries)
+    found = [(text.get_text(), _words(handle)) for text, handle in entries]
+    return " | ".join(text if looks.get(text) == words else f"{text}: {', '.join(words)}" for text, words in found)
 
 
 def _look(artist: Any) -> str:

@@ -37,6 +37,7 @@ LOOKED_AT = {"two phases": {}, "images": {}, "feedback": {}, "goodness": {}, "co
 LOOKED_AT |= {"not validated": {"one_class": True}}
 """Networks, and further options of the data that they are shown."""
 
+SOME_OF_LOOK = ["--only", "settling", "tsne", "alignment"]
 ALL_OF_LOOK = ["--only", *look.FIGURES]
 
 
@@ -44,15 +45,16 @@ def of_look(disturbance: float) -> Iterator[Case]:
     """Yields what ``look`` draws of trained networks, and of one whose data is not known."""
     for name, data in LOOKED_AT.items():
         yield name, "", _looked(name, data, ALL_OF_LOOK, disturbance)
-    first, data = next(iter(LOOKED_AT.items()))
-    for option, values in {
-        "only": [["--only", "tsne", "alignment"], []],
-        "samples": [[*ALL_OF_LOOK, "--samples", "7"], [*ALL_OF_LOOK, "--samples", "12"], ["--samples", "0"]],
-        "which": [[*ALL_OF_LOOK, "--which", "best"]],
-        "out": [[*ALL_OF_LOOK, "--out", "drawn"]],
+    first, data = "feedback", LOOKED_AT["feedback"]
+    for case, args in {
+        "only=tsne alignment": ["--only", "tsne", "alignment"],
+        "only=": [],
+        "samples=7": ["--samples", "7", *SOME_OF_LOOK],
+        "samples=0": ["--samples", "0"],
+        "which=best": [*ALL_OF_LOOK, "--which", "best"],
+        "out=drawn": [*ALL_OF_LOOK, "--out", "drawn"],
     }.items():
-        for args in values:
-            yield first, f"{option}={' '.join(args[-2:])}", _looked(first, data, args, disturbance)
+        yield first, case, _looked(first, data, args, disturbance)
     yield "unknown data", "", _looked("untracked", None, ALL_OF_LOOK, disturbance)
 
 
@@ -142,7 +144,13 @@ def of_summary(disturbance: float) -> Iterator[Case]:
 
 # ---------------------------------------------------------------------------------------------------------------- verify
 
-MADE_UP = [("weights", 3e-7, "W_1[0, 2]"), ("activity", 2e-9, "r[1]"), ("weights", 4e-5, "W_2[1]"), ("lateral", 0.0, "B")]
+MADE_UP = (("weights", 3e-7, "W_1[0, 2]"), ("activity", 2e-9, "r[1]"), ("weights", 4e-5, "W_2[1]"), ("B", 0.0, "B"))
+"""Groups, errors and places."""
+
+
+def _made_up(path: Path, accelerator: str) -> list[replay.Difference]:
+    scale = 1.0 if "slow" in path.name else 1e-3
+    return [replay.Difference(group, scale * error, f"{place} ({accelerator})") for group, error, place in MADE_UP]
 
 
 def of_verify(disturbance: float) -> Iterator[Case]:
@@ -154,11 +162,11 @@ def of_verify(disturbance: float) -> Iterator[Case]:
         "tolerance=0.001": ["--tolerance", "1e-3"],
         "tolerance=4e-05": ["--tolerance", "4e-5"],
         "accelerator=gpu": ["--accelerator", "gpu"],
+        "accelerator=gpu, with the cpu alone": ["--accelerator", "gpu"],
     }.items():
         with catching() as caught:
-            made = {first: MADE_UP, second: [(group, error / 1e3, place) for group, error, place in MADE_UP]}
-            caught.patch.setattr(replay, "replay", lambda path, on, made=made: [replay.Difference(*d) for d in made[path]])
-            caught.patch.setattr(torch.cuda, "is_available", lambda: False)
+            caught.patch.setattr(replay, "replay", _made_up)
+            caught.patch.setattr(torch.cuda, "is_available", lambda case=case: "cpu" not in case)
             caught.shown["status"] = float(verify.run([str(first), str(second), *args]))
         yield "made up", case, caught.shown
 

@@ -55,19 +55,25 @@ LOOKS: dict[str, list[Look]] = {
     ],
     "EpochLines": [Look(name) for name in ("feedforward", "not validated", "timed", "cut")],
     "Guard": [
-        Look("feedforward", GUARD, {"every_n_steps": [0], "residual_limit": [0], "limit": [-1.0], "warm_up_steps": [0], "patience": [0]}),
+        Look(
+            "feedforward",
+            GUARD,
+            {"every_n_steps": [0], "residual_limit": [0], "limit": [-1.0], "warm_up_steps": [0], "patience": [0]},
+        ),
         Look("not finite", GUARD, {"every_n_steps": [3, 50], "warn_only": [True]}),
         Look("large weight", GUARD, {"limit": [3e4], "warn_only": [True]}),
         Look("indefinite", GUARD, {"warn_only": [True]}),
         Look("unsettled", GUARD, {"residual_limit": [0.01, 100.0], "warn_only": [True]}),
-        Look("same outputs", GUARD, {"warm_up_steps": [7], "patience": [1, 3], "every_n_steps": [1], "warn_only": [True]}),
+        Look(
+            "same outputs", GUARD, {"warm_up_steps": [7], "patience": [1, 3], "every_n_steps": [1], "warn_only": [True]}
+        ),
         Look("one answer", GUARD, {"every_n_steps": [1], "patience": [3]}),
         Look("one class", GUARD),
         Look("short and collapsed", {}, {"warm_up_steps": [30], "warn_only": [True]}),
     ],
     "Information": [
-        Look("two phases", {"every_n_steps": 8}, {"every_n_steps": [5, 0]}),
-        Look("three phases", {"every_n_steps": 8}),
+        Look("two phases", {"every_n_steps": 8}),
+        Look("three phases", {"every_n_steps": 8}, {"every_n_steps": [4, 0]}),
         Look("sparse", {"every_n_steps": 8}),
         Look("images, tracked", {"every_n_steps": 8}),
         Look("untracked"),

@@ -4,7 +4,7 @@ import base64
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.commands import report
 from bioplausible.commands.report import arguments
+from bioplausible.commands.report.markdown import NOTES
 from tests.helpers import CONFIGS
 from tests.oracles.shown.catching import ENVIRONMENT, WHITE, catching
 from tests.oracles.shown.keeping import Lines, Shown
@@ -24,7 +25,7 @@ from tests.oracles.shown.keeping import Lines, Shown
 STEPS = 10
 """Of an epoch."""
 
-VERBATIM = ("settings.csv", "comparisons.csv", "runs.csv")
+VERBATIM = ("settings.csv", "comparisons.csv")
 """Tables that are kept as they are."""
 
 
@@ -213,7 +214,12 @@ def write_all(runs: Path) -> None:
     (runs / "states/broken/config.yaml").write_text("model: [\n")
     python = Left("states/python", "digits/feedback_alignment", 4, 0.91, 3).write(runs)
     (python / "config.yaml").unlink()
-    hparams = {"rule": "bioplausible.FeedbackAlignment", "layer_sizes": [64, 30, 10], "loss": "cross_entropy", "lr": 0.1}
+    hparams = {
+        "rule": "bioplausible.FeedbackAlignment",
+        "layer_sizes": [64, 30, 10],
+        "loss": "cross_entropy",
+        "lr": 0.1,
+    }
     hparams |= {"data": "bioplausible.DigitsDataModule", "batch_size": 20, "seed": 4, "max_epochs": 3}
     (python / "hparams.yaml").write_text(yaml.safe_dump(hparams))
     many = {"alignment/layer_2_angle": lambda e: 90 - e / 9}  # more points than a curve shows
@@ -229,7 +235,7 @@ CASES: dict[str, list[str]] = {
     "two rules": ["fashion/bp", "fashion/ep_beta", "fashion/bp/0"],
     "dear": ["fashion/fa", "fashion/ep_beta"],
     "by the clock": ["mnist/csm", "mnist/cim", "mnist/bp"],
-    "four settings": ["states/tie", "mnist/pc", "resumed"],
+    "two data sets": ["mnist/pc", "resumed"],
     "other networks": ["states/tie", "states/long"],
     "none": ["nowhere"],
 }
@@ -258,7 +264,8 @@ def _shown(runs: Path, folders: list[str], args: list[str], whole: bool) -> Show
         (out,) = {file.parent for file in Path().rglob("index.html")}
         if not whole:
             caught.shown.clear()
-        for file in sorted(out.rglob("*")) if whole else [out / "report.md"]:
+            caught.shown |= dict(_of_text(out / "report.md", but=NOTES.values()))
+        for file in sorted(out.rglob("*")) if whole else []:
             if file.is_file() and file.suffix not in (".png", ".pdf"):
                 caught.shown |= dict(_of_file(file))
     return caught.shown
@@ -272,16 +279,19 @@ def _of_file(file: Path) -> Iterator[tuple[str, Any]]:
         for i, line in enumerate(text.splitlines()):
             yield f"{file.name} {i}", line
     elif file.name == "report.md":
-        tables, _, rest = text.partition("## Configurations")
-        for i, line in enumerate(tables.split("## Runs")[0].splitlines()):
-            if line:
-                yield f"{file.name} {i}", line
-        yield f"{file.name}, runs", Lines(tables.split("## Runs")[1])
-        yield f"{file.name}, the rest", Lines(rest)
+        yield from _of_text(file)
+        yield f"{file.name}, the rest", Lines(text.partition("## Runs")[2])
     elif file.name == "index.html":
         yield file.name, Lines(text_of_page(text))
     else:
         yield file.name, Lines(text)
+
+
+def _of_text(file: Path, but: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yields the lines of a report before its runs, but for some."""
+    for i, line in enumerate(file.read_text().partition("## Runs")[0].splitlines()):
+        if line and line not in but:
+            yield f"{file.name} {i}", line
 
 
 def text_of_page(page: str) -> str:

@@ -19,7 +19,13 @@ from tests.oracles.shown.catching import Caught, loggers
 
 DENSE = [16, 6, 5, 4]
 IMAGES = [[1, 4, 4], {"conv": 3, "kernel": 3, "padding": 1, "pool": "average"}, 5, 4]
-SKIP = [[1, 4, 4], {"conv": 2, "kernel": 1}, {"conv": 2, "kernel": 1}, {"conv": 2, "kernel": 1, "skip": {"from": 1, "stride": 1}}, 4]
+SKIP = [
+    [1, 4, 4],
+    {"conv": 2, "kernel": 1},
+    {"conv": 2, "kernel": 1},
+    {"conv": 2, "kernel": 1, "skip": {"from": 1, "stride": 1}},
+    4,
+]
 SHORT = {"free_steps": 5, "nudged_steps": 3}
 TRACKED = {**SHORT, "track_correlations": True, "track_correlations_every_n_steps": 2}
 
@@ -97,7 +103,10 @@ class Training:
         trainer = Trainer(
             **{
                 **{"accelerator": "cpu", "precision": "64-true", "max_epochs": 2, "log_every_n_steps": 2},
-                **{"enable_checkpointing": any(isinstance(one, Checkpoint) for one in callbacks), "enable_progress_bar": any(isinstance(one, ProgressBar) for one in observers)},
+                **{
+                    "enable_checkpointing": any(isinstance(one, Checkpoint) for one in callbacks),
+                    "enable_progress_bar": any(isinstance(one, ProgressBar) for one in observers),
+                },
                 **{"enable_model_summary": False, "num_sanity_val_steps": 1, "logger": loggers(caught)},
                 **{"callbacks": callbacks, **self.trainer},
             }
@@ -169,7 +178,9 @@ HOLOMORPHIC = {"points": 4, "activation_function": "smooth_clip", "output_activa
 
 TRAININGS: dict[str, Training] = {
     "two phases": Training(rules.CorInfoMax, DENSE, TRACKED),
-    "three phases": Training(rules.CorInfoMax, [16, 5, 4], {**TRACKED, "three_phase": True, "regularize_lateral": True, "epsilon": 0.1}),
+    "three phases": Training(
+        rules.CorInfoMax, [16, 5, 4], {**TRACKED, "three_phase": True, "regularize_lateral": True, "epsilon": 0.1}
+    ),
     "sparse": Training(rules.CorInfoMaxSparse, DENSE, TRACKED),
     "images": Training(EP, IMAGES, {**SHORT, "three_phase": True}),
     "feedback": Training(EP, DENSE, {**SHORT, "feedback": "learned", "feedback_learning_rates": 0.05}),
@@ -195,6 +206,11 @@ TRAININGS: dict[str, Training] = {
     "unsettled": Training(rules.CorInfoMax, DENSE, {"free_steps": 30, "nudged_steps": 10}, spoil=unsettled),
     "same outputs": Training(rules.FeedbackAlignment, spoil=same_outputs),
     "one answer": Training(rules.FeedbackAlignment, trainer={"max_epochs": 3}, spoil=one_answer),
-    "short and collapsed": Training(rules.FeedbackAlignment, trainer={"max_epochs": 3}, data={"batch_size": 1, "validation_split": 0.2}, spoil=same_outputs),
+    "short and collapsed": Training(
+        rules.FeedbackAlignment,
+        trainer={"max_epochs": 3},
+        data={"batch_size": 1, "validation_split": 0.2},
+        spoil=same_outputs,
+    ),
 }
 """By what is special of each."""
