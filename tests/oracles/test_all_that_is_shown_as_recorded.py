@@ -1,10 +1,10 @@
 """What observers, the report and other commands show is what they showed when it was recorded.
 
-This proves nothing right by itself: the texts and numbers in ``shown/`` were written from the code as it was. That they are
-right is held by the tests of the report, of observers and of commands, which compute them in another way. This net holds
-all of it where it is: every number that is logged, each artist of each figure, each line and table, every option at
-several values. What changes on purpose is written anew by ``python -m tests.oracles.shown NAME``, with the reason in the
-commit.
+This proves nothing right by itself: the texts and numbers in ``shown/`` were written from the code as it was. That they
+are right is held by the tests of the report, of observers and of commands, which compute them in another way. This net
+holds all of it where it is: every number that is logged, each artist of each figure, each line and table, every option
+at several values. What changes on purpose is written anew by ``python -m tests.oracles.shown NAME``, with the reason in
+the commit.
 """
 
 import pytest

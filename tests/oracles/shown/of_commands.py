@@ -31,21 +31,28 @@ def options_of(arguments: Callable[[], argparse.ArgumentParser]) -> set[str]:
     return {action.dest for action in arguments()._actions if action.option_strings} - {"help"}
 
 
-# ------------------------------------------------------------------------------------------------------------------ look
-
-LOOKED_AT = {"two phases": {}, "images": {}, "feedback": {}, "goodness": {}, "complex": {}, "skip": {}}
-LOOKED_AT |= {"not validated": {"one_class": True}}
-"""Networks, and further options of the data that they are shown."""
+# ----------------------------------------------------------------------------------------------------------------- look
 
 SOME_OF_LOOK = ["--only", "settling", "tsne", "alignment"]
 ALL_OF_LOOK = ["--only", *look.FIGURES]
 
+LOOKED_AT: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "two phases": ({}, ALL_OF_LOOK),
+    "images": ({}, ["--only", "receptive_fields", "activity", "tsne", "alignment"]),
+    "feedback": ({}, ALL_OF_LOOK),
+    "goodness": ({}, ALL_OF_LOOK),
+    "complex": ({}, ["--only", "activity", "tsne", "confusion_matrix"]),
+    "skip": ({}, ["--only", "settling", "alignment"]),
+    "not validated": ({"one_class": True}, ALL_OF_LOOK),
+}
+"""Networks, further options of the data that they are shown, and which figures are drawn of them."""
+
 
 def of_look(disturbance: float) -> Iterator[Case]:
     """Yields what ``look`` draws of trained networks, and of one whose data is not known."""
-    for name, data in LOOKED_AT.items():
-        yield name, "", _looked(name, data, ALL_OF_LOOK, disturbance)
-    first, data = "feedback", LOOKED_AT["feedback"]
+    for name, (data, args) in LOOKED_AT.items():
+        yield name, "", _looked(name, data, args, disturbance)
+    first = "feedback"
     for case, args in {
         "only=tsne alignment": ["--only", "tsne", "alignment"],
         "only=": [],
@@ -54,7 +61,7 @@ def of_look(disturbance: float) -> Iterator[Case]:
         "which=best": [*ALL_OF_LOOK, "--which", "best"],
         "out=drawn": [*ALL_OF_LOOK, "--out", "drawn"],
     }.items():
-        yield first, case, _looked(first, data, args, disturbance)
+        yield first, case, _looked(first, LOOKED_AT[first][0], args, disturbance)
     yield "unknown data", "", _looked("untracked", None, ALL_OF_LOOK, disturbance)
 
 
@@ -73,7 +80,7 @@ def _looked(name: str, data: Mapping[str, Any] | None, args: list[str], disturba
     return caught.shown
 
 
-# --------------------------------------------------------------------------------------------------------------- predict
+# -------------------------------------------------------------------------------------------------------------- predict
 
 
 class Unnamed(FewImages):
@@ -119,7 +126,7 @@ def _pictures() -> list[str]:
     return names
 
 
-# ------------------------------------------------------------------------------------------------------- fit's last words
+# ---------------------------------------------------------------------------------------------------- fit's last words
 
 
 def of_summary(disturbance: float) -> Iterator[Case]:
@@ -142,7 +149,7 @@ def of_summary(disturbance: float) -> Iterator[Case]:
             yield name if validated else f"{name}, not evaluated", "", caught.shown
 
 
-# ---------------------------------------------------------------------------------------------------------------- verify
+# --------------------------------------------------------------------------------------------------------------- verify
 
 MADE_UP = (("weights", 3e-7, "W_1[0, 2]"), ("activity", 2e-9, "r[1]"), ("weights", 4e-5, "W_2[1]"), ("B", 0.0, "B"))
 """Groups, errors and places."""
@@ -171,7 +178,7 @@ def of_verify(disturbance: float) -> Iterator[Case]:
         yield "made up", case, caught.shown
 
 
-# ------------------------------------------------------------------------------------------------------------- benchmark
+# ------------------------------------------------------------------------------------------------------------ benchmark
 
 TIMED = ["digits/backpropagation.yaml", "digits/corinfomax.yaml", "digits/feedback_alignment_conv.yaml"]
 

@@ -235,8 +235,6 @@ CASES: dict[str, list[str]] = {
     "two rules": ["fashion/bp", "fashion/ep_beta", "fashion/bp/0"],
     "dear": ["fashion/fa", "fashion/ep_beta"],
     "by the clock": ["mnist/csm", "mnist/cim", "mnist/bp"],
-    "two data sets": ["mnist/pc", "resumed"],
-    "other networks": ["states/tie", "states/long"],
     "none": ["nowhere"],
 }
 """Which folders a report is made of; of all but the first only the text is looked at."""
