@@ -1,8 +1,8 @@
 """Writes anew what has changed of what is shown: ``python -m tests.oracles.shown [NAME …]``.
 
 Names are those of observers, and Rules, Report, Sweep, Look, Predictions, Summary, Verify and Benchmark. A case of
-which a disturbance of 1e-13 changes a number visibly is named, and nothing is written of its subject: on another machine
-it would be another one.
+which a disturbance of 1e-13 changes a number visibly is named, and nothing is written of its subject: on another
+machine it would be another one.
 """
 
 import sys

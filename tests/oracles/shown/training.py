@@ -132,8 +132,8 @@ class Spoiler(Callback):
 
 
 def dead_units(rule: LearningRule, step: int) -> None:
-    """Leaves a unit of layer 1 without weights, which is then silent, and another one with a large bias."""
-    rule.network.wiring["1"].weight[0] = 0.0
+    """Leaves two units of layer 1 without weights: one is silent then, and one has its large bias for all images."""
+    rule.network.wiring["1"].weight[:2] = 0.0
     rule.network.wiring["1"].bias[:2] = torch.tensor([0.0, 5.0])
 
 
