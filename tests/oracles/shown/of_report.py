@@ -304,6 +304,7 @@ def text_of_page(page: str) -> str:
     page = re.sub(r"(?s)<style>.*?</style>", "", page)
     page = re.sub(r"(?s)<pre>(.*?)</pre>", lambda m: f"[{crc32(m[1].encode())}]", page)  # report.md has them too
     page = re.sub(r'src="data:image/png;base64,([^"]*)"', lambda m: f"[{_kind(m[1])}]", page)
+    page = page.replace('<img class="lines"', "[inverted where it is dark] <img")
     page = re.sub(r'<(?:a|img|h\d|details)[^>]*?(href|id|alt|title)="([^"]*)"', r"[\1 \2]<a ", page)
     return "\n".join(line for line in (re.sub(r"<[^>]*>", " ", page)).splitlines() if line.strip())
 
