@@ -197,7 +197,8 @@ def resumed(runs: Path) -> None:
     (rate / "resumed.yaml").write_text("- {step: 20, changed: {step_size: 0.07, num_workers: 2}}\n")
     there = Left("resumed/elsewhere", "digits/corinfomax", 1, 0.94, 4).write(runs)
     (there / "resumed.yaml").write_text("- {step: 20, checkpoint: other/last.ckpt, changed: {}}\n")
-    again = Left("resumed/again", "digits/corinfomax", 2, None, 3, planned=5)
+    # what its first session logged from step 25 on was taken back, and not all of it is logged again
+    again = Left("resumed/again", "digits/corinfomax", 2, None, 3, planned=5, more=ANGLES)
     folder = again.write(runs)
     on = Left("resumed/again", "digits/corinfomax", 2, 0.96, 5, start=5000.0)
     log(folder, (one for one in on.scalars() if one[1] >= 25), purge_step=25)
