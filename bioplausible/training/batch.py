@@ -54,7 +54,7 @@ def as_batch(batch: Any, classes: int, dtype: torch.dtype) -> Batch:
         UserError: it is none of these, or holds pixels that are NaN or infinite or other classes.
     """
     if isinstance(batch, Batch):  # Trainer converts it for a rule in float64, but not where there is none at work
-        return batch if batch.images.dtype == dtype else batch._replace(images=batch.images.to(dtype))
+        return batch if batch.images.dtype == dtype else Batch(batch.images.to(dtype), batch.labels)
     given, labels = _fields(batch)
     images = as_images(given, dtype, LOADER)
     # a sum takes a fraction of the time of isfinite; where it overflows, all numbers may still be finite

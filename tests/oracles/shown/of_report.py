@@ -89,6 +89,8 @@ class Left:
         if self.test is not None:
             yield "test/accuracy", self.epochs * STEPS, self.test, at + 1
             yield "test/loss", self.epochs * STEPS, 1 - self.test, at + 1
+            if "val/loss" in self.more:  # fit validates its last weights once more, after their last step
+                yield "val/accuracy", self.epochs * STEPS, self.more["val/accuracy"](self.epochs - 1) + 2e-3, at + 2
 
     def write(self, runs: Path) -> Path:
         """Writes it, and returns its folder."""
