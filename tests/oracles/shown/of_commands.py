@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.io import write_png
 
 from bioplausible import trained
@@ -89,6 +90,16 @@ class Unnamed(FewImages):
     class_names = ()
 
 
+class Framed(FewImages):
+    """Images that are dark at their border."""
+
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Returns them."""
+        images, labels = super().load(train)
+        images[:, :, [0, -1]] = images[:, :, :, [0, -1]] = 0.0
+        return images, labels
+
+
 def of_predictions(disturbance: float) -> Iterator[Case]:
     """Yields tables of predictions: of a test split with and without names, and of pictures of one's own."""
     for name, module in (("two phases", FewImages), ("feedforward", FewImages), ("goodness", Unnamed)):
@@ -99,7 +110,7 @@ def of_predictions(disturbance: float) -> Iterator[Case]:
             trainer.predict(rule, datamodule=module(), return_predictions=False)
             caught.shown |= _lines(Path("made/predictions.csv"))
         yield name, "", caught.shown
-    for module in (FewImages, Unnamed):
+    for module in (FewImages, Unnamed, Framed):
         for invert in (False, True):
             with catching() as caught:
                 trainer, rule, _ = TRAININGS["feedforward"].run(caught, [], disturbance)

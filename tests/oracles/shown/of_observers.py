@@ -63,6 +63,7 @@ LOOKS: dict[str, list[Look]] = {
         Look("not finite", GUARD, {"every_n_steps": [3, 50], "warn_only": [True]}),
         Look("large weight", GUARD, {"limit": [3e4], "warn_only": [True]}),
         Look("indefinite", GUARD, {"warn_only": [True]}),
+        Look("hardly indefinite", GUARD),
         Look("unsettled", GUARD, {"residual_limit": [0.01, 100.0], "warn_only": [True]}),
         Look(
             "same outputs", GUARD, {"warm_up_steps": [7], "patience": [1, 3], "every_n_steps": [1], "warn_only": [True]}

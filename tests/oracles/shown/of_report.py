@@ -181,10 +181,22 @@ def mnist() -> Iterator[Left]:
 def states() -> Iterator[Left]:
     """Yields runs in other states: cut, not tested, stopped early, on another network."""
     yield Left("states/cut", "cifar10/corinfomax", 0, None, 2, planned=5)
-    yield Left("states/untested", "cifar10/corinfomax", 1, None, 3)
+    early = {"test/accuracy": lambda e: 0.4 if e == 1 else None}  # a checkpoint was tested, not what it ended with
+    yield Left("states/untested", "cifar10/corinfomax", 1, None, 3, more=early)
+    within = {"train/accuracy": lambda e: 0.3 + e / 10}
+    yield Left("states/within", "cifar10/corinfomax", 4, None, 2, planned=5, more=within)
     stopper = [{"class_path": "EarlyStopping", "init_args": {"monitor": "val/accuracy"}}]
     yield Left("states/early", "cifar10/corinfomax", 2, 0.45, 2, planned=5, changes={"trainer.callbacks": stopper})
     yield Left("states/steps", "cifar10/corinfomax", 3, 0.46, 3, planned=-1, changes={"trainer.max_steps": 30})
+    for seed, test in ((0, 0.5), (1, 0.512), (2, 0.519), (9, 0.9)):  # ahead by a seed that the other one has not
+        yield Left(f"states/flip/bp/{seed}", "cifar10/backpropagation_3layer", seed, test, 3)
+        if seed < 9:
+            fa = "cifar10/feedback_alignment_3layer_cross_entropy"
+            yield Left(f"states/flip/fa/{seed}", fa, seed, test + 0.05 + seed / 900, 3)
+            yield Left(f"states/flip/cim/{seed}", "cifar10/corinfomax_3layer", seed, test - 0.2 + seed / 800, 3)
+    averager = [{"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.01}}]
+    averaged = {"model.step_size": 0.5, "trainer.callbacks": averager}
+    yield Left("states/tie/swa", "digits/equilibrium_propagation_conv", 1, 0.93, 3, changes=averaged)
     yield Left("states/tie/0", "digits/backpropagation_conv", 0, 0.95, 3)
     for size, test, pace in ((0.5, 0.94, 4.0), (0.7, 0.95, 3.0), (1.0, 0.95, 5.0)):
         of_size = {"model.step_size": size}
@@ -218,6 +230,8 @@ def write_all(runs: Path) -> None:
     for one in (*fashion(), *mnist(), *states()):
         one.write(runs)
     resumed(runs)
+    cut = (("train/accuracy", 23, 0.45, 2000.0), ("epoch", 23, 2.0, 2000.0))  # by a limit of steps, in the third epoch
+    log(runs / "states/within", iter(cut))
     (runs / "states/broken").mkdir()
     (runs / "states/broken/config.yaml").write_text("model: [\n")
     python = Left("states/python", "digits/feedback_alignment", 4, 0.91, 3).write(runs)
@@ -242,6 +256,7 @@ CASES: dict[str, list[str]] = {
     "a setting": ["fashion/bp"],
     "two rules": ["fashion/bp", "fashion/ep_beta", "fashion/bp/0"],
     "dear": ["fashion/fa", "fashion/ep_beta"],
+    "ahead by a seed": ["states/flip", "states/tie"],
     "resumed": ["resumed/short"],
     "by the clock": ["mnist/csm", "mnist/cim", "mnist/bp"],
     "none": ["nowhere"],
@@ -271,7 +286,7 @@ def _shown(runs: Path, folders: list[str], args: list[str], whole: bool) -> Show
         (out,) = {file.parent for file in Path().rglob("index.html")}
         if not whole:
             caught.shown.clear()
-            caught.shown |= dict(_of_text(out / "report.md", but=NOTES.values()))
+            caught.shown |= dict(_of_text(out / "report.md", but=(*NOTES.values(), "| rule | test", "| --- |", "![")))
         for file in sorted(out.rglob("*")) if whole else []:
             if file.is_file() and file.suffix not in (".png", ".pdf"):
                 caught.shown |= dict(_of_file(file))

@@ -155,6 +155,14 @@ def indefinite(rule: LearningRule, step: int) -> None:
         rule.network.laterals[2].weight[1, 1] = -3.0
 
 
+def hardly_indefinite(rule: LearningRule, step: int) -> None:
+    """Makes lateral weights indefinite, by a hundredth of their mean."""
+    B = rule.network.laterals[2].weight
+    if step == 2:
+        B.diagonal().sub_(torch.linalg.eigvalsh(B)[0])
+        B.diagonal().sub_(0.01 * B.diagonal().mean())
+
+
 def unsettled(rule: LearningRule, step: int) -> None:
     """Lets a layer of the last phase still move, as much as its step's size allows."""
     if step == 2:
@@ -203,6 +211,7 @@ TRAININGS: dict[str, Training] = {
     "not finite": Training(rules.CorInfoMax, DENSE, SHORT, spoil=not_finite),
     "large weight": Training(rules.FeedbackAlignment, spoil=large_weight),
     "indefinite": Training(rules.CorInfoMax, DENSE, SHORT, spoil=indefinite),
+    "hardly indefinite": Training(rules.CorInfoMax, DENSE, SHORT, spoil=hardly_indefinite),
     "unsettled": Training(rules.CorInfoMax, DENSE, {"free_steps": 30, "nudged_steps": 10}, spoil=unsettled),
     "same outputs": Training(rules.FeedbackAlignment, spoil=same_outputs),
     "one answer": Training(rules.FeedbackAlignment, trainer={"max_epochs": 3}, spoil=one_answer),
