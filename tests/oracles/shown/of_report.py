@@ -199,7 +199,7 @@ def states() -> Iterator[Left]:
     averaged = {"model.step_size": 0.5, "trainer.callbacks": averager}
     yield Left("states/tie/swa", "digits/equilibrium_propagation_conv", 1, 0.93, 3, changes=averaged)
     yield Left("states/tie/0", "digits/backpropagation_conv", 0, 0.95, 3)
-    for size, test, pace in ((0.5, 0.94, 0.4), (0.7, 0.95, 0.31), (1.0, 0.95, 0.57)):
+    for size, test, pace in ((0.3, 0.92, 0.8), (0.5, 0.94, 0.4), (0.7, 0.95, 0.31), (1.0, 0.95, 0.57)):
         of_size = {"model.step_size": size}
         yield Left(f"states/tie/{size}", "digits/equilibrium_propagation_conv", 0, test, 3, changes=of_size, pace=pace)
 
