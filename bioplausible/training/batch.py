@@ -40,7 +40,7 @@ LOADER = Source("The data loader", "yield")
 
 
 def as_batch(batch: Any, classes: int, dtype: torch.dtype) -> Batch:
-    """Returns what a data loader yields as images and classes; a :class:`Batch` as it is, for it has been checked.
+    """Returns what a data loader yields as images and classes; a :class:`Batch` has been checked.
 
     A batch is a pair (images, classes), a dictionary of two with names such as ``image`` and ``label``, or images
     alone. Images and classes are converted as by :func:`as_images` and :func:`as_classes`.
@@ -53,8 +53,8 @@ def as_batch(batch: Any, classes: int, dtype: torch.dtype) -> Batch:
     Raises:
         UserError: it is none of these, or holds pixels that are NaN or infinite or other classes.
     """
-    if isinstance(batch, Batch):
-        return batch
+    if isinstance(batch, Batch):  # Trainer converts it for a rule in float64, but not where there is none at work
+        return batch if batch.images.dtype == dtype else Batch(batch.images.to(dtype), batch.labels)
     given, labels = _fields(batch)
     images = as_images(given, dtype, LOADER)
     # a sum takes a fraction of the time of isfinite; where it overflows, all numbers may still be finite

@@ -68,6 +68,15 @@ def test_every_rule_can_be_looked_at(cls, capsys):
         assert ("none: " in line) == (name not in expected)
 
 
+def test_a_network_that_was_trained_in_float64_can_be_looked_at():
+    Trainer(max_steps=2, precision="64-true", default_root_dir="runs", **QUIET).fit(
+        rule := CorInfoMax([64, 8, 10]), datamodule=digits(validation_split=0.2)
+    )
+    rule.trainer.save_checkpoint("made.ckpt")
+    assert main(["look", "made.ckpt", "--samples", "20"]) == 0
+    assert drawn(LOOK) == {"receptive_fields", "settling", "activity", "confusion_matrix", "alignment"}
+
+
 def test_figures_are_those_of_the_observers(monkeypatch):
     observers = "[{class_path: Representations}, {class_path: Information}]"
     tracked = ["--model.track_correlations", "true", "--model.track_correlations_every_n_steps", "1"]

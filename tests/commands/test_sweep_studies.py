@@ -1,5 +1,6 @@
 """Studies: the package's train, and what one compares is drawn and tabled as it was measured."""
 
+import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import fmean, stdev
@@ -152,6 +153,14 @@ def test_table_figure_and_report_are_what_was_measured(trained, capsys):
     _draw_points(axis, "recipe", "test/accuracy", trained, runs)
     assert [label.get_text() for label in axis.get_xticklabels()] == [variant.name for variant in trained]
     assert list(axis.containers[0].lines[0].get_xdata()) == [0, 1, 2, 3]
+
+    _, (axis,) = new_figure(1)
+    _draw_points(axis, "recipe", "test/accuracy", trained, [runs[0], runs[1][:1], *runs[2:]])
+    lower, upper = axis.containers[0].lines[1]
+    spreads = [stdev(100 * run.last("test/accuracy") for run in of_variant) for of_variant in runs]
+    spreads[1] = math.nan  # of one seed none is known
+    found = (upper.get_ydata() - lower.get_ydata()) / 2
+    assert found.tolist() == pytest.approx(spreads, nan_ok=True)
 
     _, (axis,) = new_figure(1)
     _draw_curves(axis, "epoch", "test_each_epoch/accuracy", trained, runs)

@@ -54,6 +54,14 @@ def test_what_augments_training_images_leaves_those_of_the_test_split_alone(batc
         assert logged[f"test_each_epoch/{name}"][-1][1] == pytest.approx(logged[f"test/{name}"][-1][1], rel=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_it_scores_in_the_precision_that_is_trained_in(precision):
+    recipe = ["--config", str(CONFIGS / "digits/backpropagation.yaml"), "--trainer.precision", precision]
+    logged = scalars(trained("made", *recipe, *OBSERVED)[0])
+    for name in ("accuracy", "loss"):
+        assert logged[f"test_each_epoch/{name}"][-1][1] == pytest.approx(logged[f"test/{name}"][-1][1], rel=1e-6)
+
+
 class Watching(Callback):
     """A callback of a user's own, which may log anything, and sees what can be monitored."""
 

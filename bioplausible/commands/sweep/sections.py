@@ -1,6 +1,7 @@
 """What a study adds to the report: its figure and table, or what a search has tried."""
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import accumulate
@@ -155,7 +156,8 @@ def _draw_points(axis: Axes, x: str, name: str, variants: Sequence[Variant], run
         axis.errorbar(
             [at for at, _ in found],
             [estimate.mean for _, estimate in found],
-            [estimate.std or 0.0 for _, estimate in found],
+            # of one seed no spread is known, which a bar of no length would say to be 0
+            [math.nan if estimate.std is None else estimate.std for _, estimate in found],
             color=look(place).colour,
             fmt="o" if x == "recipe" else f"{look(place).marker}-",
             capsize=3,

@@ -1,11 +1,10 @@
 """The numbers as they are kept, one file a rule, one line a case."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bioplausible.rules import LearningRule
+from tests.oracles import records
 from tests.oracles.every_option.cases import Result
 from tests.oracles.every_option.numbers import KINDS, TOLERANCE, agree
 
@@ -29,20 +28,12 @@ def path(cls: type[LearningRule]) -> Path:
 
 def read(cls: type[LearningRule]) -> Entries:
     """Returns what is recorded of a rule; nothing where there is no file."""
-    return json.loads(path(cls).read_text()) if path(cls).exists() else {}
+    return records.read(path(cls))
 
 
 def write(cls: type[LearningRule], entries: Entries) -> None:
     """Writes the file of a rule."""
-    blocks = []
-    for base, cases in entries.items():
-        lines = ",\n".join(f"{_text(case)}: {_text(kept)}" for case, kept in cases.items())
-        blocks.append(f"{_text(base)}: {{\n{lines}\n}}")
-    path(cls).write_text("{\n" + ",\n".join(blocks) + "\n}\n")
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    records.write(path(cls), entries)
 
 
 def entry(result: Result, start: Result) -> Entry:
@@ -55,11 +46,11 @@ def entry(result: Result, start: Result) -> Entry:
     if isinstance(result, str):
         return result[:LENGTH]
     if result is start or isinstance(start, str):
-        return [float(f"{number.value:.10g}") for number in result]
+        return [records.rounded(number.value) for number in result]
     return [
         None
         if abs(number.value - first.value) <= SAME * TOLERANCE[kind] * number.norm
-        else float(f"{number.value:.10g}")
+        else records.rounded(number.value)
         for kind, number, first in zip(KINDS, result, start, strict=True)
     ]
 
