@@ -1,6 +1,6 @@
 """Which cases are recorded: every option of every rule at other values, from several sets of options to begin with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from inspect import signature
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -101,8 +101,8 @@ def options_of(cls: type[LearningRule]) -> set[str]:
     return set(_defaults(cls))
 
 
-def hints(cls: type[LearningRule]) -> dict[str, Any]:
-    """Returns the type of each option of a rule."""
+def hints(cls: type) -> dict[str, Any]:
+    """Returns the type of each option of a class."""
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("bioplausible") and "__init__" in vars(base):
@@ -110,10 +110,10 @@ def hints(cls: type[LearningRule]) -> dict[str, Any]:
     return found
 
 
-def values(name: str, hint: Any) -> list[Any]:
-    """Returns values of an option, among them such that may be refused."""
-    if name in VALUES:
-        return VALUES[name]
+def values(name: str, hint: Any, known: Mapping[str, list[Any]] = VALUES) -> list[Any]:
+    """Returns values of an option, those known for its name or such as its type tells; some may be refused."""
+    if name in known:
+        return known[name]
     kinds = get_args(hint) if get_origin(hint) is not Literal and get_args(hint) else (hint,)
     found: list[Any] = []
     for kind in kinds:

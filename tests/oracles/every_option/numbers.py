@@ -66,7 +66,7 @@ def computed(
             found = _trained(cls, network, options, disturbance)
         except UserError as error:
             return str(error)
-    return [_projected(found[kind]) for kind in KINDS]
+    return [projected(found[kind]) for kind in KINDS]
 
 
 def agree(kind: str, a: float, b: float, norm: float) -> bool:
@@ -179,7 +179,7 @@ def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
 _VECTOR = np.zeros(0)
 
 
-def _projected(tensors: Iterable[Tensor]) -> Number:
+def projected(tensors: Iterable[Tensor]) -> Number:
     """Returns the dot product of all entries with a fixed random vector: any that moves or changes is seen."""
     global _VECTOR
     flat = [torch.view_as_real(t.detach()).flatten() if t.is_complex() else t.detach().flatten() for t in tensors]

@@ -1,13 +1,12 @@
 """The numbers as they are kept, one file a rule, one line a case."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bioplausible.rules import LearningRule
 from tests.oracles.every_option.cases import Result
 from tests.oracles.every_option.numbers import KINDS, TOLERANCE, agree
+from tests.oracles.record_files import read_file, write_file
 
 Entry = str | list[float | None]
 """How a sentence begins, or ten digits of each number; None where it is that of what the case begins with."""
@@ -29,20 +28,12 @@ def path(cls: type[LearningRule]) -> Path:
 
 def read(cls: type[LearningRule]) -> Entries:
     """Returns what is recorded of a rule; nothing where there is no file."""
-    return json.loads(path(cls).read_text()) if path(cls).exists() else {}
+    return read_file(path(cls))
 
 
 def write(cls: type[LearningRule], entries: Entries) -> None:
     """Writes the file of a rule."""
-    blocks = []
-    for base, cases in entries.items():
-        lines = ",\n".join(f"{_text(case)}: {_text(kept)}" for case, kept in cases.items())
-        blocks.append(f"{_text(base)}: {{\n{lines}\n}}")
-    path(cls).write_text("{\n" + ",\n".join(blocks) + "\n}\n")
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    write_file(path(cls), entries)
 
 
 def entry(result: Result, start: Result) -> Entry:
