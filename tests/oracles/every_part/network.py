@@ -107,10 +107,10 @@ KEYS_AND_OPTIONS = {*KEYS, *OF_EVERY_LAYER, *(key for keys in KEYS.values() for 
 """Of each of which a value must change something."""
 
 WITH_EVERYTHING = [
-    INPUT,
+    [2, 12, 10],
     {"conv": 3, "kernel": 3, "padding": 1, "skip": {"from": 0, "stride": 1}},
     {"conv": 3, "kernel": 3, "stride": 2, "padding": 1, "pool": "max"},
-    {"local": 2, "kernel": 2, "padding": 1, "pool": "average"},
+    {"local": 2, "kernel": 2, "padding": 2, "pool": "average"},
     {"class_path": "tests.helpers.Depthwise", "init_args": {"kernel": 3}, "pool": "soft"},
     5,
     {"dense": OUTPUT, "skip": []},
@@ -130,8 +130,8 @@ def results(folder: Path) -> Cases:
                 yield kind, f"{key}={value}", computed(_above(given))
     for name, network in NETWORKS.items():
         yield name, "", computed(network)
-        yield name, "as text", {"table": _built(network, {}).table()}
         yield name, "biases drawn", computed(network, initialization="linear")
+    yield "table", "", {"table": _built(WITH_EVERYTHING, {}).table()}
     for network in REFUSED:
         yield "refused", str(network), computed(network)
     yield "refused", "sizes and a list", _read([7, 4], [7, 4])
