@@ -33,14 +33,16 @@ def parts() -> Iterator[Part]:
 
 
 def all_results(part: Part, folder: Path) -> Iterator[tuple[str, str, Result, Result]]:
-    """Yields each case as ``part: base``, its name, its result and that of what it begins with."""
+    """Yields each case as ``part: base``, its name, its result and that of what it begins with, if any."""
     start: Result = ""
+    before = ""
     for base, case, result in part.results(folder):
-        start = start if case else result
+        start = result if not case else start if base == before else ""
+        before = base
         yield f"{part.name}: {base}", case, result, start
 
 
 def shows(case: str, result: Result, start: Result) -> str:
     """Returns the option whose effect a case shows; empty where it shows none."""
-    effect = bool(case) and not isinstance(result, str) and not same(result, start)
+    effect = bool(case and start) and not isinstance(result, str) and not same(result, start)
     return case.partition("=")[0] if effect else ""
