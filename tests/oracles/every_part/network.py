@@ -103,8 +103,11 @@ OPTIONS: dict[str, list[Any]] = {
 }
 """Values of the options of every connection; the pool is the list's."""
 
-KEYS_AND_OPTIONS = {*KEYS, *OF_EVERY_LAYER, *(key for keys in KEYS.values() for key in keys), *OPTIONS} - {"bias_gain"}
-"""Of each of which a value must change something; what multiplies biases is given layer by layer."""
+KEYS_AND_OPTIONS = {*KEYS, *OF_EVERY_LAYER, *(key for keys in KEYS.values() for key in keys), *OPTIONS} - {
+    "bias_gain",  # given layer by layer
+    "class_path",  # there is one class
+}
+"""Of each of which a value must change something."""
 
 WITH_EVERYTHING = [
     [2, 12, 10],
