@@ -260,6 +260,16 @@ def build(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:
     return cls(network=copy.deepcopy(network), **options).double()
 
 
+def build_in_double(cls: type[LearningRule], network=SIZES, **options) -> LearningRule:
+    """Returns such a network, its initial values drawn in float64: in float32 their last digit depends on the CPU."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return build(cls, network, **options)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def batch(network=SIZES, n=6, seed=0):
     """Returns inputs, classes and one-hot targets for a network as :func:`build` takes it."""
     network = NETWORKS[network] if isinstance(network, str) else network

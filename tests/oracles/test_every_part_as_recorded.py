@@ -10,14 +10,14 @@ import pytest
 
 from tests.oracles.every_part.nets import all_results, parts, shows
 from tests.oracles.every_part.recording import differences, path
-from tests.oracles.record_files import read_file
+from tests.oracles.records import read
 
 PARTS = list(parts())
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_every_part_comes_to_what_was_recorded(part, tmp_path):
-    recorded, wrong, effective = read_file(path(part.net)), [], set()
+    recorded, wrong, effective = read(path(part.net)), [], set()
     left = {(base, case) for base in recorded if base.startswith(f"{part.name}: ") for case in recorded[base]}
     for base, case, result, start in all_results(part, tmp_path.resolve()):
         left.discard((base, case))
@@ -34,4 +34,4 @@ def test_every_part_comes_to_what_was_recorded(part, tmp_path):
 def test_nothing_is_recorded_of_what_is_no_part():
     known = {(part.net, part.name) for part in PARTS}
     files = path("").parent.glob("*.json")
-    assert {(file.stem, base.partition(": ")[0]) for file in files for base in read_file(file)} == known
+    assert {(file.stem, base.partition(": ")[0]) for file in files for base in read(file)} == known

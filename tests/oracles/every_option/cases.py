@@ -12,7 +12,8 @@ from bioplausible.commands.class_help import options_of_class
 from bioplausible.rules import LearningRule
 from bioplausible.rules.contract import RuleContract
 from tests.helpers import NETWORKS, SIZES, VARIANTS
-from tests.oracles.every_option.numbers import KINDS, Number, agree, computed
+from tests.oracles.every_option.numbers import KINDS, agree, computed
+from tests.oracles.records import Number
 
 WITH_IMAGES = [
     [2, 8, 8],

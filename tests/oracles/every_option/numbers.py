@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 from bioplausible import UserError
 from bioplausible.rules import LearningRule
 from bioplausible.training.phase import Phase
-from tests.helpers import build
+from tests.helpers import build_in_double
+from tests.oracles.records import Number, projected
 
 KINDS = ("start", "first step", "learned", "updates", "optimizer", "phases", "answers", "scores", "logged")
 """What the numbers of a case are of, in their order."""
@@ -23,13 +24,6 @@ BATCHES = (5, 5, 3)
 """Samples of each training batch: states that persist do so from the first to the second. Then an epoch ends."""
 
 EPOCH_ENDS_AFTER = (2, 3)
-
-
-class Number(NamedTuple):
-    """A projection of tensors, and their Euclidean norm, which says how small a difference counts."""
-
-    value: float
-    norm: float
 
 
 class _Trainer:
@@ -66,7 +60,7 @@ def computed(
             found = _trained(cls, network, options, disturbance)
         except UserError as error:
             return str(error)
-    return [projected(found[kind]) for kind in KINDS]
+    return [_projected(found[kind]) for kind in KINDS]
 
 
 def agree(kind: str, a: float, b: float, norm: float) -> bool:
@@ -78,7 +72,7 @@ def _trained(
     cls: type[LearningRule], network: Any, options: dict[str, Any], disturbance: float
 ) -> dict[str, list[Tensor]]:
     torch.manual_seed(0)
-    rule = _built(cls, network, options)
+    rule = build_in_double(cls, network, **options)
     rule.seed = 3
     draw = np.random.RandomState(1)  # a generator whose numbers never change
     built: Any = rule.configure_optimizers()
@@ -136,16 +130,6 @@ def _trained(
     return found
 
 
-def _built(cls: type[LearningRule], network: Any, options: dict[str, Any]) -> LearningRule:
-    """Returns a rule that drew its initial values in float64: in float32 their last digit depends on the CPU."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return build(cls, network, **options)
-    finally:
-        torch.set_default_dtype(before)
-
-
 def _batch(rule: LearningRule, draw: np.random.RandomState, n: int, disturbance: float) -> tuple[Tensor, Tensor]:
     x = draw.rand(n, *rule.network.shapes[0])
     if disturbance:
@@ -176,14 +160,8 @@ def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
             yield from (state[name] for name in sorted(state) if isinstance(state[name], Tensor))
 
 
-_VECTOR = np.zeros(0)
-
-
-def projected(tensors: Iterable[Tensor]) -> Number:
-    """Returns the dot product of all entries with a fixed random vector: any that moves or changes is seen."""
-    global _VECTOR
-    flat = [torch.view_as_real(t.detach()).flatten() if t.is_complex() else t.detach().flatten() for t in tensors]
-    entries = torch.cat([t.double() for t in flat]).numpy()
-    if len(entries) > len(_VECTOR):  # a longer one begins with the same numbers
-        _VECTOR = np.random.RandomState(0).randn(2 * len(entries))
-    return Number(float(entries @ _VECTOR[: len(entries)]), float(np.linalg.norm(entries)))
+def _projected(tensors: Iterable[Tensor]) -> Number:
+    """Returns the number of tensors, complex ones among them."""
+    return projected(
+        (torch.view_as_real(t.detach()) if t.is_complex() else t.detach()).double().numpy() for t in tensors
+    )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bioplausible.rules import LearningRule
+from tests.oracles import records
 from tests.oracles.every_option.cases import Result
 from tests.oracles.every_option.numbers import KINDS, TOLERANCE, agree
-from tests.oracles.record_files import read_file, write_file
 
 Entry = str | list[float | None]
 """How a sentence begins, or ten digits of each number; None where it is that of what the case begins with."""
@@ -28,12 +28,12 @@ def path(cls: type[LearningRule]) -> Path:
 
 def read(cls: type[LearningRule]) -> Entries:
     """Returns what is recorded of a rule; nothing where there is no file."""
-    return read_file(path(cls))
+    return records.read(path(cls))
 
 
 def write(cls: type[LearningRule], entries: Entries) -> None:
     """Writes the file of a rule."""
-    write_file(path(cls), entries)
+    records.write(path(cls), entries)
 
 
 def entry(result: Result, start: Result) -> Entry:
@@ -46,11 +46,11 @@ def entry(result: Result, start: Result) -> Entry:
     if isinstance(result, str):
         return result[:LENGTH]
     if result is start or isinstance(start, str):
-        return [float(f"{number.value:.10g}") for number in result]
+        return [records.rounded(number.value) for number in result]
     return [
         None
         if abs(number.value - first.value) <= SAME * TOLERANCE[kind] * number.norm
-        else float(f"{number.value:.10g}")
+        else records.rounded(number.value)
         for kind, number, first in zip(KINDS, result, start, strict=True)
     ]
 

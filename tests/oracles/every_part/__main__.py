@@ -8,7 +8,7 @@ from pathlib import Path
 from bioplausible.commands.quiet import quiet
 from tests.oracles.every_part.nets import all_results, parts
 from tests.oracles.every_part.recording import Entries, differences, entry, path
-from tests.oracles.record_files import read_file, write_file
+from tests.oracles.records import read, write
 
 
 def main(names: list[str]) -> None:
@@ -17,7 +17,7 @@ def main(names: list[str]) -> None:
     quiet()
     files: dict[str, Entries] = {}
     for part in parts():
-        before = read_file(path(part.net))
+        before = read(path(part.net))
         now = files.setdefault(part.net, {})
         if names and part.name not in names:
             now |= {base: cases for base, cases in before.items() if base.startswith(f"{part.name}: ")}
@@ -32,7 +32,7 @@ def main(names: list[str]) -> None:
         cases = sum(len(of_base) for base, of_base in now.items() if base.startswith(f"{part.name}: "))
         print(f"{part.name}: {cases} cases, {changed} of them new or changed")
     for net, entries in files.items():
-        write_file(path(net), entries)
+        write(path(net), entries)
 
 
 if __name__ == "__main__":

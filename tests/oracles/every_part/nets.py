@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.oracles.every_part import data, network
+from tests.oracles.every_part import data, network, training
 from tests.oracles.every_part.recording import Cases, Result, same
 
 
@@ -30,6 +30,7 @@ def parts() -> Iterator[Part]:
         must = data.options_of(cls) - {*data.GIVEN_BY_THE_FILES, *data.WITHOUT_EFFECT.get(cls.__name__, ())}
         yield Part("data", cls.__name__, lambda folder, cls=cls: data.results(cls, folder), must)
     yield Part("network", "network", network.results, network.KEYS_AND_OPTIONS)
+    yield Part("training", "training", training.results, set())
 
 
 def all_results(part: Part, folder: Path) -> Iterator[tuple[str, str, Result, Result]]:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tests.oracles.every_option.numbers import projected
+from tests.oracles.records import projected, rounded
 
 SHARE = 1e-8
 """Largest difference of numbers that is none, as a share of their norm."""
@@ -41,7 +42,7 @@ Cases = Iterator[tuple[str, str, Result]]
 
 def near(tensors: Iterable[Tensor], share: float = SHARE) -> Value:
     """Returns one number of tensors: their dot product with a fixed random vector."""
-    found = projected([torch.zeros(0), *tensors])
+    found = projected([np.zeros(0), *(_real(tensor).double().numpy() for tensor in tensors)])
     if not math.isfinite(found.value):
         return "not finite"
     return Near(found.value, share * found.norm)
@@ -69,7 +70,7 @@ def entry(result: Result, start: Result) -> Kept:
     first = {} if result is start or isinstance(start, str) else start
     gone: dict[str, float | str | None] = dict.fromkeys(name for name in first if name not in result)
     new = {name: value for name, value in result.items() if name not in first or not _equal(value, first[name], SAME)}
-    return gone | {name: v if isinstance(v, str) else float(f"{v.value:.10g}") for name, v in new.items()}
+    return gone | {name: v if isinstance(v, str) else rounded(v.value) for name, v in new.items()}
 
 
 def same(a: Result, b: Result) -> bool:
@@ -110,3 +111,7 @@ def _equal(a: Value, b: Value, share: float = 1.0) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return a == b
     return abs(a.value - b.value) <= share * a.within
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
