@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.oracles.every_part import data, network, training
+from tests.oracles.every_part import data, network, training, verify
 from tests.oracles.every_part.recording import Cases, Result, same
 
 
@@ -31,6 +31,7 @@ def parts() -> Iterator[Part]:
         yield Part("data", cls.__name__, lambda folder, cls=cls: data.results(cls, folder), must)
     yield Part("network", "network", network.results, network.KEYS_AND_OPTIONS)
     yield Part("training", "training", training.results, set())
+    yield Part("verify", "verify", verify.results, set())
 
 
 def all_results(part: Part, folder: Path) -> Iterator[tuple[str, str, Result, Result]]:

@@ -75,7 +75,7 @@ class Points(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Notes each with its step, but for what is measured in seconds."""
-        of_time = ("throughput/", "cost/seconds")
+        of_time = ("throughput/", "cost/core_seconds")
         self.points += [(step or 0, name, float(x)) for name, x in metrics.items() if not name.startswith(of_time)]
 
 
@@ -289,6 +289,7 @@ def _left(trainer: Trainer, rule: Any, points: Points, notes: Notes) -> Iterator
 def _in_checkpoint(checkpoint: dict[str, Any], folder: Path) -> Iterator[tuple[str, Value]]:
     loops = checkpoint.pop("loops")["fit_loop"]
     callbacks = {key.partition("{")[0]: state for key, state in checkpoint.pop("callbacks").items()}
+    callbacks.get("Cost", {}).pop("seconds", None)
     callbacks["ExactResume"] = sorted(callbacks["ExactResume"])  # states of generators, whose draws are recorded
     parts = {name: part for name, part in checkpoint.items() if name not in OF_LIGHTNING}
     parts["progress"] = [loops["epoch_progress"]["total"], loops["epoch_loop.batch_progress"]["current"]]
