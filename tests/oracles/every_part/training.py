@@ -22,11 +22,10 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.cli import ReduceLROnPlateau
 from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     ExponentialLR,
-    MultiStepLR,
     OneCycleLR,
     StepLR,
 )
@@ -128,11 +127,9 @@ RUNS: dict[str, Run] = {
         "optimizer": partial(AdamW, weight_decay=0.1),
         "learning_rates": [0.01, 0.02],
     },
-    "RMSprop": {"optimizer": partial(RMSprop, lr=0.01, momentum=0.5)},
     "exponential": {"lr_scheduler": partial(ExponentialLR, gamma=0.5)},
     "exponential, each step": {"lr_scheduler": partial(ExponentialLR, gamma=0.8), **EVERY_STEP},
     "steps": {"lr_scheduler": partial(StepLR, step_size=2, gamma=0.3), "optimizer": MOMENTUM, **EVERY_STEP},
-    "several steps": {"lr_scheduler": partial(MultiStepLR, milestones=[3, 7], gamma=0.3), **EVERY_STEP},
     "cosine": {"lr_scheduler": partial(CosineAnnealingLR, T_max=7), **EVERY_STEP},
     "one cycle": {
         "lr_scheduler": partial(OneCycleLR, max_lr=0.3, total_steps=12),

@@ -98,11 +98,11 @@ def _with_other_arrays(path: Path, folder: Path) -> Result:
     """Returns what becomes of a recording with some arrays of its start or first step left out, or of another shape."""
     arrays = _read(path)
     found: dict[str, Value] = {}
-    names = [name for name in arrays if name != "meta" and not name.startswith(("step1", "step2"))]
+    names = [name for name in arrays if name != "meta" and not name.startswith("step1")]
     for i, name in enumerate(names):
-        if i % 5 == 0:
+        if i % 8 == 0:
             found[f"{name} left out"] = _said({key: a for key, a in arrays.items() if key != name}, folder)
-        elif i % 5 == 1:
+        elif i % 8 == 1:
             found[f"{name} with one axis more"] = _said(arrays | {name: np.stack([arrays[name]] * 2)}, folder)
     found["a stray"] = _said(arrays | {"step9/W0": arrays["x"]}, folder)
     found["NaN"] = _said(arrays | {"x": arrays["x"] * math.nan}, folder)
@@ -132,8 +132,11 @@ def _without_others_words(text: str, folder: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Returns the arrays of a recording, of its first two steps."""
     with np.load(path) as file:
-        return dict(file)
+        arrays = {name: file[name] for name in file.files if not name.startswith("step2")}
+    meta = json.loads(str(arrays["meta"])) | ({"steps": 2} if "steps" in json.loads(str(arrays["meta"])) else {})
+    return arrays | {"meta": np.array(json.dumps(meta)), "x": arrays["x"][:2], "y": arrays["y"][:2]}
 
 
 # ------------------------------------------------------------------------------------------------------ what is printed
@@ -170,7 +173,7 @@ def _printed(folder: Path) -> Cases:
     """Yields what the command prints and its status, of recordings that agree, deviate or are broken."""
     names = ("corinfomax_2layer_constant.npz", "ff_loewe_3layer.npz")
     agreeing, broken = folder / "agreeing.npz", folder / "broken.npz"
-    agreeing.write_bytes((GOLDEN / names[0]).read_bytes())
+    np.savez(agreeing, **_read(GOLDEN / names[0]))
     broken.write_bytes(b"nothing")
     for name in names:
         assert (folder / name).is_file(), "the deviating ones lie there"
