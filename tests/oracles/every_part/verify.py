@@ -30,12 +30,14 @@ ROUNDING = 1e-10
 
 
 def results(folder: Path) -> Cases:
-    """Yields what is said of each recording with deviations, of one of each rule that is wrong, and of small arrays."""
+    """Yields what is said of recordings with deviations, of one of each rule that is wrong, and of small arrays."""
     folder.mkdir(exist_ok=True)
     told: set[str] = set()
     for i, path in enumerate(RECORDINGS):
-        yield "deviating", path.stem, _deviating(path, folder, (_in_the_largest, _in_the_smallest)[i % 2])
         rule = type(Recording(path).rule()).__name__
+        if rule in told and i % 3:
+            continue
+        yield "deviating", path.stem, _deviating(path, folder, (_in_the_largest, _in_the_smallest)[i % 2])
         if rule not in told:
             told.add(rule)
             yield "other meta", path.stem, _with_other_meta(path, folder)
@@ -98,7 +100,7 @@ def _with_other_arrays(path: Path, folder: Path) -> Result:
     """Returns what becomes of a recording with some arrays of its start or first step left out, or of another shape."""
     arrays = _read(path)
     found: dict[str, Value] = {}
-    names = [name for name in arrays if name != "meta" and not name.startswith("step1")]
+    names = [name for name in arrays if name != "meta" and not name.startswith(("step1", "step2"))]
     for i, name in enumerate(names):
         if i % 8 == 0:
             found[f"{name} left out"] = _said({key: a for key, a in arrays.items() if key != name}, folder)
@@ -132,11 +134,8 @@ def _without_others_words(text: str, folder: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Returns the arrays of a recording, of its first two steps."""
     with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files if not name.startswith("step2")}
-    meta = json.loads(str(arrays["meta"])) | ({"steps": 2} if "steps" in json.loads(str(arrays["meta"])) else {})
-    return arrays | {"meta": np.array(json.dumps(meta)), "x": arrays["x"][:2], "y": arrays["y"][:2]}
+        return dict(file)
 
 
 # ------------------------------------------------------------------------------------------------------ what is printed
@@ -173,7 +172,7 @@ def _printed(folder: Path) -> Cases:
     """Yields what the command prints and its status, of recordings that agree, deviate or are broken."""
     names = ("corinfomax_2layer_constant.npz", "ff_loewe_3layer.npz")
     agreeing, broken = folder / "agreeing.npz", folder / "broken.npz"
-    np.savez(agreeing, **_read(GOLDEN / names[0]))
+    agreeing.write_bytes((GOLDEN / names[0]).read_bytes())
     broken.write_bytes(b"nothing")
     for name in names:
         assert (folder / name).is_file(), "the deviating ones lie there"
