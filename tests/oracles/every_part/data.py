@@ -395,9 +395,10 @@ def _one_of_two(rank: int) -> Iterator[None]:
 def _pictures(module: ImageDataModule, folder: Path) -> Iterator[tuple[str, Value]]:
     own = folder / "own pictures"
     if not own.exists():
-        write_pictures(own, 1, 5, 9, 3)
+        for i, shape in enumerate(((5, 9, 3), (9, 4, 3), (7, 7))):
+            write_pictures(own / f"{i}", 1, *shape)
         Image.fromarray(np.full((8, 4), 230, np.uint8)).save(own / "bright.png")
-    files = [own / "0.png", own / "bright.png"]
+    files = [own / "bright.png", *(own / f"{i}" / "0.png" for i in range(3))]
     images = [module.pictures(files, invert) for invert in (False, True)]
     yield "pictures", near(images, OF_FLOAT32)
     yield "look inverted", str(look_inverted(images[1], torch.zeros(2, *module.image_shape)).tolist())
