@@ -1,6 +1,7 @@
 """What runs log and leave in checkpoints, whole and resumed within an epoch, with each callback and schedule."""
 
 import math
+import random
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import numpy as np
 import pytest
 import pytorch_lightning.callbacks as of_lightning
 import torch
@@ -45,7 +47,7 @@ from bioplausible import (
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.training.stop_on_signal import StopOnSignal
 from tests.oracles.every_part.data_files import Given
-from tests.oracles.every_part.recording import Cases, Result, Value, near, number
+from tests.oracles.every_part.recording import OF_FLOAT32, Cases, Result, Value, near, number
 
 EPOCHS = 3
 STEP = 6
@@ -79,16 +81,19 @@ class Points(Logger):
 
 
 class Notes(Callback):
-    """Writes the checkpoint, and draws a number of the global generator after each batch."""
+    """Writes the checkpoint, and notes after each batch what each generator draws, the rates, and what is monitored."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.drawn: list[float] = []
         self.rates: list[float] = []
+        self.monitored: list[float] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.drawn.append(float(torch.rand((), dtype=torch.float64)))
+        self.drawn += [float(torch.rand((), dtype=torch.float64)), random.random(), np.random.rand()]
         self.rates += [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for name, value in sorted(trainer.callback_metrics.items()):
+            self.monitored += [_code(name), float(value)]
         if trainer.global_step == STEP and not self.file.exists():
             trainer.save_checkpoint(self.file)
 
@@ -231,7 +236,8 @@ def computed(run: Run, folder: Path, checkpoint: Path | None) -> Result:
         torch.random.fork_rng(),
     ):
         warnings.simplefilter("always")
-        torch.manual_seed(2 if checkpoint is None else 4)
+        for seed_one in (torch.manual_seed, random.seed, np.random.seed):
+            seed_one(2 if checkpoint is None else 4)
         try:
             rule = _built(cls, {"layer_sizes": SIZES} | (RATE if cls is Backpropagation else {}) | run)
             if seed is not None:
@@ -276,11 +282,15 @@ def _ours(warning: warnings.WarningMessage) -> str:
 
 def _left(trainer: Trainer, rule: Any, points: Points, notes: Notes) -> Iterator[tuple[str, Value]]:
     names = sorted({name for _, name, _ in points.points})
-    yield "logged", number(*(x for step, name, value in points.points for x in (step, _code(name), value)), share=1e-6)
+    yield (
+        "logged",
+        number(*(x for step, name, value in points.points for x in (step, _code(name), value)), share=OF_FLOAT32),
+    )
     yield "names", f"{len(points.points)} points of {len(names)} names, {trainer.global_step} steps"
     yield "weights", near([t.double() for t in rule.state_dict().values()])
     yield "rates", number(*notes.rates)
     yield "drawn", number(*notes.drawn)
+    yield "monitored", number(*notes.monitored, share=OF_FLOAT32)
 
 
 def _in_checkpoint(checkpoint: dict[str, Any], folder: Path) -> Iterator[tuple[str, Value]]:
