@@ -83,8 +83,8 @@ class Points(Logger):
 class Notes(Callback):
     """Writes the checkpoint, and notes after each batch what each generator draws, the rates, and what is monitored."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, step: int) -> None:
+        self.file, self.step = file, step
         self.drawn: list[float] = []
         self.rates: list[float] = []
         self.monitored: list[float] = []
@@ -94,12 +94,15 @@ class Notes(Callback):
         self.rates += [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
         for name, value in sorted(trainer.callback_metrics.items()):
             self.monitored += [_code(name), float(value)]
-        if trainer.global_step == STEP and not self.file.exists():
+        if trainer.global_step == self.step and not self.file.exists():
             trainer.save_checkpoint(self.file)
 
 
 Run = dict[str, Any]
-"""What a run is made of: ``rule``, ``callbacks`` (which makes them), ``data``, ``seed``, the rule's and Trainer's."""
+"""What a run is made of: ``rule``, ``callbacks`` (makes them), ``data``, ``seed``, and the ``step`` of the checkpoint.
+
+And options of the rule and of Trainer.
+"""
 
 TRAINER = ("max_epochs", "max_steps", "min_steps", "check_val_every_n_epoch", "val_check_interval", "log_every_n_steps")
 TRAINER += ("limit_train_batches", "limit_val_batches", "precision", "num_sanity_val_steps")
@@ -149,6 +152,12 @@ RUNS: dict[str, Run] = {
         **EVERY_STEP,
     },
     "stochastic averaging": {"callbacks": lambda: [StochasticWeightAveraging(0.05, 1, annealing_epochs=2)]},
+    "stochastic averaging, an epoch later": {
+        "callbacks": lambda: [StochasticWeightAveraging(0.05, 1, annealing_epochs=3)],
+        "max_epochs": 4,
+        "step": 10,
+    },
+    "saved at an epoch's last batch": {"step": 8, "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
     "moving average": {"callbacks": lambda: [EMAWeightAveraging(decay=0.7)]},
     "stops early": {"callbacks": lambda: [EarlyStopping("val/loss", min_delta=9.0, patience=1)], "min_steps": 10},
     "rates": {"callbacks": lambda: [LearningRateMonitor()], "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
@@ -189,6 +198,7 @@ CHANGED: dict[str, tuple[str, Run]] = {
     "another rule": ("as it is", {"rule": FeedbackAlignment}),
     "another option of the rule": ("as it is", {"loss": "mean_squared_error", "output_activation": "sigmoid"}),
     "another split": ("as it is", {"data": {"validation_split": 0.5}}),
+    "a split of more than were used": ("a subset", {"data": {"validation_split": 0.9}}),
     "another subset": ("as it is", {"data": {"subset_size": 12}}),
     "another batch size": ("as it is", {"data": {"batch_size": 4}}),
     "another mean": ("as it is", {"data": {"mean": [0.1, 0.2]}}),
@@ -228,7 +238,7 @@ def computed(run: Run, folder: Path, checkpoint: Path | None) -> Result:
     trainer_options = {"max_epochs": EPOCHS} | {name: run.pop(name) for name in TRAINER if name in run}
     cls, callbacks, seed = run.pop("rule", Backpropagation), run.pop("callbacks", list), run.pop("seed", None)
     data = Given(**{"batch_size": 5, "evaluation_batch_size": 4, "validation_split": 0.25} | run.pop("data", {}))
-    points, notes = Points(), Notes(folder / WITHIN)
+    points, notes = Points(), Notes(folder / WITHIN, run.pop("step", STEP))
     kept = [BestCheckpoint(), EveryNSteps(5, 2), LastCheckpoint(), StopOnSignal()]
     with (
         pytest.MonkeyPatch.context() as patch,
