@@ -158,6 +158,8 @@ RUNS: dict[str, Run] = {
         "step": 10,
     },
     "saved at an epoch's last batch": {"step": 8, "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
+    "known images": {"data": {"content": "some"}},
+    "known images, saved at an epoch's last batch": {"data": {"content": "some", "validation_split": 0.0}, "step": 10},
     "moving average": {"callbacks": lambda: [EMAWeightAveraging(decay=0.7)]},
     "stops early": {"callbacks": lambda: [EarlyStopping("val/loss", min_delta=9.0, patience=1)], "min_steps": 10},
     "rates": {"callbacks": lambda: [LearningRateMonitor()], "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
@@ -175,6 +177,9 @@ RUNS: dict[str, Run] = {
     "states carried over": {"rule": CorInfoMax, "layer_sizes": [24, 6, 5, 3], "three_phase": True},
 }
 """Runs that are trained whole, and again from a checkpoint within an epoch."""
+
+NOT_NAMED: Any = object()
+"""Stands for an option that the rule is not given."""
 
 CHANGED: dict[str, tuple[str, Run]] = {
     "fewer epochs": ("as it is", {"max_epochs": 2}),
@@ -203,6 +208,19 @@ CHANGED: dict[str, tuple[str, Run]] = {
     "another batch size": ("as it is", {"data": {"batch_size": 4}}),
     "another mean": ("as it is", {"data": {"mean": [0.1, 0.2]}}),
     "augmented": ("as it is", {"data": {"crop_padding": 1}}),
+    "no optimizer named": ("momentum", {"optimizer": NOT_NAMED}),
+    "no schedule named": (
+        "exponential, each step",
+        {"lr_scheduler": NOT_NAMED, "lr_scheduler_interval": NOT_NAMED, "optimizer": NOT_NAMED},
+    ),
+    "no rates named": ("AdamW, a group a layer", {"learning_rates": NOT_NAMED}),
+    "no feedback named": ("drawn feedback", {"feedback": NOT_NAMED}),
+    "an optimizer named, and no schedule": ("exponential", {"lr_scheduler": NOT_NAMED}),
+    "other images": ("known images", {"data": {"content": "others"}}),
+    "other images at an epoch's end": (
+        "known images, saved at an epoch's last batch",
+        {"data": {"content": "others", "validation_split": 0.0}},
+    ),
     "another evaluation": ("as it is", {"data": {"evaluation_batch_size": 3}}),
 }
 """Which of these resume with something else than the checkpoint's."""
@@ -237,8 +255,12 @@ def computed(run: Run, folder: Path, checkpoint: Path | None) -> Result:
     run = dict(run)
     trainer_options = {"max_epochs": EPOCHS} | {name: run.pop(name) for name in TRAINER if name in run}
     cls, callbacks, seed = run.pop("rule", Backpropagation), run.pop("callbacks", list), run.pop("seed", None)
-    data = Given(**{"batch_size": 5, "evaluation_batch_size": 4, "validation_split": 0.25} | run.pop("data", {}))
+    of_data = {"batch_size": 5, "evaluation_batch_size": 4, "validation_split": 0.25} | run.pop("data", {})
+    content = of_data.pop("content", None)
+    data = Given(**of_data)
+    data.content = content
     points, notes = Points(), Notes(folder / WITHIN, run.pop("step", STEP))
+    options = {"layer_sizes": SIZES} | (RATE if cls is Backpropagation else {}) | run
     kept = [BestCheckpoint(), EveryNSteps(5, 2), LastCheckpoint(), StopOnSignal()]
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -249,7 +271,7 @@ def computed(run: Run, folder: Path, checkpoint: Path | None) -> Result:
         for seed_one in (torch.manual_seed, random.seed, np.random.seed):
             seed_one(2 if checkpoint is None else 4)
         try:
-            rule = _built(cls, {"layer_sizes": SIZES} | (RATE if cls is Backpropagation else {}) | run)
+            rule = _built(cls, {name: value for name, value in options.items() if value is not NOT_NAMED})
             if seed is not None:
                 patch.setenv("PL_GLOBAL_SEED", str(seed))  # as seed_everything does, for this run alone
             trainer = Trainer(
