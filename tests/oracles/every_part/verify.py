@@ -102,7 +102,7 @@ def _with_other_arrays(path: Path, folder: Path) -> Result:
     found: dict[str, Value] = {}
     names = [name for name in arrays if name != "meta" and not name.startswith(("step1", "step2"))]
     for i, name in enumerate(names):
-        if i % 8 == 0:
+        if i % 8 == 0 or name.startswith("init/"):
             found[f"{name} left out"] = _said({key: a for key, a in arrays.items() if key != name}, folder)
         elif i % 8 == 1:
             found[f"{name} with one axis more"] = _said(arrays | {name: np.stack([arrays[name]] * 2)}, folder)
