@@ -166,7 +166,7 @@ def _torchvision(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, dict[str,
     here = "tests.oracles.every_part.data_files"
     classes = ("ToldSplit", "Undivided", "ToldTrain", "Unequal", "Vague", "write_arrays")
     found: dict[str, dict[str, Any]] = {name: {"dataset": f"{here}.{name}"} for name in classes}
-    found["moved"] = {"dataset": f"{here}.Undivided", "dataset_options": {"offset": 3}}
+    found["moved"] = {"dataset": f"{here}.Undivided", "dataset_options": {"offset": 9}}
     write_idx(folder / "packed")
     for name in ("KMNIST", "FashionMNIST"):
         raw = folder / "torchvision" / name / "raw"

@@ -157,6 +157,10 @@ RUNS: dict[str, Run] = {
         "max_epochs": 4,
         "step": 10,
     },
+    "stochastic averaging at once": {
+        "callbacks": lambda: [StochasticWeightAveraging(0.05, 1, annealing_epochs=0)],
+        "step": 10,
+    },
     "saved at an epoch's last batch": {"step": 8, "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
     "known images": {"data": {"content": "some"}},
     "known images, saved at an epoch's last batch": {"data": {"content": "some", "validation_split": 0.0}, "step": 10},
@@ -216,6 +220,10 @@ CHANGED: dict[str, tuple[str, Run]] = {
     "no rates named": ("AdamW, a group a layer", {"learning_rates": NOT_NAMED}),
     "no feedback named": ("drawn feedback", {"feedback": NOT_NAMED}),
     "an optimizer named, and no schedule": ("exponential", {"lr_scheduler": NOT_NAMED}),
+    "another rate of the average": (
+        "stochastic averaging at once",
+        {"callbacks": lambda: [StochasticWeightAveraging(0.02, 1, annealing_epochs=0)]},
+    ),
     "other images": ("known images", {"data": {"content": "others"}}),
     "other images at an epoch's end": (
         "known images, saved at an epoch's last batch",
