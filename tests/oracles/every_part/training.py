@@ -151,7 +151,6 @@ RUNS: dict[str, Run] = {
         "lr_scheduler": partial(WarmupCosine, total_steps=9, warmup_steps=3, peak=2.0, floor=0.01),
         **EVERY_STEP,
     },
-    "stochastic averaging": {"callbacks": lambda: [StochasticWeightAveraging(0.05, 1, annealing_epochs=2)]},
     "stochastic averaging, an epoch later": {
         "callbacks": lambda: [StochasticWeightAveraging(0.05, 1, annealing_epochs=3)],
         "max_epochs": 4,
@@ -159,6 +158,7 @@ RUNS: dict[str, Run] = {
     },
     "stochastic averaging at once": {
         "callbacks": lambda: [StochasticWeightAveraging(0.05, 1, annealing_epochs=0)],
+        "max_epochs": 4,
         "step": 10,
     },
     "saved at an epoch's last batch": {"step": 8, "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
@@ -166,6 +166,11 @@ RUNS: dict[str, Run] = {
     "known images, saved at an epoch's last batch": {"data": {"content": "some", "validation_split": 0.0}, "step": 10},
     "moving average": {"callbacks": lambda: [EMAWeightAveraging(decay=0.7)]},
     "stops early": {"callbacks": lambda: [EarlyStopping("val/loss", min_delta=9.0, patience=1)], "min_steps": 10},
+    "asked to stop": {
+        "callbacks": lambda: [EarlyStopping("val/loss", min_delta=9.0, patience=1)],
+        "min_steps": 10,
+        "step": 9,
+    },
     "rates": {"callbacks": lambda: [LearningRateMonitor()], "lr_scheduler": partial(ExponentialLR, gamma=0.5)},
     "of steps": {"max_steps": 10},
     "validated within epochs": {"val_check_interval": 2},
@@ -301,6 +306,7 @@ def computed(run: Run, folder: Path, checkpoint: Path | None) -> Result:
     found["files"] = ", ".join(sorted(file.name for file in folder.rglob("*.ckpt") if file != notes.file))
     if checkpoint is None:
         found |= dict(_in_checkpoint(torch.load(notes.file, weights_only=True), folder))
+        found["in files"] = number(*_in_files(sorted(folder.rglob("*.ckpt"))))
     return found | ({"said": spoken} if spoken else {})
 
 
@@ -344,6 +350,15 @@ def _in_checkpoint(checkpoint: dict[str, Any], folder: Path) -> Iterator[tuple[s
     for name, part in parts.items():
         keep = _of_torch if name in HELD_BY_TORCH else _of_files if name in WRITERS else _anything
         yield f"saved {name}", number(*_numbers(part, str(folder), keep))
+
+
+def _in_files(files: list[Path]) -> Iterator[float]:
+    """Yields the weights in each checkpoint that the run leaves, their step, and which other weights they hold."""
+    for file in files:
+        held = torch.load(file, weights_only=True)
+        yield from (_code(file.name), held["global_step"])
+        for name in (name for name in held if name.endswith("state_dict") or name.endswith("model_state")):
+            yield from _numbers({name: held[name]}, "", _anything)
 
 
 OF_LIGHTNING = (
