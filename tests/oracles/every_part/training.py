@@ -107,8 +107,8 @@ And options of the rule and of Trainer.
 TRAINER = ("max_epochs", "max_steps", "min_steps", "check_val_every_n_epoch", "val_check_interval", "log_every_n_steps")
 TRAINER += ("limit_train_batches", "limit_val_batches", "precision", "num_sanity_val_steps")
 
-BESIDE = ("CompileRelaxation", "Settling", "receptive_fields")
-"""What :mod:`bioplausible.observers` has besides: a compiler, and what keeps and logs nothing in training."""
+BESIDE = ("CompileRelaxation", "receptive_fields")
+"""What :mod:`bioplausible.observers` has besides: a compiler, which takes up to a minute, and a function."""
 
 
 def observing() -> dict[str, Run]:
