@@ -20,6 +20,7 @@ from bioplausible.network import (
     Labels,
     Lateral,
     Network,
+    Pooling,
     Recurrent,
     RunningCorrelation,
     Specification,
@@ -27,6 +28,7 @@ from bioplausible.network import (
     mean_product,
 )
 from bioplausible.network.connection import Direction
+from bioplausible.network.pooling import KINDS
 from bioplausible.network.specification import KEYS, OF_EVERY_LAYER
 from tests.oracles.every_part.recording import Cases, Result, Value, near, number
 
@@ -272,7 +274,7 @@ def _state(network: Network) -> list[Tensor]:
 
 
 def _beside() -> Cases:
-    """Yields what lateral weights, running correlations and an output without input come to."""
+    """Yields what lateral weights, running correlations, pooling and an output without input come to."""
     draw = np.random.RandomState(6)
     flat, images, error = (torch.from_numpy(draw.randn(*shape)) for shape in ((4, 3), (4, 3, 2, 5), (4, 2)))
     before = torch.get_default_dtype()
@@ -290,6 +292,14 @@ def _beside() -> Cases:
             yield "beside", f"RunningCorrelation of {shape}", {"numbers": near(found)}
     finally:
         torch.set_default_dtype(before)
+    z = torch.from_numpy(draw.randn(2, 3, 5, 7))
+    for kind in KINDS:
+        for size in (1, 2, 3):
+            pool = Pooling(kind, size)
+            small, winners = pool.forward(z)
+            found = [small, pool.adjoint(small, winners, 5, 7), pool.sums(z)]
+            found += [spread(small, 5, 7) for spread in (pool.spread, pool.spread_rest)]
+            yield "beside", f"Pooling {kind} {size}", {"numbers": near(found)}
     labels = _built([7, 6, 4], {})
     layers = Labels.at_the_end(Specification.read(None, [7, 6, 4]).layers)
     network = Network(Specification((7,), layers))
