@@ -1,6 +1,6 @@
 """Which cases are recorded: every option of every rule at other values, from several sets of options to begin with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from inspect import signature
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,8 +24,11 @@ WITH_IMAGES = [
     4,
 ]
 
-SHORTENED, AS_IT_IS, IMAGES = "short", "as it is", "images"
-"""Names of what cases begin with: the defaults but for the lengths of phases, the defaults, and a network of images."""
+SHORTENED, AS_IT_IS, IMAGES, MOVED = "short", "as it is", "images", "moved"
+"""Names of what cases begin with: the defaults but for the lengths of phases, the defaults, and a network of images.
+
+And the first of these with all weights, lateral ones and biases too, moved off where they start: off 0, off symmetry.
+"""
 
 OF_WIRING = frozenset({"initialization", "feedback", "bias", "projection", "published_convolution", "entropy_of"})
 """Options that are varied on images too, where a wiring has other formulas for them."""
@@ -102,8 +105,8 @@ def options_of(cls: type[LearningRule]) -> set[str]:
     return set(_defaults(cls))
 
 
-def hints(cls: type[LearningRule]) -> dict[str, Any]:
-    """Returns the type of each option of a rule."""
+def hints(cls: type) -> dict[str, Any]:
+    """Returns the type of each option of a class."""
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("bioplausible") and "__init__" in vars(base):
@@ -111,10 +114,10 @@ def hints(cls: type[LearningRule]) -> dict[str, Any]:
     return found
 
 
-def values(name: str, hint: Any) -> list[Any]:
-    """Returns values of an option, among them such that may be refused."""
-    if name in VALUES:
-        return VALUES[name]
+def values(name: str, hint: Any, known: Mapping[str, list[Any]] = VALUES) -> list[Any]:
+    """Returns values of an option, those known for its name or such as its type tells; some may be refused."""
+    if name in known:
+        return known[name]
     kinds = get_args(hint) if get_origin(hint) is not Literal and get_args(hint) else (hint,)
     found: list[Any] = []
     for kind in kinds:
@@ -151,7 +154,7 @@ def bases(cls: type[LearningRule]) -> dict[str, tuple[Any, dict[str, Any]]]:
     if "Adam" in str(defaults["optimizer"]):
         short["optimizer"] = torch.optim.SGD  # Adam's first steps are signs, whatever the size of an update
     found: dict[str, tuple[Any, dict[str, Any]]] = {SHORTENED: (SIZES, short), AS_IT_IS: (SIZES, {})}
-    found[IMAGES] = (WITH_IMAGES, short)
+    found[IMAGES], found[MOVED] = (WITH_IMAGES, short), (SIZES, short)
     for name, (rule, options) in VARIANTS.items():
         if rule is cls and options:
             found[name] = (SIZES, short | options)
@@ -181,7 +184,8 @@ def results(cls: type[LearningRule], disturbance: float = 0.0) -> Iterator[tuple
 
     What they begin with is a case too, without a name of its own. From the first of them every option is varied, from
     images those that depend on the wiring, from the others those that they set and those that changed nothing yet.
-    All others take one other value on images and with the options of :data:`tests.helpers.VARIANTS`.
+    All others take one other value on images, from weights that were moved, and with the options of
+    :data:`tests.helpers.VARIANTS`.
 
     Args:
         cls: the rule.
@@ -189,18 +193,19 @@ def results(cls: type[LearningRule], disturbance: float = 0.0) -> Iterator[tuple
     """
     varied, effective = set(_defaults(cls)), set[str]()
     for base, (network, options) in bases(cls).items():
-        start = computed(cls, network, options, disturbance)
+        compute = partial(computed, cls, disturbance=disturbance, moved=base == MOVED)
+        start = compute(network, options)
         yield base, "", start
         if base == AS_IT_IS or isinstance(start, str):
             continue
         whole = OF_WIRING if base == IMAGES else varied | options.keys() - {"optimizer", *SHORT}
-        once = _defaults(cls).keys() - OF_EVERY_RULE if base == IMAGES or base in VARIANTS else set()
+        once = _defaults(cls).keys() - OF_EVERY_RULE if base in (IMAGES, MOVED) or base in VARIANTS else set()
         for name, others in alternatives(cls, network, options):
             for value in others if name in whole else others[:1] if name in once else []:
                 if name in ("layer_sizes", "network"):
-                    found = computed(cls, value, options, disturbance)
+                    found = compute(value, options)
                 else:
-                    found = computed(cls, network, options | {name: value}, disturbance)
+                    found = compute(network, options | {name: value})
                 yield base, f"{name}={label(value)}", found
                 if base == SHORTENED and not isinstance(found, str) and not same(found, start):
                     effective.add(name)

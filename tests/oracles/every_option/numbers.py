@@ -44,7 +44,7 @@ class _Trainer:
 
 
 def computed(
-    cls: type[LearningRule], network: Any, options: dict[str, Any], disturbance: float = 0.0
+    cls: type[LearningRule], network: Any, options: dict[str, Any], disturbance: float = 0.0, moved: bool = False
 ) -> list[Number] | str:
     """Returns a case's numbers in the order of :data:`KINDS`, or the sentence with which it is refused.
 
@@ -53,11 +53,12 @@ def computed(
         network: as :func:`tests.helpers.build` takes it.
         options: the rule's own.
         disturbance: relative size of random changes of inputs and initial values, to see whether they matter.
+        moved: whether training starts where random numbers were added to all weights.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = _trained(cls, network, options, disturbance)
+            found = _trained(cls, network, options, disturbance, moved)
         except UserError as error:
             return str(error)
     return [_projected(found[kind]) for kind in KINDS]
@@ -69,7 +70,7 @@ def agree(kind: str, a: float, b: float, norm: float) -> bool:
 
 
 def _trained(
-    cls: type[LearningRule], network: Any, options: dict[str, Any], disturbance: float
+    cls: type[LearningRule], network: Any, options: dict[str, Any], disturbance: float, moved: bool
 ) -> dict[str, list[Tensor]]:
     torch.manual_seed(0)
     rule = build_in_double(cls, network, **options)
@@ -90,6 +91,8 @@ def _trained(
     for name, function in attached.items():
         setattr(rule, name, function)
     found: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
+    if moved:
+        _move(rule)
     if disturbance:
         noise = np.random.RandomState(2)
         for tensor in rule.state_dict().values():
@@ -128,6 +131,13 @@ def _trained(
             for phase in rule.settled(rule.network.as_input(x), rule.one_hot(y, x.dtype)).values():
                 found["phases"] += _tensors(phase)
     return found
+
+
+def _move(rule: LearningRule) -> None:
+    noise = np.random.RandomState(4)
+    for tensor in rule.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(torch.as_tensor(0.05 * noise.randn(*tensor.shape)))
 
 
 def _batch(rule: LearningRule, draw: np.random.RandomState, n: int, disturbance: float) -> tuple[Tensor, Tensor]:

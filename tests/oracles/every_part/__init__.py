@@ -1,0 +1,1 @@
+"""What data modules, networks, training, checkpoints and ``verify`` come to today, and how that is recorded."""
