@@ -102,13 +102,14 @@ class Guard(Callback):
             self._collapsed_looks = self._collapsed_looks + 1 if how else 0
             if step >= self.warm_up_steps and self._collapsed_looks >= self.patience:
                 self._collapsed_looks = 0
-                self._fail_collapsed(step, self.patience)
+                apart = f"{self.patience} looks in a row, {self.every_n_steps} steps apart"
+                self._fail_collapsed(step, apart if self.patience > 1 else "one look")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks for collapse where the run was too short for it."""
         short = trainer.global_step < self.warm_up_steps and not ended_by_signal(trainer)
         if short and self._collapsed_batches >= TELLING_BATCHES:
-            self._fail_collapsed(trainer.global_step, TELLING_BATCHES)
+            self._fail_collapsed(trainer.global_step, f"the last {TELLING_BATCHES} batches")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lets no checkpoint be written of a run that has failed."""
@@ -158,11 +159,11 @@ class Guard(Callback):
                     " what else moves B (lateral_decorrelation).",
                 )
 
-    def _fail_collapsed(self, step: int, batches: int) -> None:
+    def _fail_collapsed(self, step: int, when: str) -> None:
         self._fail(
             "collapse",
-            f"The network has collapsed at step {step}: {self._how} in the last layer, in {batches} batches in a"
-            " row; lower the learning rates or step_size, or make the rates fall more slowly.",
+            f"The network has collapsed at step {step}: {self._how} in the last layer, in {when}; lower the learning"
+            " rates or step_size, or make the rates fall more slowly.",
         )
 
     def _tensors(self, rule: LearningRule) -> Iterator[tuple[str, Tensor, str]]:

@@ -14,7 +14,7 @@ from scipy import stats
 from bioplausible.__main__ import main
 from bioplausible.commands.report.comparisons import matrix, pairs
 from bioplausible.commands.report.reading import find_runs
-from bioplausible.commands.report.significance import Estimate, holm, no_welch, p_text, paired, welch
+from bioplausible.commands.report.significance import Estimate, holm, no_welch, of_seeds, p_text, paired, welch
 from bioplausible.commands.report.tables import group
 from tests.helpers import make_run
 
@@ -194,3 +194,8 @@ def test_where_no_pair_has_three_seeds_in_common_no_test_is_printed():
     with Path("report/comparisons.csv").open() as file:
         (line,) = csv.DictReader(file)
     assert (line["n"], line["p"], line["difference"]) == ("2", "", "")
+
+
+def test_an_estimate_of_other_seeds_than_its_row_says_so():
+    assert [of_seeds(Estimate(88.124, 0.3, 2), n) for n in (2, 3)] == ["88.12 ± 0.30", "88.12 ± 0.30 (n = 2)"]
+    assert of_seeds(None, 3) == ""

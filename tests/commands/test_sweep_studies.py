@@ -45,6 +45,7 @@ def test_a_study_of_the_package_trains_and_logs_what_it_draws(path, monkeypatch)
     steps = [name for name in recipe["model"]["init_args"] if name.endswith("_steps")]
     shorter = [word for name in steps for word in (f"--model.init_args.{name}", "2")]
     limits = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.log_every_n_steps", "1"]
+    limits += ["--data.subset_size", "null"]  # of all images, of which there are fewer here
     assert main(["fit", *trials[0].arguments, *shorter, *limits]) == 0
     logged = scalars(Path(trials[0].folder))
     for y in study.figure.y:
@@ -148,6 +149,11 @@ def test_table_figure_and_report_are_what_was_measured(trained, capsys):
         means = [100 * fmean(run.last("test/accuracy") for run in of_variant) for of_variant in of_recipe]
         assert list(line.get_ydata()) == pytest.approx(means)
     assert [container.get_label() for container in axis.containers] == ["backprop", "digits/feedback_alignment"]
+
+    _, (axis,) = new_figure(1)  # numbers in another order than the axis has them
+    _draw_points(axis, "model.optimizer.init_args.lr", "test/accuracy", trained[::-1], runs[::-1])
+    for container, line in zip(axis.containers, lines[::-1], strict=True):
+        assert container.lines[0].get_xydata().tolist() == line.get_xydata().tolist()
 
     _, (axis,) = new_figure(1)
     _draw_points(axis, "recipe", "test/accuracy", trained, runs)

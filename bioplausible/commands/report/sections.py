@@ -12,7 +12,7 @@ from typing import Any
 from bioplausible.commands.report.comparisons import Pair, matrix, pairs
 from bioplausible.commands.report.costs import cost_figure, cost_table
 from bioplausible.commands.report.curves import curves, pdf, png
-from bioplausible.commands.report.significance import no_welch
+from bioplausible.commands.report.significance import no_welch, of_seeds
 from bioplausible.commands.report.tables import Group
 from bioplausible.commands.report.verdict import Verdict, verdict
 from bioplausible.training.monitored import TESTED_EACH_EPOCH
@@ -116,7 +116,8 @@ def numbers(one: Group) -> Row:
         row[f"{name}_std"] = "" if estimate is None else _number(estimate.std)
         if name != "published":
             row[f"{name}_interval"] = "" if estimate is None else _number(estimate.interval)
-    row["published_n"] = "" if one.published is None or one.published.n is None else one.published.n
+        if name != "test_accuracy":
+            row[f"{name}_n"] = "" if estimate is None or estimate.n is None else estimate.n
     test = one.against_published
     row |= {"welch_p": _number(None if test is None else test.p)}
     row |= {"deviates": {True: "yes", False: "no", None: ""}[one.deviates], "not_comparable": one.not_comparable}
@@ -175,8 +176,8 @@ def _row(one: Group) -> Row:
         "rule": one.title,
         "test_accuracy": str(one.accuracy),
         "interval": "" if interval is None else f"± {interval:.2f}",
-        "validation_accuracy": str(one.validation or ""),
-        "best_validation": str(one.best_validation or ""),
+        "validation_accuracy": of_seeds(one.validation, one.accuracy.n),
+        "best_validation": of_seeds(one.best_validation, one.accuracy.n),
         "n": one.accuracy.n,
         "seeds": ", ".join(map(str, one.seeds)),
         "published": f"not comparable: {one.not_comparable}" if one.not_comparable else against,

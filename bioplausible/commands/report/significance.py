@@ -47,6 +47,13 @@ class Estimate:
         return f"{self.mean:.2f}" if self.std is None else f"{self.mean:.2f} ± {self.std:.2f}"
 
 
+def of_seeds(estimate: Estimate | None, n: int | None) -> str:
+    """Returns an estimate in words, with its number of seeds where that is not n; nothing for None."""
+    if estimate is None:
+        return ""
+    return str(estimate) if estimate.n == n else f"{estimate} (n = {estimate.n})"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A two-sided test of whether two means are equal.

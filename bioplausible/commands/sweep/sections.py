@@ -15,7 +15,7 @@ from bioplausible.commands.report.looks import look
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.sections import OF_RUNS, Picture, Section
-from bioplausible.commands.report.significance import Estimate
+from bioplausible.commands.report.significance import Estimate, of_seeds
 from bioplausible.commands.sweep.recipe_text import option_text
 from bioplausible.commands.sweep.running import outcome
 from bioplausible.commands.sweep.search import Candidate
@@ -44,7 +44,7 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
         {
             "variant": variant.name,
             "n": len(found),
-            **{_label(name): str(_estimate(found, name) or "") for name in columns},
+            **{_label(name): of_seeds(_estimate(found, name), len(found)) for name in columns},
         }
         for variant, found in zip(variants, runs, strict=True)
     ]
@@ -153,6 +153,7 @@ def _draw_points(axis: Axes, x: str, name: str, variants: Sequence[Variant], run
             for variant, of_variant in zip(variants, runs, strict=True)
             if recipe in ("", variant.recipe.name) and (estimate := _estimate(of_variant, name)) is not None
         ]
+        found.sort(key=lambda point: point[0])  # a grid may name its numbers in any order
         axis.errorbar(
             [at for at, _ in found],
             [estimate.mean for _, estimate in found],
