@@ -43,7 +43,7 @@ def require_end_ahead(trainer: Trainer, step: int, epoch: int) -> None:
         require(
             most in (None, -1) or most >= reached,
             f"The checkpoint is of step {step} in epoch {epoch}, and {name} {most} ends training before: set {name} to"
-            f" more than {reached}, or go on from an earlier checkpoint.",
+            f" {reached} or more, or go on from an earlier checkpoint.",
         )
 
 
