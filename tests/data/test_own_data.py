@@ -131,6 +131,11 @@ def test_vectors_are_any_numbers_and_images_lie_between_black_and_white():
     np.savez("images.npz", x=X * 255, y=Y)
     assert "pixels from 0" in refused(lambda: ArraysDataModule("images.npz").setup("fit"))
     assert split(ArraysDataModule("images.npz", scale=255), "train")[0].amax() <= 1
+    np.savez("below.npz", x=X - 0.5, y=Y)
+    for name in ("images", "below"):
+        said = refused(lambda name=name: ArraysDataModule(f"{name}.npz").setup("fit"))
+        assert f"{name}.npz" in said
+        assert said.endswith("bring them to [0, 1], as by scale, such as scale: 255.")
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (5, 4, 3), (1, 5, 4), (5, 4, 1), (3, 4, 3), (7, 5, 4)])
@@ -328,6 +333,22 @@ def write_pictures(folder, counts, mode="L", size=(4, 5), suffix="png"):
             Image.fromarray(pixels).save(path)
             pictures[path] = pixels
     return pictures
+
+
+@pytest.mark.parametrize("further", [(), ("val",), ("test",), ("val", "test")], ids="_and_".join)
+@pytest.mark.parametrize("kind", ["arrays", "pictures"])
+def test_a_class_of_one_sample_is_refused_where_no_part_for_the_test_is_given(kind, further):
+    if kind == "arrays":
+        y = np.array([0] * 10 + [1])
+        np.savez("few.npz", **{f"{n}_{part}": v for part in ("train", *further) for n, v in (("x", X[:11]), ("y", y))})
+    else:
+        for part in ("train", *further):
+            write_pictures(Path("few", part), {"cat": 10, "dog": 1})
+    make = {"arrays": lambda: ArraysDataModule("few.npz"), "pictures": lambda: ImageFolderDataModule("few")}[kind]
+    if "test" in further:
+        assert len(split(make(), "train")[0]) == 11
+    else:
+        assert "a single sample of the class" in refused(make)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
