@@ -209,6 +209,34 @@ def test_runs_that_stopped_early_are_not_merged_with_whole_ones():
     assert compared == ["0"]
 
 
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("tested", [False, True])
+@pytest.mark.parametrize("epochs", [20, 50])
+def test_a_run_counts_as_finished_where_it_was_tested_and_did_all_or_might_stop_before(epochs, tested, stops):
+    make_run(Path("logs/version_0"), 0.5 if tested else None, 0, epochs=epochs)
+    change("logs/version_0", {"trainer.max_time": "00:01:00:00"} if stops else {})
+    _, (run,) = report()[0], report()[1].values()
+    if epochs == 20 and not (stops and tested):
+        assert run["status"] == "unfinished: 20 of 50 epochs"
+    else:
+        assert run["status"] == ("finished" if tested else "not tested")
+
+
+@given(
+    st.dictionaries(st.integers(0, 3), st.sampled_from([float("nan"), float("inf"), 0.0, 1.0, -1.0]), min_size=1),
+    st.integers(0, 3),
+    st.sampled_from([float("nan"), float("inf"), 0.0, 1.0, -1.0]),
+)
+def test_logs_of_one_run_agree_on_what_both_hold_of_training_whatever_numbers_that_are(curve, step, value):
+    one = Log({"train/loss": curve})
+    assert one.agrees(Log({"train/loss": dict(curve)}))
+    other = {**curve, step: value}
+    same = step not in curve or value == curve[step] or (value != value and curve[step] != curve[step])
+    assert one.agrees(Log({"train/loss": other})) is same
+    assert Log({"train/loss": other}).agrees(one) is same
+    assert one.agrees(Log({"val/loss": other})) is True
+
+
 # -------------------------------------------------------------------------------------------------------- what it holds
 
 

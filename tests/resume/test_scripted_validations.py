@@ -17,6 +17,8 @@ from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, DigitsDataModule
+from bioplausible.observers import Cost, EachEpochTest
+from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.training.stop_on_signal import StopOnSignal
 from tests.helpers import differences
@@ -176,6 +178,23 @@ def test_a_signal_leaves_nothing_that_an_uninterrupted_run_has_not(least, step):
     assert found.keys() == expected.keys()
     paths = ("whole/checkpoints", "cut/checkpoints")
     assert [place for place in differences(expected, found) if not all(path in place for path in paths)] == []
+
+
+@pytest.mark.parametrize("step", [11, 12, 13])  # within an epoch, at its end, after the next one's first batch
+@pytest.mark.parametrize("observer", [Cost, EachEpochTest, SamplesPerSecond])
+def test_what_is_logged_each_epoch_is_logged_once_whichever_step_a_signal_comes_after(observer, step):
+    def logged(folder, *further, checkpoint=None):
+        data = DigitsDataModule(batch_size=2, subset_size=15, validation_split=0.2)  # N batches
+        options = {"logger": CSVLogger(folder, "", ""), "max_epochs": 3, "log_every_n_steps": 1}
+        fit(folder, dict.fromkeys(range(60), 0.5), checkpoint, [observer(), *further], data, **options)
+        with Path(folder, "metrics.csv").open(newline="") as file:
+            return [(int(row["step"]), name) for row in csv.DictReader(file) for name in row if row[name]]
+
+    whole = logged("whole")
+    assert {name for at, name in whole if at % N == N - 1} > {name for at, name in whole if at % N < N - 1}
+    cut = logged("cut", Signals(step), StopOnSignal())
+    assert sorted(cut) == sorted((at, name) for at, name in whole if at < step)
+    assert sorted(logged("cut", checkpoint="cut/checkpoints/last.ckpt")) == sorted(whole)
 
 
 def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():

@@ -1,5 +1,6 @@
 """Schedules, weight decay by layer, and the limit of the norm, in a rule's own step."""
 
+import contextlib
 import math
 import re
 import warnings
@@ -138,6 +139,14 @@ def test_an_optimizer_without_decay_refuses_decays():
         build(EquilibriumPropagation, weight_decays=[0.1, 0.2])
     with pytest.raises(UserError, match=r"weight_decays is -0\.1: it must not be negative"):
         build(EquilibriumPropagation, weight_decays=-0.1)
+
+
+@pytest.mark.parametrize("decaying", [{0}, {1}, {0, 1}, set()])
+def test_it_refuses_them_whichever_groups_have_them(decaying):
+    """As in a rule of one's own that decays some of its parameters."""
+    groups = [{"params": [torch.zeros(2)], **({"weight_decay": 0.1} if i in decaying else {})} for i in range(2)]
+    with pytest.raises(UserError, match="Rprop decays no weights") if decaying else contextlib.nullcontext():
+        build_optimizer(torch.optim.Rprop, groups)
 
 
 @pytest.mark.parametrize("layer", range(3))
