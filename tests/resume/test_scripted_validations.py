@@ -1,9 +1,7 @@
 """Which checkpoint is the best, and when training stops, for validation accuracies that a test says beforehand."""
 
 import csv
-import os
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
@@ -21,7 +19,7 @@ from bioplausible.observers import Cost, EachEpochTest
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.training.stop_on_signal import StopOnSignal
-from tests.helpers import differences
+from tests.helpers import Signals, differences
 
 N = 6
 """Batches an epoch."""
@@ -136,17 +134,6 @@ def test_a_stop_that_was_asked_for_and_must_wait_is_in_every_checkpoint(least):
     for step in {8, 10, end - 1}:
         resumed, _ = fit(f"at{step}", accuracies, f"whole/checkpoints/step={step}.ckpt", [stops()], **least, **STOP)
         assert resumed.global_step == end, step
-
-
-class Signals(Callback):
-    """Sends SIGTERM after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def left(folder):
