@@ -410,6 +410,8 @@ def test_pictures_are_brought_to_one_size_and_number_of_channels():
     write_pictures(Path("pets"), {"dog": 3}, "RGB", (7, 6), "jpg")
     assert "give a size" in refused(lambda: both(ImageFolderDataModule, folder="pets"))
     assert "channels: 3, or channels: 1" in refused(lambda: both(ImageFolderDataModule, folder="pets", size=[5, 4]))
+    for wrong in (0, 4097, [5, 0], [0, 5], [4097, 5], [5, 4097], [5], [5, 5, 5]):
+        assert f"size is {wrong}" in refused(lambda wrong=wrong: ImageFolderDataModule("pets", size=wrong))
     for size, shape in ((6, (6, 6)), ([3, 8], (3, 8))):
         for channels in (1, 3):
             data = both(ImageFolderDataModule, folder="pets", size=size, channels=channels)

@@ -1,6 +1,7 @@
 """Which checkpoint is the best, and when training stops, for validation accuracies that a test says beforehand."""
 
 import csv
+import errno
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.observers import Cost, EachEpochTest
+from bioplausible.observers.observer import Observer
 from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.training.stop_on_signal import StopOnSignal
@@ -184,6 +186,52 @@ def test_what_is_logged_each_epoch_is_logged_once_whichever_step_a_signal_comes_
     assert sorted(logged("cut", checkpoint="cut/checkpoints/last.ckpt")) == sorted(whole)
 
 
+class Ends(Observer):
+    """Notes at which steps it looks, and for the last time."""
+
+    def __init__(self) -> None:
+        super().__init__(every_n_steps=5)
+        self.looks: list[int] = []
+        self.ends: list[int] = []
+
+    def look(self, trainer, rule, x, y):
+        self.looks.append(trainer.global_step)
+
+    def look_at_end(self, trainer, rule):
+        self.ends.append(trainer.global_step)
+
+
+LAST = {
+    "epochs": {"max_epochs": 2},
+    "steps within an epoch": {"max_steps": 9},
+    "steps at an epoch's end": {"max_steps": 12},
+    "a stop": STOP,
+}
+
+
+@pytest.mark.parametrize("options", LAST.values(), ids=LAST)
+def test_a_signal_at_the_last_step_changes_nothing_and_before_it_nothing_is_looked_at_as_the_end(options):
+    def run(folder, *further, checkpoint=None):
+        ends, data = Ends(), DigitsDataModule(batch_size=2, subset_size=15, validation_split=0.2)  # N batches
+        given = {"logger": CSVLogger(folder, "", ""), "log_every_n_steps": 1, **options}
+        trainer, _ = fit(folder, dict.fromkeys(range(60), 0.5), checkpoint, [stops(), ends, *further], data, **given)
+        return trainer.global_step, ends.looks, ends.ends
+
+    end, looks, ends = run("whole")
+    assert ends == [end]
+    assert looks == sorted({*range(5, end + 1, 5), end})
+    assert run("last", Signals(end), StopOnSignal()) == (end, looks, ends)
+    (expected, log), (found, log_of_last) = left("whole"), left("last")
+    assert log_of_last == log
+    assert found.keys() == expected.keys()
+    assert [found[name]["last_is_due"] for name in found] == [expected[name]["last_is_due"] for name in found]
+    cut = end - 2
+    assert run("cut", Signals(cut), StopOnSignal()) == (cut, [*range(5, cut + 1, 5)], [])
+    resumed, later, ends = run("cut", StopOnSignal(), checkpoint="cut/checkpoints/last.ckpt")
+    assert (resumed, later, ends) == (end, [step for step in looks if step > cut], [end])
+    assert left("cut")[1] == log
+
+
 def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():
     """The last checkpoint is kept as the previous one first: both are then one file, of which a rename does nothing."""
     accuracies = dict.fromkeys(range(60), 0.5)
@@ -195,6 +243,17 @@ def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
     assert epochs == [0, 1]
+
+
+def test_where_a_file_system_has_no_links_the_checkpoint_before_is_kept_too(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    fit("run", dict.fromkeys(range(60), 0.5), max_epochs=3)
+    folder = Path("run/checkpoints")
+    epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
+    assert epochs == [1, 2]
 
 
 ENDS = {
