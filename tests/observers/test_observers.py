@@ -1,8 +1,10 @@
 """Callbacks that look: they show what is there, find failures, and change nothing that is learned."""
 
+import contextlib
 import math
 import re
 import time
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from bioplausible import (
     Backpropagation,
     CIFAR10DataModule,
     CorInfoMax,
+    DigitsDataModule,
     EquilibriumPropagation,
     FeedbackAlignment,
     ForwardForward,
@@ -33,7 +36,8 @@ from bioplausible.observers.drawings import receptive_fields
 from bioplausible.observers.information import information_of
 from bioplausible.observers.settling import trajectories
 from bioplausible.rules.backpropagation import FeedforwardRule
-from tests.helpers import CONFIGS, DEBIAN, NETWORKS, QUICK, VARIANTS, all_rules, batch, build, scalars, updates
+from bioplausible.training.stop_on_signal import StopOnSignal
+from tests.helpers import CONFIGS, DEBIAN, NETWORKS, QUICK, VARIANTS, Signals, all_rules, batch, build, scalars, updates
 
 FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
@@ -537,6 +541,19 @@ def test_guard_takes_fifty_batches_in_a_row_at_the_end_of_a_run_that_is_shorter_
             guard.on_fit_end(trainer, rule)
     else:
         guard.on_fit_end(trainer, rule)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_guard_judges_no_run_that_a_signal_cuts_before_its_warm_up_is_over(cut):
+    rule = Backpropagation([64, 10], optimizer=partial(torch.optim.SGD, lr=0.0))
+    for weight in rule.parameters():
+        weight.data.zero_()  # all classes get the same output
+    signals = [Signals(55), StopOnSignal()] if cut else []
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = Trainer(max_steps=90 if cut else 55, callbacks=[Guard(), *signals], **options)
+    with contextlib.nullcontext() if cut else pytest.raises(UserError, match="has collapsed at step 55"):
+        trainer.fit(rule, DigitsDataModule(batch_size=2, subset_size=200))
+    assert trainer.global_step == 55
 
 
 def test_guard_stops_a_rate_that_explodes(capsys):

@@ -209,12 +209,15 @@ LAST = {
 }
 
 
+@pytest.mark.parametrize("highest", [0, 6, 60])  # EarlyStopping asks at a validation after it
 @pytest.mark.parametrize("options", LAST.values(), ids=LAST)
-def test_a_signal_at_the_last_step_changes_nothing_and_before_it_nothing_is_looked_at_as_the_end(options):
+def test_a_signal_at_the_last_step_changes_nothing_and_before_it_nothing_is_looked_at_as_the_end(options, highest):
+    accuracies = {step: 0.25 + min(step, highest) / 100 for step in range(60)}
+
     def run(folder, *further, checkpoint=None):
         ends, data = Ends(), DigitsDataModule(batch_size=2, subset_size=15, validation_split=0.2)  # N batches
         given = {"logger": CSVLogger(folder, "", ""), "log_every_n_steps": 1, **options}
-        trainer, _ = fit(folder, dict.fromkeys(range(60), 0.5), checkpoint, [stops(), ends, *further], data, **given)
+        trainer, _ = fit(folder, accuracies, checkpoint, [stops(), ends, *further], data, **given)
         return trainer.global_step, ends.looks, ends.ends
 
     end, looks, ends = run("whole")
