@@ -75,6 +75,8 @@ class StopOnSignal(Callback):
 def ended_by_signal(trainer: Trainer) -> bool:
     """Returns whether a signal alone ends training: what it leaves will go on, so this is the end of nothing."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    cutting = [callback for callback in callbacks if isinstance(callback, StopOnSignal) and callback.cuts]
-    ends_otherwise = stops_early(trainer) or enough_epochs(trainer)
-    return any(callback.cuts_epoch for callback in cutting) or bool(cutting and not ends_otherwise)
+    return any(
+        isinstance(callback, StopOnSignal)
+        and (callback.cuts_epoch or (callback.cuts and not (stops_early(trainer) or enough_epochs(trainer))))
+        for callback in callbacks
+    )

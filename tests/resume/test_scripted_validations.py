@@ -205,7 +205,7 @@ LAST = {
     "epochs": {"max_epochs": 2},
     "steps within an epoch": {"max_steps": 9},
     "steps at an epoch's end": {"max_steps": 12},
-    "a stop": STOP,
+    "a stop": {**STOP, "max_epochs": 3},
 }
 
 
