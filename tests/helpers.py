@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
@@ -352,6 +353,17 @@ def result(folder: Path, run: Path = RUN):
     """Returns a finished run's last checkpoint (weights, optimizer, scheduler, counters, …) and all it logged."""
     logged = {tag: values for tag, values in scalars(folder / run).items() if not tag.startswith("throughput")}
     return torch.load(folder / run / "checkpoints/last.ckpt", weights_only=True), logged
+
+
+class Signals(Callback):
+    """Sends SIGTERM after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def make_run(

@@ -76,4 +76,5 @@ def operations_per_sample(trainer: Trainer, rule: LearningRule, samples: int) ->
             step()
     finally:
         rule.trainer = trainer
-    return float(products.operations * processes() / samples)
+    # each process took as many: a batch that they can't share evenly is rounded up
+    return float(products.operations / mine)

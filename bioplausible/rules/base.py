@@ -85,7 +85,8 @@ class LearningRule(LearningStep):
             self._step_scheduler()
         every = trainer_option(self.trainer, "log_every_n_steps")  # 0: never
         if every and self.global_step % every == 0:
-            self._write(self.dynamics())
+            with self._full_precision():
+                self._write(self.dynamics())
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means, checks the weights, and steps an epoch-wise schedule.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from bioplausible.lightning_internals import enough_epochs, set_max_steps, stops_early
+from bioplausible.lightning_internals import batches_left, enough_epochs, set_max_steps, stops_early
 
 _SIGNALS = {int(number): number for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -21,11 +21,12 @@ class StopOnSignal(Callback):
     Attributes:
         signal: which one came, or None.
         cuts: whether training ends for it, at a step that would not have been the last.
+        cuts_epoch: whether batches of the epoch are left then, and nothing else had asked training to stop.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.cuts = False
+        self.cuts = self.cuts_epoch = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,6 +47,10 @@ class StopOnSignal(Callback):
             self.cuts = True
             # should_stop would validate first, in the midst of an epoch
             set_max_steps(trainer, trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes whether it cuts the epoch: EarlyStopping comes after, and judges it as if it were over."""
+        self.cuts_epoch = self.cuts and batches_left(trainer) and not stops_early(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens no longer."""
@@ -70,5 +75,8 @@ class StopOnSignal(Callback):
 def ended_by_signal(trainer: Trainer) -> bool:
     """Returns whether a signal alone ends training: what it leaves will go on, so this is the end of nothing."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    cut = any(isinstance(callback, StopOnSignal) and callback.cuts for callback in callbacks)
-    return cut and not (stops_early(trainer) or enough_epochs(trainer))
+    return any(
+        isinstance(callback, StopOnSignal)
+        and (callback.cuts_epoch or (callback.cuts and not (stops_early(trainer) or enough_epochs(trainer))))
+        for callback in callbacks
+    )

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import io
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -315,7 +316,8 @@ def outcome(configuration: dict[str, Any]) -> str:
     said = err.getvalue()
     note(f"exit status {status}: {said}")
     if status == 0:
-        assert said == ""
+        # three steps may leave a network that tells no classes apart, which is said
+        assert re.fullmatch(r"(warning: Every test image is classified as \d: the network has collapsed.*\n)?", said)
         checkpoint = torch.load("checkpoints/last.ckpt", weights_only=True)
         assert checkpoint["global_step"] == 3
         assert all(t.isfinite().all() for t in checkpoint["state_dict"].values())

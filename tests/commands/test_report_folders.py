@@ -294,6 +294,8 @@ def test_with_the_cure_it_is_one_run():
         (setting,), (run,) = report("remote", "lightning_logs")
         assert (setting["n"], run["run"], run["epochs"]) == ("1", "remote/project/run", epochs)
         folder = "lightning_logs/digits/backpropagation/version_0"
+        told = yaml.safe_load(Path("remote/project/run/environment.yaml").read_text())
+        assert (told["loggers"], told["logs"]) == (["Remote"], [folder])
         assert run["status"] == f"finished; logged in {folder} too"
         assert report("lightning_logs")[1][0]["status"] == "finished"
         (alone,) = report("remote")[1]

@@ -1,6 +1,8 @@
 """What the report reads of logs: whole epochs, other loggers, runs from Python, two runs in a folder, resumed ones."""
 
 import csv
+import itertools
+import math
 import shutil
 import signal
 from functools import partial
@@ -207,6 +209,33 @@ def test_runs_that_stopped_early_are_not_merged_with_whole_ones():
     assert len({row["rule"] for row in settings}) == 4
     compared = [row["seeds"] for row in settings if row["published_mean"]]
     assert compared == ["0"]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("tested", [False, True])
+@pytest.mark.parametrize("epochs", [20, 50])
+def test_a_run_counts_as_finished_where_it_was_tested_and_did_all_or_might_stop_before(epochs, tested, stops):
+    make_run(Path("logs/version_0"), 0.5 if tested else None, 0, epochs=epochs)
+    change("logs/version_0", {"trainer.max_time": "00:01:00:00"} if stops else {})
+    _, (run,) = report()[0], report()[1].values()
+    if epochs == 20 and not (stops and tested):
+        assert run["status"] == "unfinished: 20 of 50 epochs"
+    else:
+        assert run["status"] == ("finished" if tested else "not tested")
+
+
+ODD = [float("nan"), float("inf"), 0.0, 1.0, 1.001, -1.0, 1e-20]
+
+
+@pytest.mark.parametrize(("a", "b"), [*itertools.product(ODD, ODD), (1.0, 1.000001)])
+def test_logs_of_one_run_agree_on_each_number_of_training_that_both_hold_nan_and_infinity_too(a, b):
+    same = a == b or (math.isnan(a) and math.isnan(b)) or {a, b} == {1.0, 1.000001}  # TensorBoard's are rounded
+    for name in ("train/loss", "dynamics/residual", "val/loss", "test/accuracy"):
+        for step in range(3):
+            one, other = ({i: 0.5 + i for i in range(3)} | {step: value} for value in (a, b))
+            agree = Log({name: one}).agrees(Log({name: other}))
+            assert agree is (same or name.startswith(("val/", "test/"))), (name, step)
+    assert Log({"train/loss": {0: a}}).agrees(Log({"train/loss": {1: b}}))  # nothing that both hold
 
 
 # -------------------------------------------------------------------------------------------------------- what it holds

@@ -131,6 +131,11 @@ def test_vectors_are_any_numbers_and_images_lie_between_black_and_white():
     np.savez("images.npz", x=X * 255, y=Y)
     assert "pixels from 0" in refused(lambda: ArraysDataModule("images.npz").setup("fit"))
     assert split(ArraysDataModule("images.npz", scale=255), "train")[0].amax() <= 1
+    np.savez("below.npz", x=X - 0.5, y=Y)
+    for name in ("images", "below"):
+        said = refused(lambda name=name: ArraysDataModule(f"{name}.npz").setup("fit"))
+        assert f"{name}.npz" in said
+        assert said.endswith("bring them to [0, 1], as by scale, such as scale: 255.")
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (5, 4, 3), (1, 5, 4), (5, 4, 1), (3, 4, 3), (7, 5, 4)])
@@ -330,6 +335,22 @@ def write_pictures(folder, counts, mode="L", size=(4, 5), suffix="png"):
     return pictures
 
 
+@pytest.mark.parametrize("further", [(), ("val",), ("test",), ("val", "test")], ids="_and_".join)
+@pytest.mark.parametrize("kind", ["arrays", "pictures"])
+def test_a_class_of_one_sample_is_refused_where_no_part_for_the_test_is_given(kind, further):
+    if kind == "arrays":
+        y = np.array([0] * 10 + [1])
+        np.savez("few.npz", **{f"{n}_{part}": v for part in ("train", *further) for n, v in (("x", X[:11]), ("y", y))})
+    else:
+        for part in ("train", *further):
+            write_pictures(Path("few", part), {"cat": 10, "dog": 1})
+    make = {"arrays": lambda: ArraysDataModule("few.npz"), "pictures": lambda: ImageFolderDataModule("few")}[kind]
+    if "test" in further:
+        assert len(split(make(), "train")[0]) == 11
+    else:
+        assert "a single sample of the class" in refused(make)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_folder_of_pictures_is_split_by_the_names_of_its_files(mode):
     pictures = write_pictures(Path("pets"), {"cat": 11, "dog": 5, "emu": 2}, mode)
@@ -389,6 +410,8 @@ def test_pictures_are_brought_to_one_size_and_number_of_channels():
     write_pictures(Path("pets"), {"dog": 3}, "RGB", (7, 6), "jpg")
     assert "give a size" in refused(lambda: both(ImageFolderDataModule, folder="pets"))
     assert "channels: 3, or channels: 1" in refused(lambda: both(ImageFolderDataModule, folder="pets", size=[5, 4]))
+    for wrong in (0, 4097, [5, 0], [0, 5], [4097, 5], [5, 4097], [5], [5, 5, 5]):
+        assert f"size is {wrong}" in refused(lambda wrong=wrong: ImageFolderDataModule("pets", size=wrong))
     for size, shape in ((6, (6, 6)), ([3, 8], (3, 8))):
         for channels in (1, 3):
             data = both(ImageFolderDataModule, folder="pets", size=size, channels=channels)

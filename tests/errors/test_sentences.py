@@ -1,5 +1,6 @@
 """Errors of other libraries that come down to one sentence."""
 
+import errno
 import re
 from functools import wraps
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from bioplausible import DigitsDataModule
 from bioplausible.__main__ import main
+from bioplausible.errors.sentences import sentence
 from bioplausible.rules import base
 from tests.helpers import FEW
 
@@ -106,3 +108,12 @@ def test_an_error_of_the_data_in_a_search_for_a_batch_size_is_none_of_the_callba
     data = ["--config", "digits/backpropagation", "--data", f"{__name__}.RaggedData"]
     with pytest.raises(RuntimeError, match="equal size"):
         main(["fit", *data, *FEW[:2], "--trainer.callbacks", "BatchSizeFinder"])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_disk_or_a_quota_that_is_full_is_told_of_whatever_came_of_it(number, deep):
+    error: Exception = OSError(number, "none left")
+    if deep:
+        error, error.__cause__ = RuntimeError("a writer broke"), error
+    assert sentence(error).startswith("The disk is full: make room")

@@ -1,5 +1,6 @@
 """Classes are shown by their names."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +61,20 @@ def test_a_map_of_classes_says_which_number_is_which_name(count):
     assert legend_box.x1 <= figure.bbox.x1 + 1
     assert map_box.width > 0.9 * map_box.height  # and leaves the map its room
     assert not draw_tsne(hidden, labels, count).legends
+
+
+@pytest.mark.parametrize("count", [1, 24, 25, 26, 50, 51])
+def test_no_column_of_the_legend_is_longer_than_the_map_has_room_for(count):
+    labels = torch.arange(2 * count) % count
+    figure = draw_tsne([torch.rand(len(labels), 5)], labels, count, [str(c) for c in range(count)])
+    (legend,) = figure.legends
+    figure.draw_without_rendering()
+    box = legend.get_window_extent()
+    lefts = [round(text.get_window_extent().x0) for text in legend.get_texts()]
+    columns = sorted(set(lefts))
+    assert len(columns) == math.ceil(count / 25)
+    assert max(map(lefts.count, columns)) <= 25
+    assert 0 <= box.y0 <= box.y1 <= figure.bbox.y1 + 1
 
 
 def test_only_classes_that_are_on_the_map_are_named():

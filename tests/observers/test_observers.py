@@ -1,8 +1,10 @@
 """Callbacks that look: they show what is there, find failures, and change nothing that is learned."""
 
+import contextlib
 import math
 import re
 import time
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
@@ -18,6 +21,7 @@ from bioplausible import (
     Backpropagation,
     CIFAR10DataModule,
     CorInfoMax,
+    DigitsDataModule,
     EquilibriumPropagation,
     FeedbackAlignment,
     ForwardForward,
@@ -33,7 +37,8 @@ from bioplausible.observers.drawings import receptive_fields
 from bioplausible.observers.information import information_of
 from bioplausible.observers.settling import trajectories
 from bioplausible.rules.backpropagation import FeedforwardRule
-from tests.helpers import CONFIGS, DEBIAN, NETWORKS, QUICK, VARIANTS, all_rules, batch, build, scalars, updates
+from bioplausible.training.stop_on_signal import StopOnSignal
+from tests.helpers import CONFIGS, DEBIAN, NETWORKS, QUICK, VARIANTS, Signals, all_rules, batch, build, scalars, updates
 
 FEW = ["--trainer.enable_progress_bar", "false", "--trainer.max_epochs", "2"]
 RULES = pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
@@ -537,6 +542,36 @@ def test_guard_takes_fifty_batches_in_a_row_at_the_end_of_a_run_that_is_shorter_
             guard.on_fit_end(trainer, rule)
     else:
         guard.on_fit_end(trainer, rule)
+
+
+def stops_at_once() -> EarlyStopping:
+    return EarlyStopping("val/accuracy", mode="max", stopping_threshold=-1.0, check_on_train_epoch_end=False)
+
+
+ENDS_AT_55 = {
+    "steps": ({"max_steps": 55}, [], True),
+    "steps, no signal comes": ({"max_steps": 55}, [StopOnSignal], True),
+    "a signal": ({"max_steps": 80}, [lambda: Signals(55), StopOnSignal], False),
+    "a stop": ({"val_check_interval": 55}, [stops_at_once], True),
+    "a stop, and a signal too": (
+        {"val_check_interval": 55},
+        [stops_at_once, lambda: Signals(55), StopOnSignal],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "callbacks", "judged"), ENDS_AT_55.values(), ids=ENDS_AT_55)
+def test_guard_judges_a_run_that_ends_before_its_warm_up_unless_a_signal_alone_cuts_it(options, callbacks, judged):
+    rule = Backpropagation([64, 10], optimizer=partial(torch.optim.SGD, lr=0.0))
+    for weight in rule.parameters():
+        weight.data.zero_()  # all classes get the same output
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = Trainer(callbacks=[Guard(), *(make() for make in callbacks)], max_epochs=2, **options, **quiet)
+    data = DigitsDataModule(batch_size=2, subset_size=200, validation_split=0.1)  # 90 batches
+    with pytest.raises(UserError, match="has collapsed at step 55") if judged else contextlib.nullcontext():
+        trainer.fit(rule, data)
+    assert trainer.global_step == 55
 
 
 def test_guard_stops_a_rate_that_explodes(capsys):

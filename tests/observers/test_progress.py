@@ -6,12 +6,15 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Timer
 
+from bioplausible import Backpropagation, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.observers import progress
 from bioplausible.observers.progress import EpochLines, RunClock
-from tests.helpers import FEW, RUN, scalars
+from bioplausible.training.stop_on_signal import StopOnSignal
+from tests.helpers import FEW, RUN, Signals, scalars
 
 NO_BAR = "--trainer.enable_progress_bar"
 SHOWN = FEW[: FEW.index(NO_BAR)] + FEW[FEW.index(NO_BAR) + 2 :]
@@ -57,6 +60,15 @@ def test_a_resumed_run_counts_on(capsys):
     assert first[-1][5] == "0:00:00"  # the steps end it before the epochs
     assert main(["fit", "--ckpt_path", "last", "--trainer.max_steps", "-1"]) == 0
     assert [line[0] for line in lines(capsys)] == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize(("step", "shown"), [(5, ["1"]), (6, ["1", "2"]), (7, ["1", "2"])])
+def test_an_epoch_is_shown_though_a_signal_comes_at_its_end_and_not_where_one_cuts_it(step, shown, capsys):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(max_epochs=4, callbacks=[EpochLines(), Signals(step), StopOnSignal()], **quiet)
+    trainer.fit(Backpropagation([64, 10]), DigitsDataModule(batch_size=20, subset_size=60))  # 3 batches
+    assert trainer.global_step == step
+    assert [line[0] for line in lines(capsys)] == shown
 
 
 def test_a_bar_of_ones_own_and_none_at_all_silence_it(capsys):

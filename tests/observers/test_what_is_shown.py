@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from matplotlib.markers import MarkerStyle
+from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
-from bioplausible import CorInfoMax, EquilibriumPropagation, observers
-from bioplausible.observers import Cost, Guard, alignment, information, representations
+from bioplausible import Backpropagation, CorInfoMax, EquilibriumPropagation, observers
+from bioplausible.observers import Cost, Guard, alignment, cost, information, representations
 from bioplausible.observers.alignment import cosine
 from bioplausible.observers.drawings import confusion_of, draw_confusion, draw_tsne
 from bioplausible.observers.information import Information
@@ -183,6 +184,17 @@ def test_the_cosine_compares_the_update_with_the_descent_not_the_ascent(monkeypa
         watch.on_train_batch_end(trainer, rule, None, (x, y), step)
         assert bool(logged) == (step == 2)
     assert logged == {f"alignment/layer_{k}_cosine": pytest.approx((-1) ** k) for k in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 5])
+@pytest.mark.parametrize("samples", [6, 7, 20])
+@pytest.mark.parametrize("cls", [Backpropagation, EquilibriumPropagation])
+def test_a_sample_costs_what_it_costs_alone_however_many_processes_share_the_batch(cls, samples, together, monkeypatch):
+    rule, trainer = build(cls), Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    alone = cost.operations_per_sample(trainer, rule, 1)  # each of these products has a row a sample
+    monkeypatch.setattr(cost, "processes", lambda: together)
+    assert cost.operations_per_sample(trainer, rule, samples) == pytest.approx(alone, rel=1e-12)
+    assert rule.trainer is trainer
 
 
 SAVED = [

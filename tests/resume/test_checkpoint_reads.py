@@ -8,6 +8,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
+from bioplausible import UserError
 from bioplausible.commands import command_line
 from bioplausible.resume import checkpoint_files
 from bioplausible.resume.checkpoint_files import AtomicCheckpointIO, ReadAhead
@@ -119,3 +120,21 @@ def test_another_file_is_read_itself():
     Path("a.ckpt").rename("b.ckpt")
     save(2)
     assert weight(AtomicCheckpointIO(ReadAhead("a.ckpt")).load_checkpoint("b.ckpt")) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed")])
+def test_what_stops_a_checkpoint_halfway_is_told_of_and_leaves_the_one_before(error, monkeypatch):
+    """A full disk is an OSError, or torch's RuntimeError where torch meets it first."""
+    path, io = Path("checkpoints/last.ckpt"), AtomicCheckpointIO()
+    io.save_checkpoint({"global_step": 1}, path)
+    save = torch.save
+
+    def half(content, file):
+        save(content, file)
+        raise error
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(UserError, match=r"could not be written .* make room or choose another folder"):
+        io.save_checkpoint({"global_step": 2}, path)
+    assert torch.load(path)["global_step"] == 1
+    assert list(path.parent.iterdir()) == [path]

@@ -25,6 +25,7 @@ from bioplausible import (
     WarmupCosine,
 )
 from bioplausible.__main__ import main
+from bioplausible.resume.told_callables import plain_state, schedule_options
 from tests.helpers import FEW, differences
 
 OPTIMIZERS = {
@@ -330,3 +331,11 @@ def test_an_option_that_no_signature_names_is_named_where_it_is_given(tmp_path):
     half = tmp_path / "half.ckpt"
     fit(Sharpened([64, 10], sharpness=2.0), 1, half)
     fit(Sharpened([64, 10], sharpness=3.0), 2, tmp_path / "end.ckpt", half)
+
+
+@pytest.mark.parametrize("floors", [[0.1, 0.1, 0.1], [0.1, 0.2, 0.1], [0.1, 0.1, 0.2], [0.2, 0.1, 0.1]])
+def test_an_option_of_a_schedule_that_differs_by_group_is_told_by_group(floors):
+    optimizer = SGD([{"params": [torch.zeros(1)]} for _ in floors], lr=0.5)
+    schedule = WarmupCosine(optimizer, total_steps=4, floor=floors)
+    told = schedule_options(WarmupCosine, plain_state(schedule.state_dict()))
+    assert told["floor"] == (floors[0] if len(set(floors)) == 1 else floors)

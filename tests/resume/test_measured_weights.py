@@ -20,7 +20,7 @@ from torch.optim import SGD
 from bioplausible import Backpropagation, ContrastiveSimilarityMatching, DigitsDataModule
 from bioplausible.__main__ import main
 from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
-from tests.helpers import CONFIGS, scalars
+from tests.helpers import CONFIGS, all_rules, build, scalars
 
 # 80 images less 30 for validation: 5 batches an epoch
 FIT = ["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), "--data.init_args.subset_size", "80"]
@@ -108,6 +108,36 @@ def test_training_goes_on_from_the_weights_that_were_trained_not_from_their_aver
             assert not torch.equal(trained[weight], checkpoint["state_dict"][weight])
     if average == "moving":  # the other's schedule knows of max_epochs
         assert all(torch.equal(value, states["parts"][name]) for name, value in states["whole"].items())
+
+
+class ChangesAtTheEnd(Callback):
+    """Changes parameters and buffers as training ends, as an average or anything else of the user's may."""
+
+    def __init__(self, which: slice) -> None:
+        self.which = which
+
+    def on_train_end(self, trainer, pl_module):
+        with torch.no_grad():
+            for tensor in [*pl_module.parameters(), *pl_module.buffers()][self.which]:
+                tensor.add_(1)
+
+
+@pytest.mark.parametrize("which", [slice(None), slice(1), slice(-1, None)], ids=["all", "first", "last"])
+@pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+def test_the_last_checkpoint_holds_all_that_training_ends_with_and_what_was_trained(cls, which, tmp_path):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    last, rule = LastCheckpoint(), build(cls, [64, 10, 10]).float()
+    last.dirpath = str(tmp_path)
+    callbacks, limits = [last, ChangesAtTheEnd(which)], {"max_epochs": 1, "limit_train_batches": 1}
+    Trainer(callbacks=callbacks, limit_val_batches=0, **limits, **quiet).fit(rule, DigitsDataModule(subset_size=20))
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    names = [name for name, _ in (*rule.named_parameters(), *rule.named_buffers())]
+    moved = set(names[which]) & rule.state_dict().keys()
+    for name, value in rule.state_dict().items():
+        assert torch.equal(saved["state_dict"][name], value), name
+        if moved:
+            before = saved["training_state_dict"][name]
+            assert torch.equal(before + 1 if name in moved else before, value), name
 
 
 @pytest.mark.parametrize("cls", [ContrastiveSimilarityMatching, Backpropagation])

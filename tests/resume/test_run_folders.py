@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning.cli
 import torch
 import yaml
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
@@ -301,6 +301,27 @@ def test_what_was_logged_after_the_checkpoint_is_dropped_on_resume_from_python(c
         with Path("logs/parts/version_0/metrics.csv").open() as file:
             logged = [row["step"] for row in csv.DictReader(file) if row["train/accuracy"]]
         assert logged == ["5", "11", "17", "23"]  # each once
+
+
+class LogsEachStep(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.logger.log_metrics({"each": float(trainer.global_step)}, step=trainer.global_step - 1)
+        trainer.logger.save()
+
+
+@pytest.mark.parametrize("step", [3, 6, 7])  # within an epoch, at its end, after its first batch
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_each_step_is_logged_once_from_whichever_step_training_resumes(cls, step):
+    steps = ModelCheckpoint(every_n_train_steps=1, save_top_k=-1, filename="{step}")
+    fit(cls("logs", "x", 0), 2, callbacks=[steps, LogsEachStep()])
+    folder = Path("logs/x/version_0")
+    fit(cls("logs", "x", 0), 2, str(folder / f"checkpoints/step={step}.ckpt"), [LogsEachStep()])
+    if cls is CSVLogger:
+        with (folder / "metrics.csv").open() as file:
+            logged = [(int(row["step"]), float(row["each"])) for row in csv.DictReader(file) if row["each"]]
+    else:
+        logged = scalars(folder)["each"]
+    assert logged == [(i, i + 1.0) for i in range(12)]
 
 
 def test_of_copied_checkpoints_the_one_before_the_last_is_not_the_newest(tmp_path):

@@ -1,9 +1,8 @@
 """Which checkpoint is the best, and when training stops, for validation accuracies that a test says beforehand."""
 
 import csv
-import os
+import errno
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 
@@ -11,15 +10,18 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import Backpropagation, DigitsDataModule
+from bioplausible.observers import Cost, EachEpochTest
+from bioplausible.observers.observer import Observer
+from bioplausible.observers.throughput import SamplesPerSecond
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.training.stop_on_signal import StopOnSignal
-from tests.helpers import differences
+from tests.helpers import Signals, differences
 
 N = 6
 """Batches an epoch."""
@@ -136,17 +138,6 @@ def test_a_stop_that_was_asked_for_and_must_wait_is_in_every_checkpoint(least):
         assert resumed.global_step == end, step
 
 
-class Signals(Callback):
-    """Sends SIGTERM after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def left(folder):
     """Returns a run's checkpoints by name, and the rows of its log."""
     found = {path.name: torch.load(path, weights_only=True) for path in Path(folder, "checkpoints").iterdir()}
@@ -178,6 +169,72 @@ def test_a_signal_leaves_nothing_that_an_uninterrupted_run_has_not(least, step):
     assert [place for place in differences(expected, found) if not all(path in place for path in paths)] == []
 
 
+@pytest.mark.parametrize("step", [11, 12, 13])  # within an epoch, at its end, after the next one's first batch
+@pytest.mark.parametrize("observer", [Cost, EachEpochTest, SamplesPerSecond])
+def test_what_is_logged_each_epoch_is_logged_once_whichever_step_a_signal_comes_after(observer, step):
+    def logged(folder, *further, checkpoint=None):
+        data = DigitsDataModule(batch_size=2, subset_size=15, validation_split=0.2)  # N batches
+        options = {"logger": CSVLogger(folder, "", ""), "max_epochs": 3, "log_every_n_steps": 1}
+        fit(folder, dict.fromkeys(range(60), 0.5), checkpoint, [observer(), *further], data, **options)
+        with Path(folder, "metrics.csv").open(newline="") as file:
+            return [(int(row["step"]), name) for row in csv.DictReader(file) for name in row if row[name]]
+
+    whole = logged("whole")
+    assert {name for at, name in whole if at % N == N - 1} > {name for at, name in whole if at % N < N - 1}
+    cut = logged("cut", Signals(step), StopOnSignal())
+    assert sorted(cut) == sorted((at, name) for at, name in whole if at < step)
+    assert sorted(logged("cut", checkpoint="cut/checkpoints/last.ckpt")) == sorted(whole)
+
+
+class Ends(Observer):
+    """Notes at which steps it looks, and for the last time."""
+
+    def __init__(self) -> None:
+        super().__init__(every_n_steps=5)
+        self.looks: list[int] = []
+        self.ends: list[int] = []
+
+    def look(self, trainer, rule, x, y):
+        self.looks.append(trainer.global_step)
+
+    def look_at_end(self, trainer, rule):
+        self.ends.append(trainer.global_step)
+
+
+LAST = {
+    "epochs": {"max_epochs": 2},
+    "steps within an epoch": {"max_steps": 9},
+    "steps at an epoch's end": {"max_steps": 12},
+    "a stop": {**STOP, "max_epochs": 3},
+}
+
+
+@pytest.mark.parametrize("highest", [0, 6, 60])  # EarlyStopping asks at a validation after it
+@pytest.mark.parametrize("options", LAST.values(), ids=LAST)
+def test_a_signal_at_the_last_step_changes_nothing_and_before_it_nothing_is_looked_at_as_the_end(options, highest):
+    accuracies = {step: 0.25 + min(step, highest) / 100 for step in range(60)}
+
+    def run(folder, *further, checkpoint=None):
+        ends, data = Ends(), DigitsDataModule(batch_size=2, subset_size=15, validation_split=0.2)  # N batches
+        given = {"logger": CSVLogger(folder, "", ""), "log_every_n_steps": 1, **options}
+        trainer, _ = fit(folder, accuracies, checkpoint, [stops(), ends, *further], data, **given)
+        return trainer.global_step, ends.looks, ends.ends
+
+    end, looks, ends = run("whole")
+    assert ends == [end]
+    assert looks == sorted({*range(5, end + 1, 5), end})
+    assert run("last", Signals(end), StopOnSignal()) == (end, looks, ends)
+    (expected, log), (found, log_of_last) = left("whole"), left("last")
+    assert log_of_last == log
+    assert found.keys() == expected.keys()
+    assert [found[name]["last_is_due"] for name in found] == [expected[name]["last_is_due"] for name in found]
+    cut = end - 2
+    assert run("cut", Signals(cut), StopOnSignal()) == (cut, [*range(5, cut + 1, 5)], [])
+    resumed, later, ends = run("cut", StopOnSignal(), checkpoint="cut/checkpoints/last.ckpt")
+    assert (resumed, later, ends) == (end, [step for step in looks if step > cut], [end])
+    assert left("cut")[1] == log
+
+
 def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():
     """The last checkpoint is kept as the previous one first: both are then one file, of which a rename does nothing."""
     accuracies = dict.fromkeys(range(60), 0.5)
@@ -189,6 +246,17 @@ def test_a_kill_before_the_last_checkpoint_is_written_anew_leaves_nothing():
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
     assert epochs == [0, 1]
+
+
+def test_where_a_file_system_has_no_links_the_checkpoint_before_is_kept_too(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    fit("run", dict.fromkeys(range(60), 0.5), max_epochs=3)
+    folder = Path("run/checkpoints")
+    epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("previous.ckpt", "last.ckpt")]
+    assert epochs == [1, 2]
 
 
 ENDS = {

@@ -5,10 +5,11 @@ from functools import partial
 import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.loggers import TensorBoardLogger
 
-from bioplausible import PEPITA, DigitsDataModule, IncrementalPredictiveCoding
+from bioplausible import PEPITA, CorInfoMax, DigitsDataModule, IncrementalPredictiveCoding
 from bioplausible.errors import UserError
-from tests.helpers import VARIANTS, all_rules, batch, build, differences
+from tests.helpers import VARIANTS, all_rules, batch, build, differences, scalars
 
 NETWORKS = {
     "dense": [64, 30, 20, 10],
@@ -47,6 +48,36 @@ def test_mixed_precision_changes_the_hebbian_products_alone(cls, network):
     assert [name for name in weights if torch.equal(changes[name], exact[name])] == []  # of each of them
     for name in weights:  # bfloat16 has 8 bits
         assert torch.nn.functional.cosine_similarity(changes[name].flatten(), exact[name].flatten(), 0) > 0.999, name
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
+def test_what_is_said_of_images_is_the_same_in_mixed_precision(cls, network):
+    rule = build(cls, NETWORKS[network]).float()
+    x, y, _ = batch(NETWORKS[network], n=20)
+    asked = {
+        "validation": lambda: {"prediction": rule.validation_step((x, y), 0), "means": rule.val_means.totals},
+        "test": lambda: {"prediction": rule.test_step((x, y), 0), "means": rule.test_means.totals},
+        "predict": lambda: rule.predict_step((x, y)),
+    }
+    for name, ask in asked.items():
+        full = ask()
+        for means in (rule.val_means, rule.test_means):
+            means.reset()
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = ask()
+        assert all(torch.equal(mixed[part], full[part]) for part in full), name
+
+
+def test_what_is_logged_of_a_batch_is_in_full_precision_too(tmp_path):
+    """Correlative information multiplies by weights; no other figure of the built-in rules does."""
+    rule = build(CorInfoMax, [64, 20, 10], track_correlations=True).float()
+    logger = TensorBoardLogger(tmp_path)
+    options = {"precision": "bf16-mixed", "enable_checkpointing": False, "accelerator": "cpu"}
+    Trainer(max_steps=1, log_every_n_steps=1, logger=logger, **options).fit(rule, DigitsDataModule())
+    logged, expected = scalars(logger.log_dir), rule.dynamics()
+    found = {name: logged[name][0][1] for name in expected}
+    assert found == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-6)
 
 
 DRAWING = {**VARIANTS, "PEPITA, dropout": (PEPITA, {"dropout": 0.3})}

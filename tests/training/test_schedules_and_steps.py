@@ -1,5 +1,6 @@
 """Schedules, weight decay by layer, and the limit of the norm, in a rule's own step."""
 
+import contextlib
 import math
 import re
 import warnings
@@ -12,6 +13,7 @@ from bioplausible import (
     Backpropagation,
     DigitsDataModule,
     EquilibriumPropagation,
+    PiecewisePower,
     UserError,
     WarmupCosine,
 )
@@ -138,6 +140,27 @@ def test_an_optimizer_without_decay_refuses_decays():
         build(EquilibriumPropagation, weight_decays=[0.1, 0.2])
     with pytest.raises(UserError, match=r"weight_decays is -0\.1: it must not be negative"):
         build(EquilibriumPropagation, weight_decays=-0.1)
+
+
+@pytest.mark.parametrize("decaying", [{0}, {1}, {0, 1}, set()])
+def test_it_refuses_them_whichever_groups_have_them(decaying):
+    """As in a rule of one's own that decays some of its parameters."""
+    groups = [{"params": [torch.zeros(2)], **({"weight_decay": 0.1} if i in decaying else {})} for i in range(2)]
+    with pytest.raises(UserError, match="Rprop decays no weights") if decaying else contextlib.nullcontext():
+        build_optimizer(torch.optim.Rprop, groups)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.0, math.inf, math.nan])
+@pytest.mark.parametrize("at", range(3))
+def test_one_bad_entry_of_several_is_refused_wherever_it_stands(at, bad):
+    entries = [0.5, 0.25, 0.75]
+    entries[at] = bad
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in entries], lr=0.1)
+    with pytest.raises(UserError, match="bases is"):
+        PiecewisePower(optimizer, dict(enumerate(entries)))
+    if bad != 0:  # a floor may be 0
+        with pytest.raises(UserError, match="floor is"):
+            WarmupCosine(optimizer, total_steps=4, floor=entries)
 
 
 @pytest.mark.parametrize("layer", range(3))
