@@ -15,6 +15,7 @@ import struct
 import sys
 import tarfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,17 @@ PUBLISHED_NETWORKS = [
     if path.parent.name != "digits" and not path.stem.endswith("_conv") and "\n    network:" in path.read_text()
 ]
 """Recipes of published networks that are not dense, too large for a test with batches of their own size."""
+
+PACKAGE = Path(rules.__file__).parents[1]
+
+
+def of_the_package(warning: warnings.WarningMessage) -> bool:
+    """Returns whether the package warns; of what names no place above itself Lightning's own function is the place."""
+    deprecated = issubclass(warning.category, DeprecationWarning)
+    return not deprecated and (
+        Path(warning.filename).is_relative_to(PACKAGE) or warning.filename.endswith("rank_zero.py")
+    )
+
 
 # ------------------------------------------------------------------------------------------------------------- networks
 

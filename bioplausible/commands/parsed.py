@@ -20,12 +20,12 @@ class _Parsed(CommandLine):
         """Does nothing: the process that asks has other things to do."""
 
     def before_instantiate_classes(self) -> None:
-        """Fills in what the network leaves to the data; threads, accelerator and folder are the run's own."""
-        fill_ends(self.config[self.subcommand], lambda _: None)
+        """Does nothing: threads, accelerator and the run's folder are the run's own."""
 
     def instantiate_classes(self) -> None:
         """Builds all but the loggers, some of which open a run as they are built."""
         config = self.config.clone()
+        fill_ends(config[self.subcommand], lambda _: None)
         config[self.subcommand].trainer.logger = False
         self.model = self.parser.instantiate_classes(config)[self.subcommand].model
         self.refuse_rate_without_effect()

@@ -31,7 +31,7 @@ from bioplausible.data.pictures import look_inverted
 from bioplausible.data.published import PublishedDataModule
 from bioplausible.training import data_parallel
 from bioplausible.training.batch import Batch
-from tests.helpers import write_cifar, write_idx
+from tests.helpers import of_the_package, write_cifar, write_idx
 from tests.oracles.every_option.cases import hints, values
 from tests.oracles.every_part.data_files import (
     FORMS,
@@ -307,7 +307,7 @@ def computed(cls: type[ImageDataModule], options: dict[str, Any], folder: Path) 
             found = dict(_served(cls, options, folder))
         except UserError as error:
             return _without_places(str(error), folder)
-    spoken = "; ".join(dict.fromkeys(str(warning.message) for warning in said))
+    spoken = "; ".join(dict.fromkeys(str(warning.message) for warning in said if of_the_package(warning)))
     return found | ({"said": _without_places(spoken, folder)} if spoken else {})
 
 

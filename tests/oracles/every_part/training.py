@@ -46,6 +46,7 @@ from bioplausible import (
 )
 from bioplausible.resume.checkpoint_callbacks import BestCheckpoint, EveryNSteps, LastCheckpoint
 from bioplausible.training.stop_on_signal import StopOnSignal
+from tests.helpers import of_the_package
 from tests.oracles.every_part.data_files import Given
 from tests.oracles.every_part.recording import OF_FLOAT32, Cases, Result, Value, near, number
 
@@ -301,7 +302,7 @@ def computed(run: Run, folder: Path, checkpoint: Path | None) -> Result:
             trainer.fit(rule, data, ckpt_path=checkpoint)
         except UserError as error:
             return str(error).replace(str(folder), "…")
-    spoken = "; ".join(dict.fromkeys(filter(None, map(_ours, said))))
+    spoken = "; ".join(dict.fromkeys(str(warning.message) for warning in said if of_the_package(warning)))
     found = dict(_left(trainer, rule, points, notes))
     found["files"] = ", ".join(sorted(file.name for file in folder.rglob("*.ckpt") if file != notes.file))
     if checkpoint is None:
@@ -318,12 +319,6 @@ def _built(cls: Callable[..., Any], options: Run) -> Any:
         return cls(**options)
     finally:
         torch.set_default_dtype(before)
-
-
-def _ours(warning: warnings.WarningMessage) -> str:
-    """Returns a warning of the package's; of one that names no place above itself Lightning's own function is it."""
-    spoken = "bioplausible" in warning.filename or warning.filename.endswith("rank_zero.py")
-    return str(warning.message) if spoken else ""
 
 
 def _left(trainer: Trainer, rule: Any, points: Points, notes: Notes) -> Iterator[tuple[str, Value]]:

@@ -24,6 +24,7 @@ from bioplausible.commands.report import take_away
 from bioplausible.errors import UserError
 from bioplausible.observers import cost, progress, representations, throughput
 from bioplausible.resume import run_folders
+from tests.helpers import of_the_package
 from tests.oracles.shown.artists import of_figure
 from tests.oracles.shown.keeping import REFUSED, Shown
 
@@ -126,9 +127,7 @@ def catching() -> Iterator[Caught]:
             except UserError as error:
                 caught.say(REFUSED, str(error))
         caught.say("said", out.getvalue())
-        own = [one for one in said if "bioplausible/" in one.filename]
-        texts = [str(one.message) for one in own if not issubclass(one.category, DeprecationWarning)]
-        caught.say("warned", "\n".join(texts))
+        caught.say("warned", "\n".join(str(warning.message) for warning in said if of_the_package(warning)))
 
 
 class Clock:
