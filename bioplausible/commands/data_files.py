@@ -18,7 +18,7 @@ def require_data_module(named: str | None) -> None:
     Raises:
         UserError: it is one; the sentence has the options that take it.
     """
-    if named is None or resolved(named) is not None:
+    if named is None or isinstance(resolved(named), type):  # data also has modules, such as table
         return
     cls, option = OF_FILES.get(Path(named).suffix.lower()), "file"
     if cls is None and Path(named).expanduser().is_dir():

@@ -1161,6 +1161,10 @@ def test_a_mistake_in_a_file_is_said_as_such_also_where_a_class_changes(changed,
         ("fit --data my.npz", "my.npz is no data module: give it as --data ArraysDataModule --data.file my.npz."),
         ("fit --data my.pt", "my.pt is no data module: give it as --data ArraysDataModule --data.file my.pt."),
         ("fit --data /", "/ is no data module: give it as --data ImageFolderDataModule --data.folder /."),
+        (
+            "fit --data table.csv",
+            "table.csv is no data module: give it as --data TableDataModule --data.file table.csv.",
+        ),
         ("fit --data fashionmnist", "There is no class fashionmnist: did you mean FashionMNISTDataModule?"),
         ("fit --model corinfomax", "There is no class corinfomax: did you mean CorInfoMax?"),
         ("fit --trainer.loger CSVLogger", "There is no option --trainer.loger: did you mean --trainer.logger?"),
@@ -1202,3 +1206,10 @@ def test_version_and_recipes(capsys):
     assert main(["recipes", "digits/corinfomax"]) == 0
     assert capsys.readouterr().out == (recipes() / "digits/corinfomax.yaml").read_text()
     assert main(["recipes", "digits/none"]) == 2
+
+
+@pytest.mark.parametrize("name", ["pictures", "table"])  # the package has a module of the second name
+def test_a_folder_given_as_data_is_answered_with_the_module_that_reads_it(name, capsys):
+    Path(name).mkdir()
+    assert main(["fit", "--data", name]) == 2
+    assert f"give it as --data ImageFolderDataModule --data.folder {name}." in capsys.readouterr().err
