@@ -10,6 +10,9 @@ import numpy as np
 DIGITS = 10
 """Of a number that is kept."""
 
+DISTURBANCE = 1e-13
+"""Relative size, hundreds of times that of rounding, of changes that must not be seen in what is recorded."""
+
 
 class Number(NamedTuple):
     """A projection of arrays, and their Euclidean norm, which says how small a difference counts."""

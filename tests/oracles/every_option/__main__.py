@@ -11,8 +11,8 @@ from tests.helpers import all_rules
 from tests.oracles.every_option.cases import Result, results
 from tests.oracles.every_option.numbers import KINDS, TOLERANCE
 from tests.oracles.every_option.recording import Entries, differences, entry, read, write
+from tests.oracles.records import DISTURBANCE
 
-DISTURBANCE = 1e-13
 VISIBLE = 0.1
 """Share of the tolerance that a disturbance, which is hundreds of times that of rounding, may change a number by."""
 

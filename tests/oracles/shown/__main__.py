@@ -8,11 +8,9 @@ machine it would be another one.
 import sys
 
 from bioplausible.commands.quiet import quiet
+from tests.oracles.records import DISTURBANCE
 from tests.oracles.shown.keeping import changes, differences, kept
 from tests.oracles.shown.subjects import name_of, read, recorded, subjects, write
-
-DISTURBANCE = 1e-13
-"""Relative size of changes of the weights, hundreds of times that of rounding."""
 
 
 def main(names: list[str]) -> int:
