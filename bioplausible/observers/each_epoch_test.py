@@ -63,8 +63,7 @@ class EachEpochTest(Callback):
         trainer.testing = True  # a data module augments what comes while the trainer is training
         try:
             for batch in islice(loader, _batches(trainer, loader)):
-                converted = trainer.precision_plugin.convert_input(batch)  # float64 under 64-true
-                rule.evaluate(means, trainer.strategy.batch_to_device(converted))
+                rule.evaluate(means, trainer.strategy.batch_to_device(batch))
         finally:
             trainer.training = True
             rule.train(was_training)
