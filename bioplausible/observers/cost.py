@@ -19,6 +19,7 @@ class Cost(EpochLog):
     ``cost/core_seconds``: seconds of processor time that this process spent in training batches, all its threads added
     up: settling, updates, optimizer, metrics, and the share of other observers in them; without data loading,
     validation and tests. Processor time grows little where other programs take turns on the core, as wall time does.
+    On a GPU it is not logged: there the processor only starts the work.
     ``cost/teraoperations``: floating-point operations in matrix products and convolutions, in 10¹², of all processes.
     They are counted once, in a step of a copy of the rule on as many samples as the first batch has, and multiplied by
     the samples seen.
@@ -27,7 +28,7 @@ class Cost(EpochLog):
     """
 
     def __init__(self) -> None:
-        self._seconds = 0.0
+        self._seconds: float | None = 0.0
         self._samples = 0
         self._operations_per_sample: float | None = None
         self._since = 0.0
@@ -49,7 +50,8 @@ class Cost(EpochLog):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adds the batch; after the first one, counts its operations."""
-        self._seconds += time.process_time() - self._since
+        if self._seconds is not None:  # a run that was on a GPU for a while has none of its whole training
+            self._seconds = self._seconds + time.process_time() - self._since if pl_module.device.type == "cpu" else None
         samples = len(cast(LearningRule, pl_module).classes)
         self._samples += samples
         if self._operations_per_sample is None:
@@ -58,7 +60,8 @@ class Cost(EpochLog):
     def scalars(self) -> dict[str, float]:
         """Returns the cost so far."""
         spent = self._samples * (self._operations_per_sample or 0.0) / 1e12
-        return {f"{COST}/core_seconds": self._seconds, f"{COST}/teraoperations": spent}
+        seconds = {} if self._seconds is None else {f"{COST}/core_seconds": self._seconds}
+        return {**seconds, f"{COST}/teraoperations": spent}
 
 
 def operations_per_sample(trainer: Trainer, rule: LearningRule, samples: int) -> float:

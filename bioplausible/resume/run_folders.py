@@ -91,6 +91,7 @@ class RunFolders(Callback):
         if not trainer.is_global_zero:
             return
         fits, run = trainer.state.fn == TrainerFn.FITTING, _run_of(file_loggers(trainer)) or uuid4().hex
+        said = {**environment(trainer.strategy.root_device), "run": run} if fits else None
         for logger in file_loggers(trainer):
             user = _users.get(logger)
             if user is not None and user() is trainer:
@@ -98,7 +99,7 @@ class RunFolders(Callback):
             if self._beside(logger):
                 keep_rows(logger)
             elif chooses_version(logger) or not occupied(Path(logger.log_dir)):
-                self._take(logger, run if fits else None)
+                self._take(logger, said)
             else:
                 self._enter(logger, fits)
             _users[logger] = ref(trainer)
@@ -119,8 +120,8 @@ class RunFolders(Callback):
                 set_version(logger, None)
         return False
 
-    def _take(self, logger: FileLogger, run: str | None) -> None:
-        """Takes a logger's folder for a run of this name; None: for an evaluation."""
+    def _take(self, logger: FileLogger, said: dict[str, Any] | None) -> None:
+        """Takes a logger's folder for a run, of which this is said there; None: for an evaluation."""
         chosen = chooses_version(logger)
         while True:
             folder = Path(logger.log_dir)
@@ -128,9 +129,9 @@ class RunFolders(Callback):
             try:
                 # of several that make a folder or this file at once, one succeeds
                 folder.mkdir(parents=True, exist_ok=not chosen)
-                if run is not None:
+                if said is not None:
                     with (folder / ENVIRONMENT).open("x") as file:
-                        yaml.safe_dump({**environment(), "run": run}, file, sort_keys=False)
+                        yaml.safe_dump(said, file, sort_keys=False)
             except FileExistsError as error:
                 if not chosen or not folder.is_dir():
                     raise UserError(_refusal(folder, None)) from error
@@ -138,7 +139,7 @@ class RunFolders(Callback):
             except OSError as error:
                 raise UserError(_unwritable(folder, error)) from error
             else:
-                if run is not None:
+                if said is not None:
                     self._taken.append((logger, not there))
                 return keep_rows(logger)
 
@@ -214,7 +215,7 @@ class RunFolders(Callback):
         if not any(Path(log) == folder for log in logs):
             folder.mkdir(parents=True, exist_ok=True)
             others = [type(logger).__name__ for logger in trainer.loggers if not isinstance(logger, FileLogger)]
-            content = {**environment(), "run": self._run, "loggers": others, "logs": logs}
+            content = {**environment(trainer.strategy.root_device), "run": self._run, "loggers": others, "logs": logs}
             (folder / ENVIRONMENT).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,15 +10,19 @@ import torch
 PACKAGES = ("bioplausible", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 
 
-def environment() -> dict[str, str | int]:
-    """Returns versions of Python and packages, processor, threads, and the git commit of the code where it has one."""
+def environment(device: torch.device = torch.device("cpu")) -> dict[str, str | int]:
+    """Returns versions of Python and packages, processor, threads, and the git commit of the code where it has one.
+
+    Args:
+        device: what it trains on; a GPU's name stands for the processor's.
+    """
     found: dict[str, str | int] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    found["processor"] = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    found["processor"] = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     found["threads"] = torch.get_num_threads()
     # an installed package may lie within the checkout of something else
     ours = _git("ls-files", "--error-unmatch", Path(__file__).name)
@@ -26,6 +30,16 @@ def environment() -> dict[str, str | int]:
     if found["git_commit"] != "none":
         found["git_changes"] = "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no"
     return found
+
+
+def processor() -> str:
+    """Returns the processor's name, or at least its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # another system than Linux
+        lines = []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.commands.report.costs import after_equal_cost, cost_figure
+from bioplausible.commands.report.costs import COSTS, after_equal_cost, cost_figure
 from bioplausible.commands.report.reading import find_runs, read_run
 from bioplausible.commands.report.tables import group
 from tests.helpers import make_run
@@ -74,6 +74,18 @@ def test_the_report_says_it_in_a_table_and_a_figure():
     assert "accuracy against cost" in text
     assert "after 45 seconds of one core" in Path("out/index.html").read_text()
     assert len(list(Path("out/tables").glob("*-costs.tex"))) == 1
+
+
+def test_seconds_of_different_processors_are_not_compared():
+    make_two_settings()
+    assert [one.quantity for one in after_equal_cost(group(find_runs([Path("logs")])))] == list(COSTS)
+    noted = Path("logs/bp/0/environment.yaml")
+    noted.write_text(noted.read_text() + "processor: another\n" if noted.exists() else "processor: another\n")
+    groups = group(find_runs([Path("logs")]))
+    (operations,) = after_equal_cost(groups)
+    assert operations.quantity == "cost/teraoperations"
+    (axis,) = cost_figure(groups, "").axes
+    assert axis.get_xlabel() == "10¹² operations"
 
 
 def test_without_cost_nothing_is_said_of_it_and_with_some_only_nothing_is_compared():

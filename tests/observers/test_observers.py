@@ -654,7 +654,7 @@ def test_observers_work_without_a_logger_or_a_data_module(variant, network):
 def test_cost_counts_the_processor_time_and_the_samples_of_training_batches_alone(monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(time, "process_time", lambda: clock.now)
-    cost, trainer, rule = Cost(), SimpleNamespace(), SimpleNamespace()
+    cost, trainer, rule = Cost(), SimpleNamespace(), SimpleNamespace(device=torch.device("cpu"))
     cost.load_state_dict({"seconds": 7.0, "samples": 40, "per_sample": 1e9})  # a run that is resumed
     seconds = 7.0
     for number, n in enumerate((20, 20, 8)):
@@ -668,3 +668,15 @@ def test_cost_counts_the_processor_time_and_the_samples_of_training_batches_alon
         cost.on_validation_end(trainer, rule)
     assert cost.scalars() == {"cost/core_seconds": seconds, "cost/teraoperations": pytest.approx(88 * 1e9 / 1e12)}
     assert cost.state_dict() == {"seconds": seconds, "samples": 88, "per_sample": 1e9}
+
+
+def test_cost_logs_no_seconds_of_a_run_that_was_ever_on_a_gpu():
+    cost, rule = Cost(), SimpleNamespace(classes=torch.zeros(20), device=torch.device("cpu"))
+    cost.load_state_dict({"seconds": 7.0, "samples": 40, "per_sample": 1e9})
+    for device in ("cuda", "cpu"):  # the processor only starts the GPU's work, and what it did before isn't the whole
+        rule.device = torch.device(device)
+        cost.on_train_batch_start(None, rule, None, 0)
+        cost.on_train_batch_end(None, rule, None, None, 0)
+    resumed = Cost()
+    resumed.load_state_dict(cost.state_dict())
+    assert resumed.scalars() == {"cost/teraoperations": pytest.approx(80 * 1e9 / 1e12)}

@@ -54,10 +54,16 @@ def at_cost(run: Run, score: str, quantity: str, budget: float) -> float:
     return 100 * float(np.interp(budget, [spent[step] for step in steps], [along[step] for step in steps]))
 
 
+def comparable(groups: Sequence[Group]) -> list[str]:
+    """Returns the costs that mean the same in all these runs: seconds of different processors don't."""
+    processors = {run.environment.get("processor") for group in groups for run in group.runs}
+    return [name for name in COSTS if name != f"{COST}/core_seconds" or len(processors) == 1]
+
+
 def after_equal_cost(groups: Sequence[Group]) -> list[EqualCost]:
     """Returns the comparisons at equal cost, by seconds and by operations; none where a run logged no cost."""
     score, found = scored(groups), []
-    for quantity in COSTS if score else ():
+    for quantity in comparable(groups) if score else ():
         if all(run.curves.get(quantity) for group in groups for run in group.runs):
             whole = [fmean(max(run.curves[quantity].values()) for run in group.runs) for group in groups]
             budget = min(max(run.curves[quantity].values()) for group in groups for run in group.runs)
@@ -84,9 +90,10 @@ def cost_table(groups: Sequence[Group]) -> list[dict[str, str]]:
 
 
 def cost_figure(groups: Sequence[Group], title: str) -> Figure | None:
-    """Returns a figure of accuracy against cost; None where no run logged both."""
+    """Returns a figure of accuracy against each comparable cost; None where no run logged both."""
     score = scored(groups)
-    panels = [(name, label) for name, label in COSTS.items() if any(name in r.curves for g in groups for r in g.runs)]
+    logged = {name for group in groups for run in group.runs for name in run.curves}
+    panels = [(name, COSTS[name]) for name in comparable(groups) if name in logged]
     if score is None or not panels:
         return None
     return curves_along(groups, [(score, f"{SCORES[score]} (%)", 100.0, name, label) for name, label in panels], title)

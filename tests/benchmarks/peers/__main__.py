@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bioplausible.commands.benchmark import LEAST
+from bioplausible.training.environment import processor
 from tests.benchmarks.peers.comparison import CODES, Row, compare
 from tests.benchmarks.peers.process import ROOT
 
@@ -63,13 +64,6 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("rounds and batches must be at least 1.")
     options.environments = options.environments.absolute()
     return options
-
-
-def processor() -> str:
-    """Returns the processor's name."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(": ")[2] if names else platform.machine()
 
 
 def table(recipe: str, rows: Sequence[Row], counts: Sequence[int]) -> list[str]:
