@@ -9,6 +9,8 @@ of events on the device, in milliseconds.
 import copy
 import statistics
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -74,10 +76,31 @@ def step_times(recipe: Path, n: int) -> tuple[float, float]:
     return eager, median_ms(graph.replay)
 
 
+def first_error(error: BaseException) -> str:
+    """Returns the first line of what came first: a capture that fails ends with an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).splitlines()[0]
+
+
+def tried(recipe: Path, n: int) -> tuple[float, float] | str:
+    """Returns a step's times, or why there are none."""
+    try:
+        return step_times(recipe, n)
+    except Exception as error:  # the others' times are worth having
+        return first_error(error)
+
+
+def processes() -> ProcessPoolExecutor:
+    """Returns one process that works: a failed capture leaves CUDA unusable, so another one follows it."""
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
 def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
     print("| recipe | batch | kernel by kernel, ms | CUDA graph, ms | × backpropagation | as graphs |")
     print("| --- | --- | --- | --- | --- | --- |")
+    worker = processes()
     for kind, recipes in (
         ("dense", [CONFIGS / f"{name}.yaml" for name in DENSE]),
         ("convolutional", sorted(CONFIGS.glob("*_conv.yaml"), key=lambda p: (p.stem != "backpropagation_conv", p))),
@@ -85,14 +108,18 @@ def main() -> None:
         for n in BATCHES:
             base = None
             for recipe in recipes:
-                try:
-                    eager, graph = step_times(recipe, n)
-                except Exception as error:  # the others' times are worth having
-                    print(f"{recipe.stem} ({kind}), batch {n}: {error}", file=sys.stderr)
+                found = worker.submit(tried, recipe, n).result()
+                if isinstance(found, str):
+                    print(f"{recipe.stem} ({kind}), batch {n}: {found}", file=sys.stderr, flush=True)
+                    worker.shutdown()
+                    worker = processes()
                     continue
-                base = base or (eager, graph)
-                ratios = f"{eager / base[0]:.1f} | {graph / base[1]:.1f}"
+                eager, graph = found
+                if recipe is recipes[0]:
+                    base = found
+                ratios = "– | –" if base is None else f"{eager / base[0]:.1f} | {graph / base[1]:.1f}"
                 print(f"| {recipe.stem} | {n} | {eager:.2f} | {graph:.3f} | {ratios} |", flush=True)
+    worker.shutdown()
 
 
 if __name__ == "__main__":
