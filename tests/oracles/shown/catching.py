@@ -112,7 +112,7 @@ def catching() -> Iterator[Caught]:
         patch.setattr(Figure, "savefig", lambda figure, file, **options: caught.figure(figure, file, **options))
         patch.setitem(sys.modules, "sklearn.manifold", SimpleNamespace(TSNE=Projection))
         for module in (run_folders, take_away):
-            patch.setattr(module, "environment", lambda: dict(ENVIRONMENT))
+            patch.setattr(module, "environment", lambda *device: dict(ENVIRONMENT))
         for module in WITH_HINTS:
             patch.setattr(module, "this_program", lambda: "bioplausible")
         for module in WITH_PICTURES:
