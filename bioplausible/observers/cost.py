@@ -50,8 +50,10 @@ class Cost(EpochLog):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adds the batch; after the first one, counts its operations."""
-        if self._seconds is not None:  # a run that was on a GPU for a while has none of its whole training
-            self._seconds = self._seconds + time.process_time() - self._since if pl_module.device.type == "cpu" else None
+        if pl_module.device.type != "cpu":
+            self._seconds = None  # and it stays so: what follows on a CPU is not the whole
+        elif self._seconds is not None:
+            self._seconds += time.process_time() - self._since
         samples = len(cast(LearningRule, pl_module).classes)
         self._samples += samples
         if self._operations_per_sample is None:

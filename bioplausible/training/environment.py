@@ -10,11 +10,11 @@ import torch
 PACKAGES = ("bioplausible", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 
 
-def environment(device: torch.device = torch.device("cpu")) -> dict[str, str | int]:
+def environment(device: torch.device | None = None) -> dict[str, str | int]:
     """Returns versions of Python and packages, processor, threads, and the git commit of the code where it has one.
 
     Args:
-        device: what it trains on; a GPU's name stands for the processor's.
+        device: what it trains on; a GPU's name stands for the processor's. None: no GPU.
     """
     found: dict[str, str | int] = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -22,7 +22,7 @@ def environment(device: torch.device = torch.device("cpu")) -> dict[str, str | i
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    found["processor"] = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    found["processor"] = torch.cuda.get_device_name(device) if device and device.type == "cuda" else processor()
     found["threads"] = torch.get_num_threads()
     # an installed package may lie within the checkout of something else
     ours = _git("ls-files", "--error-unmatch", Path(__file__).name)

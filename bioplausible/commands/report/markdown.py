@@ -15,7 +15,8 @@ NOTES = {
     " There is no test with fewer than three seeds, or where all differences are equal.",
     "costs": "Cost of the whole training, the mean over seeds, and the accuracy at the cost of the cheapest run of the"
     " table, on the line between two epochs: seconds are processor time in training batches, as the observer Cost"
-    " measures them, and are left out where runs had different processors; operations those of matrix products and convolutions.",
+    " measures them, and are left out where runs had different processors; operations those of matrix products and"
+    " convolutions.",
     "speed": "Seconds per epoch are the median from one epoch's end to the next one's, validation included, without"
     " epochs in which a run was interrupted.",
 }
