@@ -4,7 +4,7 @@ import inspect
 import os
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jsonargparse import ArgumentParser
@@ -18,6 +18,9 @@ from bioplausible.rules import LearningRule
 
 BASES = (LearningRule, ImageDataModule, Callback, Logger, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 """Classes whose subclasses the command line takes by name."""
+
+OF_PLACE: dict[str, tuple[type, ...]] = {"model": (LearningRule,), "data": (ImageDataModule,)}
+"""Of these the only ones that an option takes."""
 
 LIST = "; --help all lists what there is."
 
@@ -44,7 +47,8 @@ def suggestion(complaint: str, parser: ArgumentParser) -> str | None:
         return f"{place} is {given[1]}{_value_meant(given[1], complaint)}"
     unknown = None if NO_NUMBER.search(complaint) else re.search(r"import path string: (\w+)$", complaint, re.MULTILINE)
     if unknown:
-        return _asked(f"There is no class {unknown[1]}", _class_meant(unknown[1]))
+        *_, place = ["", *re.findall(r'Parser key "([^"]+)"', complaint)]
+        return _asked(f"There is no class {unknown[1]}", _class_meant(unknown[1], OF_PLACE.get(place, BASES)))
     if unknown := re.search(r"File does not exist: '?([^'\n]+?)'?(?:$|\s)", complaint):
         name = os.path.relpath(unknown[1])
         return _asked(f"There is no file or recipe {name}", recipe_meant(name))
@@ -62,9 +66,9 @@ def _value_meant(value: str, complaint: str) -> str:
     return meant(value, words) or f": choose {', '.join(words[:-1])} or {words[-1]}."
 
 
-def _class_meant(word: str) -> str:
+def _class_meant(word: str, bases: Sequence[type]) -> str:
     """Returns the class that was meant, of data modules also by the data set's name alone."""
-    names = {name.removesuffix("DataModule"): name for name in _classes()}
+    names = {name.removesuffix("DataModule"): name for name in _classes(bases)}
     name = like(word.removesuffix("DataModule"), names)
     return f": did you mean {names[name]}?" if name else ""
 
@@ -85,8 +89,8 @@ def _arguments(class_path: str) -> Iterator[str]:
             return
 
 
-def _classes() -> Iterator[str]:
-    below = list(BASES)
+def _classes(bases: Sequence[type]) -> Iterator[str]:
+    below = list(bases)
     while below:
         cls = below.pop()
         below += cls.__subclasses__()

@@ -142,7 +142,13 @@ class ArraysDataModule(OwnDataModule):
             require(len(set(names)) == len(names), f"{self.file} has a name twice in {NAMES}: give each class its own.")
             return names
         if _is_text(labels):
-            return in_order(_texts(labels))
+            texts = _texts(labels)
+            # as a table's empty cell it says that the class is not known, and would be learned as one more
+            require(
+                all(text.strip() for text in texts),
+                f"{self._where('y', 'train').who} has an empty text as a class: name it, or leave such samples out.",
+            )
+            return in_order(texts)
         numbers = _as_numbers(labels, self._where("y", "train"))
         if numbers.ndim == 2 and numbers.shape[1] > 1:  # one-hot
             return [str(k) for k in range(numbers.shape[1])]
@@ -161,7 +167,8 @@ class ArraysDataModule(OwnDataModule):
     # ------------------------------------------------------------------------------------------------------------ parts
 
     def _where(self, role: str, part: str) -> Source:
-        return Source(f"{role}_{part} of {self.file}" if self._several else f"{role} of {self.file}", "hold")
+        name = f"{role}_{part}" if self._several else role
+        return Source(f"{name} of {self.file}", "hold", f"name all classes in {NAMES}")
 
     @property
     def _several(self) -> bool:

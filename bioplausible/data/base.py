@@ -109,6 +109,8 @@ class ImageDataModule(LightningDataModule, ABC):
                 " as many of both."
             )
         for name, values in (("mean", mean), ("std", std)):
+            if isinstance(values, (int, float)):
+                raise UserError(f"{name} is {values}: give a list of one number per channel ({channels}).")
             if values is not None and len(values) != channels:
                 raise UserError(f"{name} has {len(values)} entries: give one per channel ({channels}).")
         if std is not None and min(std) <= 0:

@@ -34,7 +34,7 @@ class TorchvisionDataModule(OwnDataModule):
     Of a data set that is told ``train`` (true or false) or ``split`` these are the parts; of one that is told neither,
     a fixed fifth of each class is the test part. Files are looked for below ``data_dir``, and fetched there where the
     data set can do so. Classes of which there is no sample for training, as the first one of EMNIST's letters, are left
-    out.
+    out. EMNIST's pictures, whose rows torchvision takes for columns, are turned upright.
 
     Args:
         dataset: the class: its name in ``torchvision.datasets``, or the path of one in the same form.
@@ -81,7 +81,7 @@ class TorchvisionDataModule(OwnDataModule):
         present = sorted(set(labels))
         self._numbers = {label: k for k, label in enumerate(present)}
         names = _names(training, present)
-        first, _ = _picture(training[0], self.place("train"))
+        first, _ = self._sample(training, 0)
         self._pictures = Pictures(first, size, channels, f"Picture 0 of {self.place('train')}")
         self.stretches = self._pictures.resizes
         self.found(self._pictures.shape, names)
@@ -105,7 +105,7 @@ class TorchvisionDataModule(OwnDataModule):
         images = torch.empty(len(dataset), *self._pictures.shape)
         classes = torch.empty(len(dataset), dtype=torch.int64)
         for i in range(len(dataset)):
-            picture, label = _picture(dataset[i], self.place("train"))
+            picture, label = self._sample(dataset, i)
             require(
                 label in self._numbers,
                 f"{self.place('test')} has the class {label} in its test part, and no sample for training of it: leave"
@@ -117,6 +117,14 @@ class TorchvisionDataModule(OwnDataModule):
             chosen = split_by_class(classes)[0 if train else 1].sort().values
             images, classes = images[chosen], classes[chosen]
         return images, classes
+
+    def _sample(self, dataset: Any, i: int) -> tuple[Image.Image, int]:
+        """Returns a sample's picture, upright, and class."""
+        picture, label = _picture(dataset[i], self.place("train"))
+        # its files hold column after column; a network that learned so would misread a picture of one's own
+        if issubclass(self._class, torchvision.datasets.EMNIST):
+            picture = picture.transpose(Image.Transpose.TRANSPOSE)
+        return picture, label
 
     def _made(self, train: bool) -> Any:
         """Returns a part of the data set, whose files are fetched where they are missing.
@@ -270,4 +278,4 @@ def _picture(sample: Any, place: str) -> tuple[Image.Image, int]:
 def _said(error: Exception) -> str:
     """Returns what an error says of itself, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    return (lines[0] if lines else type(error).__name__).rstrip(".:")

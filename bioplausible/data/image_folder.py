@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from bioplausible.data.own import PARTS, OwnDataModule, expanded, require_splittable, test_count
 from bioplausible.data.picture_shape import Pictures
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
+
+NO_SAMPLES = ("thumbs.db", "desktop.ini")
+"""Files that Windows leaves in folders of pictures."""
 
 
 class ImageFolderDataModule(OwnDataModule):
@@ -21,7 +26,7 @@ class ImageFolderDataModule(OwnDataModule):
     Where ``FOLDER`` has ``train`` and ``test``, and maybe ``val``, these are the parts, each with a folder a class.
     Else a fifth of each class's pictures, at least one, is the test part: which ones is told by their names alone, so
     it is the same on every machine and in every run. Files are found as torchvision's ``ImageFolder`` finds them;
-    folders whose names begin with a dot are passed over.
+    files and folders whose names begin with a dot are passed over, and of other files a warning tells.
 
     Pixels are brought to [0, 1]: of eight bits divided by 255, of sixteen by 65,535.
 
@@ -48,6 +53,8 @@ class ImageFolderDataModule(OwnDataModule):
         self.folder = expanded("folder", folder)
         self._parts = _parts(self.folder)
         self.own_validation, self._own_test = "val" in self._parts, "test" in self._parts
+        for part in self._parts.values():
+            _warn_of_unread(part)
         files = _files(self._parts["train"])
         names = sorted(files)
         self._pictures = Pictures(files[names[0]][0], size, channels)
@@ -97,7 +104,10 @@ class ImageFolderDataModule(OwnDataModule):
 
 
 class _Classes(ImageFolder):  # type: ignore[misc]  # torchvision says no types
-    """torchvision's, without hidden folders."""
+    """torchvision's, without hidden folders and files."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), is_valid_file=lambda file: _is_picture(Path(file), folder), allow_empty=True)
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
@@ -143,7 +153,7 @@ def _files(folder: Path) -> dict[str, list[str]]:
         UserError: there are none.
     """
     try:
-        found = _Classes(str(folder), allow_empty=True)
+        found = _Classes(folder)
     except OSError as error:
         raise UserError(f"The folder {folder} can't be read ({error.strerror}): name another one.") from error
     except ValueError as error:  # of a folder without folders
@@ -159,6 +169,34 @@ def _files(folder: Path) -> dict[str, list[str]]:
         f"{folder} has no pictures in {', '.join(empty)}: add some (.png, .jpg, …), or remove the folder.",
     )
     return files
+
+
+def _is_picture(file: Path, folder: Path) -> bool:
+    """Returns whether a file's name is a picture's, and nothing in its path below a folder is hidden."""
+    return file.suffix.lower() in IMG_EXTENSIONS and not _is_hidden(file, folder)
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(name[0] == "." for name in file.relative_to(folder).parts)
+
+
+def _warn_of_unread(folder: Path) -> None:
+    """Warns where there are files that look like samples to a user and are none."""
+    unread = sorted(
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*")
+        if not (file.parent != folder and _is_picture(file, folder))
+        and file.name.lower() not in NO_SAMPLES
+        and not _is_hidden(file, folder)
+        and file.is_file()
+    )
+    *endings, last = sorted(IMG_EXTENSIONS)
+    if unread:
+        rank_zero_warn(
+            f"{folder} has {len(unread)} file{'s' * (len(unread) > 1)} that {'are' if len(unread) > 1 else 'is'} not"
+            f" read, such as {unread[0]}: a picture lies in a class's folder, and its name ends in"
+            f" {', '.join(endings)} or {last}."
+        )
 
 
 def _share(folder: Path, files: Sequence[str], train: bool) -> list[str]:

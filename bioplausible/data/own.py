@@ -58,7 +58,7 @@ class OwnDataModule(ImageDataModule):
         if self.loaded_shape[1:] == (1, 1):
             moved = {"border": self.border, "crop_padding": self.crop_padding, "horizontal_flip": self.horizontal_flip}
             given = [name for name, value in moved.items() if value]
-            require(not given, f"{', '.join(given)} need images, and the data are vectors: leave them out.")
+            require(not given, f"The data are vectors, not images: leave out {' and '.join(given)}.")
 
     def found(self, image_shape: Sequence[int], class_names: Sequence[str]) -> None:
         """Takes up what was found in the data.

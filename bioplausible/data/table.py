@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ from torch import Tensor
 from bioplausible.data.own import OwnDataModule, expanded, in_order, require_splittable, split_by_class
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
+
+WITH_COMMAS = re.compile(r"[-+]?\d+(,\d+)+(\.\d*)?")
+"""Numbers with a comma, which may be a decimal one or stand before thousands: 1,500."""
 
 
 class Table(NamedTuple):
@@ -58,6 +62,9 @@ class TableDataModule(OwnDataModule):
     ) -> None:
         self.file = expanded("file", file)
         self.test_file = None if test_file is None else expanded("test_file", test_file)
+        require(
+            not isinstance(leave_out, str), f"leave_out is {leave_out!r}: give a list of names, as [{leave_out!r}]."
+        )
         self.class_column, self.leave_out = class_column, leave_out or []
         self.separator, self.header = separator, header
         require(len(separator) == 1, f"separator is {separator!r}: give one character, such as ';' or a tab.")
@@ -156,10 +163,15 @@ class TableDataModule(OwnDataModule):
         for n, (line, cells) in enumerate(rows):
             numbers = [_number(cells[i]) for i in used]
             for i, number in zip(used, numbers, strict=True):
+                found = f"{file} has {cells[i].strip()!r} in column {columns[i]} of line {line}"
+                require(
+                    not WITH_COMMAS.fullmatch(cells[i].strip()),
+                    f"{found}: write numbers with a decimal point, and without commas.",
+                )
                 require(
                     number is not None and math.isfinite(number),
-                    f"{file} has {cells[i].strip()!r} in column {columns[i]} of line {line}, which is no finite number:"
-                    " mend the row or leave it out, or leave the column out with leave_out.",
+                    f"{found}, which is no finite number: mend the row or leave it out, or leave the column out with"
+                    " leave_out.",
                 )
             values[n] = torch.tensor(numbers, dtype=torch.float64)
             classes.append(cells[class_at].strip())
@@ -198,10 +210,17 @@ def _rows(file: Path, separator: str) -> list[tuple[int, list[str]]]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file} is no CSV text in UTF-8 ({error}): save it anew.") from error
     require(bool(rows), f"{file} is empty: name another file.")
+    first = rows[0][1]
     for line, cells in rows:
+        # as where numbers have commas, and semicolons are between them
         require(
-            len(cells) == len(rows[0][1]),
-            f"{file} has {len(cells)} columns in line {line} and {len(rows[0][1])} in the first one: mend the row.",
+            len(first) > 1 or len(cells) == 1,
+            f"{file} has {len(cells)} columns in line {line} and one in the first one ({first[0].strip()}): mend the"
+            " first row, or name the separator between columns, as separator: ';'.",
+        )
+        require(
+            len(cells) == len(first),
+            f"{file} has {len(cells)} columns in line {line} and {len(first)} in the first one: mend the row.",
         )
     return rows
 
@@ -212,6 +231,8 @@ def _counts_rows(column: Tensor) -> bool:
 
 
 def _number(cell: str) -> float | None:
+    if "_" in cell:  # Python takes 1_2, which in a table is a code, for 12
+        return None
     try:
         return float(cell)
     except ValueError:

@@ -75,7 +75,8 @@ def sentence(error: BaseException) -> str | None:
     if required := REQUIRED.search(text):
         return f"{place}: {required[1]} needs {required[2]}, which has no default: give it a value."
     if unknown := re.search(r"dot import path string: (\S+)", text):
-        return f"There is no class {unknown[1]}: give a name such as CorInfoMax, or a path such as my_module.MyRule."
+        name, path = ("DigitsDataModule", "MyData") if place == "data" else ("CorInfoMax", "MyRule")
+        return f"There is no class {unknown[1]}: give a name such as {name}, or a path such as my_module.{path}."
     for cause in chain:
         mark = getattr(cause, "problem_mark", None)
         if mark is not None:

@@ -29,6 +29,8 @@ class Source(NamedTuple):
     """As ``The data loader``."""
     verb: str
     """What it does with them, as ``yield``."""
+    more_classes: str = "state the right number of classes"
+    """What to do where more classes are right than were said."""
 
     def refuse(self, what: str, cure: str) -> UserError:
         """Returns the error that says what came, and what should have."""
@@ -145,7 +147,7 @@ def as_classes(value: Any, classes: int, source: Source) -> Tensor:
         cure = f"numbers from 0 to {classes - 1}"
         if first >= 1 and last == classes:
             cure += ", that is, subtract 1 if they count from 1"
-        raise source.refuse(f"classes from {first} to {last}", f"{cure}, or state the right number of classes")
+        raise source.refuse(f"classes from {first} to {last}", f"{cure}, or {source.more_classes}")
     return labels
 
 

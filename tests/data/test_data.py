@@ -296,3 +296,10 @@ def test_the_real_fashion_mnist_files(tmp_path):
     data.setup("test")
     assert len(data._splits["train"]) == 60_000
     assert torch.bincount(data._splits["test"].labels).tolist() == [1000] * 10
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_one_number_in_the_place_of_one_for_each_channel_is_refused(name):
+    """From Python; the command line checks it by the type."""
+    with pytest.raises(UserError, match=rf"^{name} is 0\.5: give a list of one number per channel \(1\)\.$"):
+        DigitsDataModule(**{name: 0.5})

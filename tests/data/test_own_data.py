@@ -221,6 +221,7 @@ WRONG_ARRAYS = {
     "fractions": ({"x": X, "y": Y / 2}, "y of wrong.npz holds classes that are no whole numbers"),
     "NaN as a class": ({"x": X, "y": np.where(Y == 1, np.nan, Y)}, "classes that are no whole numbers"),
     "negative": ({"x": X, "y": Y - 1}, "y of wrong.npz holds classes from -1 to 1"),
+    "no text": ({"x": X, "y": np.array(["a", "b", ""])[Y]}, "y of wrong.npz has an empty text as a class"),
     "no one-hot": ({"x": X, "y": np.ones((60, 3))}, "not one-hot"),
     "one class": ({"x": X, "y": Y * 0}, "has one class alone (0)"),
     "other classes": ({"x": X, "y": Y, "x_test": X, "y_test": Y + 1}, "y_test of wrong.npz holds classes from 1 to 3"),
@@ -235,7 +236,10 @@ WRONG_ARRAYS = {
     ),
     "one sample": ({"x": X[:4], "y": [0, 0, 1, 2]}, "has a single sample of the class 1"),
     "names twice": ({"x": X, "y": Y, "class_names": ["a", "a", "b"]}, "a name twice in class_names"),
-    "too few names": ({"x": X, "y": Y, "class_names": ["a", "b"]}, "classes from 0 to 2"),
+    "too few names": (
+        {"x": X, "y": Y, "class_names": ["a", "b"]},
+        "classes from 0 to 2: let it hold numbers from 0 to 1, or name all classes in class_names.",
+    ),
 }
 
 
@@ -282,7 +286,8 @@ def test_a_file_that_cannot_be_read_is_named(kind):
 def test_options_that_contradict_the_data_are_refused():
     np.savez("vectors.npz", x=X.reshape(60, 20), y=Y)
     for option in ({"border": 2}, {"crop_padding": 1}, {"horizontal_flip": True}):
-        assert "need images" in refused(lambda o=option: ArraysDataModule("vectors.npz", **o))
+        said = refused(lambda o=option: ArraysDataModule("vectors.npz", **o))
+        assert f"The data are vectors, not images: leave out {next(iter(option))}." in said
     assert "standardise and mean" in refused(lambda: ArraysDataModule("vectors.npz", standardise=True, mean=[0.0] * 20))
     assert "scale is 0" in refused(lambda: ArraysDataModule("vectors.npz", scale=0))
     assert "leave it out" in refused(lambda: ArraysDataModule("vectors.npz", channels="last"))
@@ -388,6 +393,36 @@ def test_which_pictures_are_for_the_test_is_told_by_the_hashes_of_their_names():
     }
     expected = rows(torch.from_numpy(pictures[path]).float() / 255 for of_class in paths.values() for path in of_class)
     assert rows(split(ImageFolderDataModule("pets"), "test")[0]) == expected
+
+
+def test_what_programs_hide_beside_pictures_is_no_sample():
+    """Jupyter's copies would be in both parts; a Mac's notes on each file are no pictures."""
+    write_pictures(Path("pets"), {"cat": 3, "dog": 3})
+    plain = [split(ImageFolderDataModule("pets"), name)[0] for name in ("train", "test")]
+    Path("pets/cat/.ipynb_checkpoints").mkdir()
+    shutil.copy("pets/cat/0.png", "pets/cat/.ipynb_checkpoints/0-checkpoint.png")
+    Path("pets/cat/._1.png").write_text("Mac OS X")
+    again = [split(ImageFolderDataModule("pets"), name)[0] for name in ("train", "test")]
+    assert all(torch.equal(now, before) for now, before in zip(again, plain, strict=True))
+    # a folder may lie below a hidden one
+    shutil.copytree("pets", ".mine/pets")
+    assert torch.equal(split(ImageFolderDataModule(".mine/pets"), "train")[0], plain[0])
+
+
+def test_files_of_a_folder_that_are_not_read_are_told_of(recwarn):
+    write_pictures(Path("pets"), {"cat": 3, "dog": 3})
+    for name in ("cat/Thumbs.db", "cat/desktop.ini", "dog/.DS_Store", ".hidden.png"):
+        Path("pets", name).touch()
+    both(ImageFolderDataModule, folder="pets")
+    assert not recwarn
+    for name in ("cat/7.heic", "cat/8.gif", "loose.png"):
+        Path("pets", name).touch()
+    both(ImageFolderDataModule, folder="pets")
+    (said,) = (str(warning.message) for warning in recwarn)
+    assert said == (
+        "pets has 3 files that are not read, such as cat/7.heic: a picture lies in a class's folder, and its name ends"
+        " in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff or .webp."
+    )
 
 
 def test_folders_of_parts_are_parts_whose_classes_are_those_for_training():
@@ -623,6 +658,19 @@ WRONG_TABLES = {
     ),
     "nothing": ([HEAD, *ROWS, ["3", "", "a"]], {}, "has '' in column width of line 22"),
     "NaN": ([HEAD, *ROWS, ["3", "nan", "a"]], {}, "has 'nan' in column width of line 22"),
+    "a code of digits": ([HEAD, *ROWS, ["3", "1_2", "a"]], {}, "has '1_2' in column width of line 22"),
+    "a comma in a number": (
+        [HEAD, *ROWS, ["3", "1,5", "a"]],
+        {},
+        "has '1,5' in column width of line 22: write numbers with a decimal point, and without commas.",
+    ),
+    "semicolons and commas in numbers": (
+        [["length;width;kind"], *(["0", "5;1", "5;a"] for _ in range(9))],
+        {},
+        "has 3 columns in line 2 and one in the first one (length;width;kind): mend the first row, or name the"
+        " separator between columns, as separator: ';'.",
+    ),
+    "one name for several": ([HEAD, *ROWS], {"leave_out": "width"}, "leave_out is 'width': give a list of names"),
     "no class": ([HEAD, *ROWS, [3, 4, ""]], {}, "has no class in line 22"),
     "a short row": ([HEAD, *ROWS, [3, 4]], {}, "has 2 columns in line 22 and 3 in the first one"),
     "no such column": ([HEAD, *ROWS], {"class_column": "species"}, "has no column species, but length, width, kind"),
@@ -716,7 +764,11 @@ def test_a_class_without_samples_is_left_out_and_the_names_stay_with_theirs():
         head.write_bytes(head.read_bytes()[:8] + labels.tobytes())
     data = TorchvisionDataModule("EMNIST", dataset_options={"split": "letters"})
     assert data.class_names == tuple("abcdefghij")
-    assert split(data, "test")[1].tolist() == content["t10k"][1].tolist()
+    images, labels = split(data, "test")
+    assert labels.tolist() == content["t10k"][1].tolist()
+    # its files hold columns where those of MNIST hold rows; of a user's own picture a network expects it upright
+    upright = torch.from_numpy(content["t10k"][0]).float().transpose(1, 2) / 255
+    assert torch.equal(images[:, 0], upright)
 
 
 def test_street_numbers_in_their_true_format(monkeypatch):
