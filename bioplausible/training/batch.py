@@ -147,7 +147,9 @@ def as_classes(value: Any, classes: int, source: Source) -> Tensor:
         cure = f"numbers from 0 to {classes - 1}"
         if first >= 1 and last == classes:
             cure += ", that is, subtract 1 if they count from 1"
-        raise source.refuse(f"classes from {first} to {last}", f"{cure}, or {source.more_classes}")
+        if first >= 0:  # no number of classes makes a label below 0 right
+            cure += f", or {source.more_classes}"
+        raise source.refuse(f"classes from {first} to {last}", cure)
     return labels
 
 

@@ -220,7 +220,7 @@ WRONG_ARRAYS = {
     "a gap": ({"x": X, "y": Y * 2}, "no sample for training of class 1, 3: number them without a gap"),
     "fractions": ({"x": X, "y": Y / 2}, "y of wrong.npz holds classes that are no whole numbers"),
     "NaN as a class": ({"x": X, "y": np.where(Y == 1, np.nan, Y)}, "classes that are no whole numbers"),
-    "negative": ({"x": X, "y": Y - 1}, "y of wrong.npz holds classes from -1 to 1"),
+    "negative": ({"x": X, "y": Y - 1}, "classes from -1 to 1: let it hold numbers from 0 to 1."),
     "no text": ({"x": X, "y": np.array(["a", "b", ""])[Y]}, "y of wrong.npz has an empty text as a class"),
     "no one-hot": ({"x": X, "y": np.ones((60, 3))}, "not one-hot"),
     "one class": ({"x": X, "y": Y * 0}, "has one class alone (0)"),
