@@ -55,13 +55,24 @@ def test_seeds_that_cost_otherwise_are_compared_at_the_cheapest_run_and_drawn_at
         add_costs(Path(f"logs/bp/{seed}"), fast, [0.5, 0.6, 0.7])
     groups = group([read_run(path) for path in sorted(Path("logs").glob("*/*"))])
     seconds, _ = after_equal_cost(groups)
-    assert (seconds.budget, seconds.whole) == (30, [45, 70])
-    assert [reached.mean for reached in seconds.reached] == pytest.approx([(70 + 55) / 2, 80.5])
+    # the cheapest run costs 30, but the slow one's second seed ends its first epoch at 40
+    assert (seconds.budget, seconds.whole) == (40, [45, 70])
+    assert [reached.mean for reached in seconds.reached] == pytest.approx([(70 + 60) / 2, (80 + 10 / 3 + 81) / 2])
     axis, of_operations = cost_figure(groups, "").axes
     fast, slow = axis.lines
     assert (list(fast.get_xdata()), list(slow.get_xdata())) == ([15, 30, 45], [35, 70])
     assert fast.get_ydata() == pytest.approx([50, 60, 70])
     assert list(of_operations.lines[0].get_xdata()) == [7.5, 15, 22.5]
+
+
+def test_nobody_is_credited_with_an_epoch_that_costs_more_than_all_may_spend():
+    """A first epoch of 100 s is not what was reached after the cheapest whole training, 30 s: it is compared at 100."""
+    for name, recipe, each in (("ep", "fashion_mnist/equilibrium_propagation", 100.0), ("bp", BP, 10.0)):
+        make_run(Path(f"logs/{name}/0"), 0.9, 0, recipe=recipe, epochs=3, planned=3)
+        add_costs(Path(f"logs/{name}/0"), each, [0.70, 0.80, 0.90])
+    for one, budget in zip(after_equal_cost(group(find_runs([Path("logs")]))), (100, 50), strict=True):
+        assert one.budget == budget
+        assert [reached.mean for reached in one.reached] == pytest.approx([90, 70])  # backpropagation as it ended
 
 
 def test_the_report_says_it_in_a_table_and_a_figure():

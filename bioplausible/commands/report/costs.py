@@ -21,11 +21,12 @@ COSTS = {f"{COST}/core_seconds": "seconds of one core", f"{COST}/teraoperations"
 
 @dataclass(frozen=True)
 class EqualCost:
-    """What settings reach at the cost of the cheapest one's whole training.
+    """What settings reach once all have cost as much.
 
     Attributes:
         quantity: which cost, a key of :data:`COSTS`.
-        budget: its amount.
+        budget: its amount: what the cheapest run cost, or the most expensive first epoch where that is more, for no run
+            has an accuracy before its first epoch ends. A run that ended at less counts as it ended.
         score: which accuracy, a key of :data:`SCORES`.
         reached: of each setting, in their order, the accuracy in percent over the seeds.
         whole: of each setting the mean cost of its whole training.
@@ -44,14 +45,11 @@ def scored(groups: Sequence[Group]) -> str | None:
     return next((name for name in SCORES if all(len(run.curves.get(name, {})) > 1 for run in runs)), None)
 
 
-def at_cost(run: Run, score: str, quantity: str, budget: float) -> float:
-    """Returns a run's accuracy in percent when it had cost so much, on the line between the epochs before and after.
-
-    Before its first epoch's end it counts as what it was there.
-    """
-    along, spent = run.curves[score], run.curves[quantity]
-    steps = sorted(along.keys() & spent.keys())
-    return 100 * float(np.interp(budget, [spent[step] for step in steps], [along[step] for step in steps]))
+def along(run: Run, score: str, quantity: str) -> tuple[list[float], list[float]]:
+    """Returns what a run had cost at the end of each epoch at which its accuracy was logged, and that accuracy."""
+    spent, reached = run.curves.get(quantity, {}), run.curves.get(score, {})
+    steps = sorted(spent.keys() & reached.keys())
+    return [spent[step] for step in steps], [reached[step] for step in steps]
 
 
 def comparable(groups: Sequence[Group]) -> list[str]:
@@ -61,21 +59,26 @@ def comparable(groups: Sequence[Group]) -> list[str]:
 
 
 def after_equal_cost(groups: Sequence[Group]) -> list[EqualCost]:
-    """Returns the comparisons at equal cost, by seconds and by operations; none where a run logged no cost."""
+    """Returns the comparisons at equal cost, by seconds and by operations; none where a run logged no cost.
+
+    Between two epochs an accuracy is taken from the line between theirs.
+    """
     score, found = scored(groups), []
     for quantity in comparable(groups) if score else ():
-        if all(run.curves.get(quantity) for group in groups for run in group.runs):
-            whole = [fmean(max(run.curves[quantity].values()) for run in group.runs) for group in groups]
-            budget = min(max(run.curves[quantity].values()) for group in groups for run in group.runs)
+        curves = [[along(run, str(score), quantity) for run in group.runs] for group in groups]
+        if all(spent for runs in curves for spent, _ in runs):
+            costs = [[max(run.curves[quantity].values()) for run in group.runs] for group in groups]
+            budget = max(min(map(min, costs)), *(spent[0] for runs in curves for spent, _ in runs))
             reached = [
-                Estimate.of([at_cost(run, str(score), quantity, budget) for run in group.runs]) for group in groups
+                Estimate.of([100 * float(np.interp(budget, spent, accuracy)) for spent, accuracy in runs])
+                for runs in curves
             ]
-            found.append(EqualCost(quantity, budget, str(score), reached, whole))
+            found.append(EqualCost(quantity, budget, str(score), reached, list(map(fmean, costs))))
     return found
 
 
 def cost_table(groups: Sequence[Group]) -> list[dict[str, str]]:
-    """Returns a row a setting: what its training cost, and what it reached at the cost of the cheapest training."""
+    """Returns a row a setting: what its training cost, and what it reached at equal cost."""
     compared = after_equal_cost(groups)
     if not compared:
         return []

@@ -13,10 +13,11 @@ NOTES = {
     "tests": "Row minus column: mean difference of the test accuracy in points over the seeds that both have, p of the"
     " two-sided paired t-test corrected after Holm for all tests of the table, number of these seeds; * for p < 0.05."
     " There is no test with fewer than three seeds, or where all differences are equal.",
-    "costs": "Cost of the whole training, the mean over seeds, and the accuracy at the cost of the cheapest run of the"
-    " table, on the line between two epochs: seconds are processor time in training batches, as the observer Cost"
-    " measures them, and are left out where runs had different processors; operations those of matrix products and"
-    " convolutions.",
+    "costs": "Cost of the whole training, the mean over seeds, and the accuracy after equal cost, on the line between"
+    " two epochs: after the cost of the cheapest run of the table, or of the most expensive first epoch where that is"
+    " more. A run that ended at less counts as it ended. Seconds are processor time in training batches, as the"
+    " observer Cost measures them, and are left out where runs had different processors; operations are those of matrix"
+    " products and convolutions.",
     "speed": "Seconds per epoch are the median from one epoch's end to the next one's, validation included, without"
     " epochs in which a run was interrupted.",
 }

@@ -191,7 +191,7 @@ def _beside_the_cheapest(
 
 
 def _at_equal_cost(compared: EqualCost, leaders: Sequence[Group], groups: Sequence[Group], name: _Names) -> str:
-    """Returns a sentence where another setting is ahead once all have cost as much as the cheapest run."""
+    """Returns a sentence where another setting is ahead once all have cost as much."""
     means = {id(group): reached.mean for group, reached in zip(groups, compared.reached, strict=True)}
     best = max(groups, key=lambda group: means[id(group)])
     if f"{means[id(best)]:.2f}" == f"{max(means[id(group)] for group in leaders):.2f}":
