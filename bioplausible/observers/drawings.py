@@ -66,8 +66,14 @@ def enlarged(image: Tensor, width: int = 640) -> Tensor:
     return image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
 
 
-def confusion_of(predicted: Tensor, true: Tensor, classes: int) -> Tensor:
-    """Returns the confusion matrix: of each true class, a row, the share that was taken for each predicted one."""
+def confusion_of(*, predicted: Tensor, true: Tensor, classes: int) -> Tensor:
+    """Returns the confusion matrix: of each true class, a row, the share that was taken for each predicted one.
+
+    Args:
+        predicted: classes (n).
+        true: classes (n).
+        classes: how many there are.
+    """
     return multiclass_confusion_matrix(predicted, true, classes, normalize="true").cpu()
 
 

@@ -131,7 +131,7 @@ class Representations(Observer):
             return
         predicted, true = map(torch.cat, zip(*(join(batch) for batch in validated), strict=True))
         classes = pl_module.network.sizes[-1]
-        self._confusion = confusion_of(predicted, true, classes)
+        self._confusion = confusion_of(predicted=predicted, true=true, classes=classes)
         pixels = max(2, 100 // classes)  # a cell's height and width
         cells = self._confusion.repeat_interleave(pixels, 0).repeat_interleave(pixels, 1)
         for board in _boards(trainer):

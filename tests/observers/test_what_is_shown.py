@@ -113,7 +113,7 @@ def test_the_information_drawn_is_that_of_each_phases_states_and_estimates():
 
 
 def test_a_drawn_confusion_matrix_has_the_true_classes_as_rows_from_the_top_and_says_so():
-    confusion = confusion_of(torch.tensor([1, 1, 2, 0]), torch.tensor([0, 0, 1, 2]), 3)
+    confusion = confusion_of(predicted=torch.tensor([1, 1, 2, 0]), true=torch.tensor([0, 0, 1, 2]), classes=3)
     assert confusion.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
     axis = draw_confusion(confusion, "test", ["cat", "dog", "eel"]).axes[0]
     (image,) = axis.images

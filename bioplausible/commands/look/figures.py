@@ -133,7 +133,7 @@ def _confusion_matrix(subject: Subject) -> Figure:
     loader = cast("DataLoader[Batch]", data.val_dataloader() if data.validation_split else data.test_dataloader())
     scored = [subject.rule.predict_step(batch) for batch in loader]
     predicted, true = (torch.cat([found[name] for found in scored]) for name in ("prediction", "label"))
-    confusion = confusion_of(predicted, true, subject.rule.network.sizes[-1])
+    confusion = confusion_of(predicted=predicted, true=true, classes=subject.rule.network.sizes[-1])
     return draw_confusion(confusion, split, class_names(data))
 
 
