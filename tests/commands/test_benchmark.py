@@ -1,5 +1,6 @@
 """The benchmark works and counts what the equations need; no step holds more memory than it should."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -90,14 +91,35 @@ def test_it_measures_a_network_on_images(on_images, capsys):
     assert float(row[4].rstrip("%")) > 0
 
 
-def test_of_a_network_on_images_it_sweeps_batch_size_and_iterations(on_images, capsys, monkeypatch):
+def test_of_a_network_on_images_it_sweeps_batch_size_channels_depth_and_iterations(on_images, capsys, monkeypatch):
     cheap, seen = Cost(1, 1.0, 1.0, 1), []
-    monkeypatch.setattr(growth, "cost", lambda rule, n, rounds: seen.append((rule.free_steps, n)) or cheap)
+
+    def noted(rule, n, rounds):
+        seen.append((n, rule.free_steps, rule.network.shapes[1:-1]))
+        return cheap
+
+    monkeypatch.setattr(growth, "cost", noted)
     assert main(["benchmark", on_images, "--sweep"]) == 0
-    assert seen == [(20, n) for n in (20, 80, 320, 1280, 4096)] + [(t, 20) for t in (10, 20, 40, 80)]
-    rows = capsys.readouterr().out
-    assert "width" not in rows
-    assert "depth" not in rows
+    as_it_is = [(4, 3, 3)]
+    expected = [(n, 20, as_it_is) for n in (20, 80, 320, 1280, 4096)]
+    expected += [(20, 20, [(channels, 3, 3)]) for channels in (2, 4, 8, 16)]
+    expected += [(20, 20, as_it_is * hidden) for hidden in (1, 2, 4, 8)]
+    expected += [(20, t, as_it_is) for t in (10, 20, 40, 80)]
+    assert seen == expected
+    named = re.findall(r"(?:channels|depth) \d+", capsys.readouterr().out)
+    assert named == [*(f"channels {c}" for c in (2, 4, 8, 16)), *(f"depth {L}" for L in (2, 3, 5, 9))]
+
+
+def test_layers_of_every_kind_are_widened_and_a_network_without_convolutions_is_not_deepened():
+    layers = [[1, 8, 8], {"conv": 4, "kernel": 3, "gain": 2}, {"local": 3, "kernel": 3}, {"dense": 20}, 30, 10]
+    wide = [[1, 8, 8], {"conv": 8, "kernel": 3, "gain": 2}, {"local": 6, "kernel": 3}, {"dense": 40}, 60, 10]
+    assert growth.wider(layers, 2) == wide
+    assert growth.wider([[1, 8, 8], {"conv": 1, "kernel": 3}, 10], 0.5) == [[1, 8, 8], {"conv": 1, "kernel": 3}, 10]
+    more = {"conv": 3, "kernel": 3, "padding": 1}
+    assert growth.deeper(layers, 2) == [*layers[:3], more, more, *layers[3:]]
+    assert growth.deeper([[1, 8, 8], 20, 10], 2) is None
+    assert growth.wider([[1, 8, 8], 10], 2) is None
+    assert growth.wider([[1, 8, 8], {"class_path": "mine.Wiring"}, 10], 2) is None
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def arguments() -> CommandArguments:
     parser.add_argument(
         "--sweep",
         action="store_true",
-        help="instead: cost against batch size, iterations and, where a recipe has layer_sizes, width and depth",
+        help="instead: cost against batch size, width or channels, depth and iterations",
     )
     return parser
 

@@ -1,6 +1,6 @@
-"""How a rule's cost grows with batch size, iterations, width and depth."""
+"""How a rule's cost grows with batch size, width or channels, depth and iterations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,16 @@ import yaml
 from bioplausible.commands.benchmark.cost import Cost, cost
 from bioplausible.commands.benchmark.recipe_files import batch_size_of, recipe_rule
 
+KINDS = {"conv", "local", "dense"}
+"""Of layers with a number of channels or units."""
+
 
 def print_growth(files: Sequence[Path]) -> None:
-    """Prints each rule's cost per sample against batch size, iterations and, of layer_sizes, hidden width and depth.
+    """Prints each rule's cost per sample against batch size, width or channels, depth and iterations.
+
+    A network of ``layer_sizes`` gets hidden layers of other widths, or more of them. In one that is a list of layers
+    all hidden layers get as many times their channels and units, and the line names those of the first; convolutions
+    are added after its last layer of images.
 
     ``growth`` is the time's ratio to the line before, divided by that of the operations: 1 means that they grow alike.
     """
@@ -25,11 +32,16 @@ def print_growth(files: Sequence[Path]) -> None:
             "batch size": [(n, n, {}) for n in (20, 80, 320, 1280, 4096)]
         }
         sizes: list[int] | None = options.get("layer_sizes")
-        if sizes is not None:  # a list of layers has no one width or depth
+        if sizes is not None:
             nets = {d: [sizes[0], d, sizes[-1]] for d in (256, 512, 1024, 2048, 4096)}
             points["width"] = [(d, batch_size, {"layer_sizes": net}) for d, net in nets.items()]
             nets = {L: [sizes[0], *[sizes[1]] * (L - 1), sizes[-1]] for L in (2, 4, 8, 16)}
             points["depth"] = [(L, batch_size, {"layer_sizes": net}) for L, net in nets.items()]
+        else:
+            wide = (wider(options["network"], times) for times in (0.5, 1, 2, 4))
+            points["channels"] = [(_units(net[1]), batch_size, {"network": net}) for net in wide if net]
+            deep = (deeper(options["network"], more) for more in (0, 1, 3, 7))
+            points["depth"] = [(len(net) - 1, batch_size, {"network": net}) for net in deep if net]
         points |= {name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations}
         for what, values in points.items():
             last: Cost | None = None
@@ -43,6 +55,39 @@ def print_growth(files: Sequence[Path]) -> None:
                     flush=True,
                 )
                 last = now
+
+
+def wider(layers: Sequence[Any], times: float) -> list[Any] | None:
+    """Returns a list of layers whose hidden ones have so many times the channels or units, at least one.
+
+    None where there are none, or one is a wiring of one's own.
+    """
+    shape, *hidden, output = layers
+    if not hidden or not all(isinstance(layer, int) or layer.keys() & KINDS for layer in hidden):
+        return None
+    return [shape, *(_with_units(layer, max(1, round(_units(layer) * times))) for layer in hidden), output]
+
+
+def deeper(layers: Sequence[Any], more: int) -> list[Any] | None:
+    """Returns a list of layers with so many more convolutions after the last layer of images, 3 × 3 and of its shape.
+
+    None where there is no such layer.
+    """
+    on_images = [k for k, layer in enumerate(layers) if isinstance(layer, Mapping) and layer.keys() & {"conv", "local"}]
+    if not on_images:
+        return None
+    last = on_images[-1]
+    added = {"conv": _units(layers[last]), "kernel": 3, "padding": 1}
+    return [*layers[: last + 1], *[added] * more, *layers[last + 1 :]]
+
+
+def _units(layer: Mapping[str, Any] | int) -> int:
+    """Returns the channels of a layer of images, or the units of a dense one."""
+    return layer if isinstance(layer, int) else int(next(layer[kind] for kind in layer.keys() & KINDS))
+
+
+def _with_units(layer: Mapping[str, Any] | int, units: int) -> Mapping[str, Any] | int:
+    return units if isinstance(layer, int) else {**layer, **dict.fromkeys(layer.keys() & KINDS, units)}
 
 
 def one_rate_for_all(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
