@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -110,6 +111,46 @@ def test_of_a_network_on_images_it_sweeps_batch_size_channels_depth_and_iteratio
     assert named == [*(f"channels {c}" for c in (2, 4, 8, 16)), *(f"depth {L}" for L in (2, 3, 5, 9))]
 
 
+@pytest.mark.parametrize(
+    ("network", "measured"),
+    [
+        # half of one channel is one, which the skip takes
+        ([[1, 8, 8], {"conv": 4, "kernel": 3, "padding": 1}, {"conv": 1, "kernel": 3, "padding": 1, "skip": 0}, 10], 2),
+        ([64, 10, 20, {"dense": 10, "skip": 1}], 1),
+    ],
+)
+def test_a_network_whose_identity_skips_allow_no_other_width_is_measured_as_it_is(
+    network, measured, on_images, capsys, monkeypatch
+):
+    monkeypatch.setattr(growth, "cost", lambda rule, n, rounds: Cost(1, 1.0, 1.0, 1))
+    config = yaml.safe_load(Path(on_images).read_text())
+    config["model"]["init_args"] |= {"network": network, "learning_rates": 0.05}
+    Path(on_images).write_text(yaml.safe_dump(config))
+    assert main(["benchmark", on_images, "--sweep"]) == 0
+    out = capsys.readouterr().out
+    assert "free_steps 80" in out
+    assert len(re.findall(r"channels \d+ +\d", out)) == measured
+    assert len(re.findall(r"channels \d+ left out: .+ layer", out)) == 4 - measured
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"network": [{"conv": 4, "kernel": 3, "padding": 1}]},
+        {"network": None},
+        {"layer_sizes": [20], "network": None},
+    ],
+)
+def test_a_recipe_that_describes_no_network_gets_one_sentence(options, on_images, capsys):
+    config = yaml.safe_load(Path(on_images).read_text())
+    config["model"]["init_args"] |= options
+    Path(on_images).write_text(yaml.safe_dump(config))
+    assert main(["benchmark", on_images, "--sweep"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
 def test_layers_of_every_kind_are_widened_and_a_network_without_convolutions_is_not_deepened():
     layers = [[1, 8, 8], {"conv": 4, "kernel": 3, "gain": 2}, {"local": 3, "kernel": 3}, {"dense": 20}, 30, 10]
     wide = [[1, 8, 8], {"conv": 8, "kernel": 3, "gain": 2}, {"local": 6, "kernel": 3}, {"dense": 40}, 60, 10]
@@ -118,6 +159,13 @@ def test_layers_of_every_kind_are_widened_and_a_network_without_convolutions_is_
     more = {"conv": 3, "kernel": 3, "padding": 1}
     assert growth.deeper(layers, 2) == [*layers[:3], more, more, *layers[3:]]
     assert growth.deeper([[1, 8, 8], 20, 10], 2) is None
+    skips = [[1, 8, 8], {"conv": 4, "kernel": 3}, {"dense": 8, "skip": 1}, {"dense": 8, "skip": [2, {"from": 2}]}, 10]
+    more = {"conv": 4, "kernel": 3, "padding": 1}
+    assert growth.deeper(skips, 2) == [
+        *skips[:2], more, more, skips[2], {"dense": 8, "skip": [4, {"from": 4}]}, 10
+    ]  # fmt: skip
+    assert growth.sparse_of_deeper({1: 0.1, 2: 0.2, 3: 0.3}, last=2, more=2) == {1: 0.1, 2: 0.2, 3: 0.2, 4: 0.2, 5: 0.3}
+    assert growth.sparse_of_deeper({1: 0.1, 3: 0.3}, last=2, more=2) == {1: 0.1, 5: 0.3}
     assert growth.wider([[1, 8, 8], 10], 2) is None
     assert growth.wider([[1, 8, 8], {"class_path": "mine.Wiring"}, 10], 2) is None
 

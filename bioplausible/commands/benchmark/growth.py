@@ -8,6 +8,7 @@ import yaml
 
 from bioplausible.commands.benchmark.cost import Cost, cost
 from bioplausible.commands.benchmark.recipe_files import batch_size_of, recipe_rule
+from bioplausible.errors import UserError
 
 KINDS = {"conv", "local", "dense"}
 """Of layers with a number of channels or units."""
@@ -18,7 +19,7 @@ def print_growth(files: Sequence[Path]) -> None:
 
     A network of ``layer_sizes`` gets hidden layers of other widths, or more of them. In one that is a list of layers
     all hidden layers get as many times their channels and units, and the line names those of the first; convolutions
-    are added after its last layer of images.
+    are added after its last layer of images. What makes no network is left out, and the line says why.
 
     ``growth`` is the time's ratio to the line before, divided by that of the operations: 1 means that they grow alike.
     """
@@ -26,6 +27,7 @@ def print_growth(files: Sequence[Path]) -> None:
     for file in files:
         config = yaml.safe_load(file.read_text())
         options: dict[str, Any] = config["model"]["init_args"]
+        recipe_rule(file)  # refuses what is no network before others are made of it
         batch_size = batch_size_of(file)
         iterations = [name for name in options if name in ("free_steps", "inference_steps")]
         points: dict[str, list[tuple[int, int, dict[str, Any]]]] = {
@@ -40,13 +42,16 @@ def print_growth(files: Sequence[Path]) -> None:
         else:
             wide = (wider(options["network"], times) for times in (0.5, 1, 2, 4))
             points["channels"] = [(_units(net[1]), batch_size, {"network": net}) for net in wide if net]
-            deep = (deeper(options["network"], more) for more in (0, 1, 3, 7))
-            points["depth"] = [(len(net) - 1, batch_size, {"network": net}) for net in deep if net]
+            points["depth"] = _of_depths(options, batch_size)
         points |= {name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations}
         for what, values in points.items():
             last: Cost | None = None
             for value, n, changes in values:
-                rule = recipe_rule(file, **one_rate_for_all(options, changes))
+                try:
+                    rule = recipe_rule(file, **one_rate_for_all(options, changes))
+                except UserError as error:  # its identity skips, for example, allow no other width
+                    print(f"{f'{file.parent.name}/{file.stem}':40} {f'{what} {value}':>22} left out: {error}")
+                    continue
                 now = cost(rule, n, rounds=3)
                 growth = "" if last is None else f"{now.step / last.step / (now.operations / last.operations):7.2f}"
                 print(
@@ -71,14 +76,53 @@ def wider(layers: Sequence[Any], times: float) -> list[Any] | None:
 def deeper(layers: Sequence[Any], more: int) -> list[Any] | None:
     """Returns a list of layers with so many more convolutions after the last layer of images, 3 × 3 and of its shape.
 
-    None where there is no such layer.
+    Skips come from the same layers as before. None where there is no layer of images.
     """
-    on_images = [k for k, layer in enumerate(layers) if isinstance(layer, Mapping) and layer.keys() & {"conv", "local"}]
-    if not on_images:
+    last = _last_on_images(layers)
+    if last is None:
         return None
-    last = on_images[-1]
     added = {"conv": _units(layers[last]), "kernel": 3, "padding": 1}
-    return [*layers[: last + 1], *[added] * more, *layers[last + 1 :]]
+    above = [_with_skips_moved(layer, last, more) for layer in layers[last + 1 :]]
+    return [*layers[: last + 1], *[added] * more, *above]
+
+
+def sparse_of_deeper(dual_step_sizes: Mapping[int, float], last: int, more: int) -> dict[int, float]:
+    """Returns ``dual_step_sizes`` of a net with so many more layers after the layer ``last``, which are as it is."""
+    found = {k if k <= last else k + more: size for k, size in dual_step_sizes.items()}
+    if last in dual_step_sizes:
+        found |= dict.fromkeys(range(last + 1, last + more + 1), dual_step_sizes[last])
+    return dict(sorted(found.items()))
+
+
+def _of_depths(options: Mapping[str, Any], batch_size: int) -> list[tuple[int, int, dict[str, Any]]]:
+    found: list[tuple[int, int, dict[str, Any]]] = []
+    last = _last_on_images(options["network"])
+    for more in (0, 1, 3, 7):
+        net = deeper(options["network"], more)
+        if net is not None and last is not None:
+            sparse = options.get("dual_step_sizes")
+            changes = {} if sparse is None else {"dual_step_sizes": sparse_of_deeper(sparse, last, more)}
+            found.append((len(net) - 1, batch_size, {"network": net, **changes}))
+    return found
+
+
+def _last_on_images(layers: Sequence[Any]) -> int | None:
+    found = [k for k, layer in enumerate(layers) if isinstance(layer, Mapping) and layer.keys() & {"conv", "local"}]
+    return found[-1] if found else None
+
+
+def _with_skips_moved(layer: Any, last: int, more: int) -> Any:
+    if not isinstance(layer, Mapping) or "skip" not in layer:
+        return layer
+
+    def moved(skip: Any) -> Any:
+        if isinstance(skip, list):
+            return [moved(each) for each in skip]
+        if isinstance(skip, Mapping):
+            return {**skip, "from": moved(skip["from"])}
+        return skip + more if isinstance(skip, int) and skip > last else skip
+
+    return {**layer, "skip": moved(layer["skip"])}
 
 
 def _units(layer: Mapping[str, Any] | int) -> int:
