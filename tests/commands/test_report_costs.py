@@ -14,12 +14,13 @@ from tests.helpers import make_run
 BP = "fashion_mnist/backpropagation"
 
 
-def add_costs(folder, each, accuracies):
-    """Logs an accuracy after each epoch, and what the epochs cost."""
+def add_costs(folder, each, accuracies, tested=None):
+    """Logs an accuracy after each epoch, or so many of them, and what the epochs cost."""
     board = SummaryWriter(str(folder))
     for epoch, accuracy in enumerate(accuracies):
         step = (epoch + 1) * 10 - 1
-        board.add_scalar("test_each_epoch/accuracy", accuracy, step, walltime=100 + 7 * epoch)
+        if tested is None or epoch < tested:
+            board.add_scalar("test_each_epoch/accuracy", accuracy, step, walltime=100 + 7 * epoch)
         board.add_scalar("cost/core_seconds", each * (epoch + 1), step, walltime=100 + 7 * epoch)
         board.add_scalar("cost/teraoperations", each * (epoch + 1) / 2, step, walltime=100 + 7 * epoch)
     board.close()
@@ -73,6 +74,26 @@ def test_nobody_is_credited_with_an_epoch_that_costs_more_than_all_may_spend():
     for one, budget in zip(after_equal_cost(group(find_runs([Path("logs")]))), (100, 50), strict=True):
         assert one.budget == budget
         assert [reached.mean for reached in one.reached] == pytest.approx([90, 70])  # backpropagation as it ended
+
+
+def test_what_a_run_cost_after_its_last_accuracy_is_no_budget():
+    """Backpropagation cost 40, but its accuracy is known up to 20: at 40 it is not."""
+    for name, recipe, each, tested in (("ep", "fashion_mnist/equilibrium_propagation", 20.0, 4), ("bp", BP, 10.0, 2)):
+        make_run(Path(f"logs/{name}/0"), 0.9, 0, recipe=recipe, epochs=4, planned=4)
+        add_costs(Path(f"logs/{name}/0"), each, [0.60, 0.70, 0.80, 0.90], tested)
+    seconds, _ = after_equal_cost(group(find_runs([Path("logs")])))
+    assert (seconds.budget, seconds.whole) == (20, [40, 80])
+    assert [reached.mean for reached in seconds.reached] == pytest.approx([70, 60])
+
+
+def test_a_setting_whose_accuracy_and_cost_share_no_step_has_no_curve():
+    make_two_settings()
+    groups = group([read_run(path) for path in sorted(Path("logs").glob("*/*"))])
+    for run in groups[0].runs:
+        run.curves["cost/core_seconds"] = {step + 1: cost for step, cost in run.curves["cost/core_seconds"].items()}
+    assert [one.quantity for one in after_equal_cost(groups)] == ["cost/teraoperations"]
+    figure = cost_figure(groups, "")
+    assert [len(axis.lines) for axis in figure.axes] == [1, 2]
 
 
 def test_the_report_says_it_in_a_table_and_a_figure():

@@ -25,8 +25,9 @@ class EqualCost:
 
     Attributes:
         quantity: which cost, a key of :data:`COSTS`.
-        budget: its amount: what the cheapest run cost, or the most expensive first epoch where that is more, for no run
-            has an accuracy before its first epoch ends. A run that ended at less counts as it ended.
+        budget: its amount: what the cheapest run had cost at its last accuracy or, where that is more, the most
+            expensive run at its first one, for before that it has none. A run whose last accuracy came at less counts
+            with that.
         score: which accuracy, a key of :data:`SCORES`.
         reached: of each setting, in their order, the accuracy in percent over the seeds.
         whole: of each setting the mean cost of its whole training.
@@ -68,7 +69,8 @@ def after_equal_cost(groups: Sequence[Group]) -> list[EqualCost]:
         curves = [[along(run, str(score), quantity) for run in group.runs] for group in groups]
         if all(spent for runs in curves for spent, _ in runs):
             costs = [[max(run.curves[quantity].values()) for run in group.runs] for group in groups]
-            budget = max(min(map(min, costs)), *(spent[0] for runs in curves for spent, _ in runs))
+            every = [spent for runs in curves for spent, _ in runs]
+            budget = max(min(spent[-1] for spent in every), max(spent[0] for spent in every))
             reached = [
                 Estimate.of([100 * float(np.interp(budget, spent, accuracy)) for spent, accuracy in runs])
                 for runs in curves

@@ -58,6 +58,8 @@ def curves_along(
             if not logged:
                 continue
             steps = sorted(set.intersection(*(set(curve) for run in logged for curve in run)))
+            if not steps:
+                continue
             steps = steps[:: max(1, len(steps) // 200)]
             values = scale * np.array([[run[0][step] for step in steps] for run in logged])
             places = steps if along is None else np.mean([[run[1][step] for step in steps] for run in logged], axis=0)
