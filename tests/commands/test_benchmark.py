@@ -11,7 +11,7 @@ import yaml
 from bioplausible import CorInfoMax, EquilibriumPropagation, PredictiveCoding
 from bioplausible.__main__ import main
 from bioplausible.commands import benchmark
-from bioplausible.commands.benchmark import growth, recipe_files, table
+from bioplausible.commands.benchmark import growth, other_nets, recipe_files, table
 from bioplausible.commands.benchmark.cost import Cost, cost, peak_memory
 from bioplausible.commands.benchmark.recipe_files import recipe_rule
 from bioplausible.commands.benchmark.whole_training import Clock
@@ -154,20 +154,27 @@ def test_a_recipe_that_describes_no_network_gets_one_sentence(options, on_images
 def test_layers_of_every_kind_are_widened_and_a_network_without_convolutions_is_not_deepened():
     layers = [[1, 8, 8], {"conv": 4, "kernel": 3, "gain": 2}, {"local": 3, "kernel": 3}, {"dense": 20}, 30, 10]
     wide = [[1, 8, 8], {"conv": 8, "kernel": 3, "gain": 2}, {"local": 6, "kernel": 3}, {"dense": 40}, 60, 10]
-    assert growth.wider(layers, 2) == wide
-    assert growth.wider([[1, 8, 8], {"conv": 1, "kernel": 3}, 10], 0.5) == [[1, 8, 8], {"conv": 1, "kernel": 3}, 10]
+    assert other_nets.wider(layers, 2) == wide
+    assert other_nets.wider([[1, 8, 8], {"conv": 1, "kernel": 3}, 10], 0.5) == [[1, 8, 8], {"conv": 1, "kernel": 3}, 10]
     more = {"conv": 3, "kernel": 3, "padding": 1}
-    assert growth.deeper(layers, 2) == [*layers[:3], more, more, *layers[3:]]
-    assert growth.deeper([[1, 8, 8], 20, 10], 2) is None
+    assert other_nets.deeper(layers, 2, 2) == [*layers[:3], more, more, *layers[3:]]
+    assert other_nets.last_on_images(layers) == 2
+    assert other_nets.last_on_images([[1, 8, 8], 20, 10]) is None
     skips = [[1, 8, 8], {"conv": 4, "kernel": 3}, {"dense": 8, "skip": 1}, {"dense": 8, "skip": [2, {"from": 2}]}, 10]
     more = {"conv": 4, "kernel": 3, "padding": 1}
-    assert growth.deeper(skips, 2) == [
+    assert other_nets.deeper(skips, 1, 2) == [
         *skips[:2], more, more, skips[2], {"dense": 8, "skip": [4, {"from": 4}]}, 10
     ]  # fmt: skip
-    assert growth.sparse_of_deeper({1: 0.1, 2: 0.2, 3: 0.3}, last=2, more=2) == {1: 0.1, 2: 0.2, 3: 0.2, 4: 0.2, 5: 0.3}
-    assert growth.sparse_of_deeper({1: 0.1, 3: 0.3}, last=2, more=2) == {1: 0.1, 5: 0.3}
-    assert growth.wider([[1, 8, 8], 10], 2) is None
-    assert growth.wider([[1, 8, 8], {"class_path": "mine.Wiring"}, 10], 2) is None
+    assert other_nets.sparse_of_deeper({1: 0.1, 2: 0.2, 3: 0.3}, last=2, more=2) == {
+        1: 0.1,
+        2: 0.2,
+        3: 0.2,
+        4: 0.2,
+        5: 0.3,
+    }
+    assert other_nets.sparse_of_deeper({1: 0.1, 3: 0.3}, last=2, more=2) == {1: 0.1, 5: 0.3}
+    assert other_nets.wider([[1, 8, 8], 10], 2) is None
+    assert other_nets.wider([[1, 8, 8], {"class_path": "mine.Wiring"}, 10], 2) is None
 
 
 @pytest.mark.parametrize(

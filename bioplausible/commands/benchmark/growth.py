@@ -7,11 +7,9 @@ from typing import Any
 import yaml
 
 from bioplausible.commands.benchmark.cost import Cost, cost
+from bioplausible.commands.benchmark.other_nets import deeper, last_on_images, sparse_of_deeper, units_of, wider
 from bioplausible.commands.benchmark.recipe_files import batch_size_of, recipe_rule
 from bioplausible.errors import UserError
-
-KINDS = {"conv", "local", "dense"}
-"""Of layers with a number of channels or units."""
 
 
 def print_growth(files: Sequence[Path]) -> None:
@@ -41,7 +39,7 @@ def print_growth(files: Sequence[Path]) -> None:
             points["depth"] = [(L, batch_size, {"layer_sizes": net}) for L, net in nets.items()]
         else:
             wide = (wider(options["network"], times) for times in (0.5, 1, 2, 4))
-            points["channels"] = [(_units(net[1]), batch_size, {"network": net}) for net in wide if net]
+            points["channels"] = [(units_of(net[1]), batch_size, {"network": net}) for net in wide if net]
             points["depth"] = _of_depths(options, batch_size)
         points |= {name: [(t, batch_size, {name: t}) for t in (10, 20, 40, 80)] for name in iterations}
         for what, values in points.items():
@@ -62,76 +60,19 @@ def print_growth(files: Sequence[Path]) -> None:
                 last = now
 
 
-def wider(layers: Sequence[Any], times: float) -> list[Any] | None:
-    """Returns a list of layers whose hidden ones have so many times the channels or units, at least one.
-
-    None where there are none, or one is a wiring of one's own.
-    """
-    shape, *hidden, output = layers
-    if not hidden or not all(isinstance(layer, int) or layer.keys() & KINDS for layer in hidden):
-        return None
-    return [shape, *(_with_units(layer, max(1, round(_units(layer) * times))) for layer in hidden), output]
-
-
-def deeper(layers: Sequence[Any], more: int) -> list[Any] | None:
-    """Returns a list of layers with so many more convolutions after the last layer of images, 3 × 3 and of its shape.
-
-    Skips come from the same layers as before. None where there is no layer of images.
-    """
-    last = _last_on_images(layers)
-    if last is None:
-        return None
-    added = {"conv": _units(layers[last]), "kernel": 3, "padding": 1}
-    above = [_with_skips_moved(layer, last, more) for layer in layers[last + 1 :]]
-    return [*layers[: last + 1], *[added] * more, *above]
-
-
-def sparse_of_deeper(dual_step_sizes: Mapping[int, float], last: int, more: int) -> dict[int, float]:
-    """Returns ``dual_step_sizes`` of a net with so many more layers after the layer ``last``, which are as it is."""
-    found = {k if k <= last else k + more: size for k, size in dual_step_sizes.items()}
-    if last in dual_step_sizes:
-        found |= dict.fromkeys(range(last + 1, last + more + 1), dual_step_sizes[last])
-    return dict(sorted(found.items()))
-
-
 def _of_depths(options: Mapping[str, Any], batch_size: int) -> list[tuple[int, int, dict[str, Any]]]:
+    """Returns the points of a list of layers with more convolutions; none where it has no layer of images."""
+    layers, sparse = options["network"], options.get("dual_step_sizes")
+    last = last_on_images(layers)
     found: list[tuple[int, int, dict[str, Any]]] = []
-    last = _last_on_images(options["network"])
+    if last is None:
+        return found
     for more in (0, 1, 3, 7):
-        net = deeper(options["network"], more)
-        if net is not None and last is not None:
-            sparse = options.get("dual_step_sizes")
-            changes = {} if sparse is None else {"dual_step_sizes": sparse_of_deeper(sparse, last, more)}
-            found.append((len(net) - 1, batch_size, {"network": net, **changes}))
+        changes: dict[str, Any] = {"network": deeper(layers, last, more)}
+        if sparse is not None:
+            changes["dual_step_sizes"] = sparse_of_deeper(sparse, last, more)
+        found.append((len(layers) - 1 + more, batch_size, changes))
     return found
-
-
-def _last_on_images(layers: Sequence[Any]) -> int | None:
-    found = [k for k, layer in enumerate(layers) if isinstance(layer, Mapping) and layer.keys() & {"conv", "local"}]
-    return found[-1] if found else None
-
-
-def _with_skips_moved(layer: Any, last: int, more: int) -> Any:
-    if not isinstance(layer, Mapping) or "skip" not in layer:
-        return layer
-
-    def moved(skip: Any) -> Any:
-        if isinstance(skip, list):
-            return [moved(each) for each in skip]
-        if isinstance(skip, Mapping):
-            return {**skip, "from": moved(skip["from"])}
-        return skip + more if isinstance(skip, int) and skip > last else skip
-
-    return {**layer, "skip": moved(layer["skip"])}
-
-
-def _units(layer: Mapping[str, Any] | int) -> int:
-    """Returns the channels of a layer of images, or the units of a dense one."""
-    return layer if isinstance(layer, int) else int(next(layer[kind] for kind in layer.keys() & KINDS))
-
-
-def _with_units(layer: Mapping[str, Any] | int, units: int) -> Mapping[str, Any] | int:
-    return units if isinstance(layer, int) else {**layer, **dict.fromkeys(layer.keys() & KINDS, units)}
 
 
 def one_rate_for_all(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
