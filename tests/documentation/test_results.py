@@ -11,22 +11,32 @@ import yaml
 from tests.helpers import CONFIGS, ROOT
 
 CURVES = sorted((ROOT / "docs/results").glob("*.csv"))
-"""Named after their study: a row an epoch of every run."""
+"""Named after their study: a row an epoch of every run, or its last epoch alone."""
 
 
 def last_epochs(path):
-    """Returns the row of the last epoch by recipe and seed; all runs have the same epochs, each once."""
-    runs = defaultdict(dict)
+    """Returns the row of the last epoch by recipe and seed; the runs of a recipe have the same epochs, each once."""
+    runs = defaultdict(lambda: defaultdict(dict))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            epochs = runs[row["recipe"], int(row["seed"])]
-            assert int(row["epoch"]) == len(epochs) + 1
-            epochs[len(epochs) + 1] = row
-    (length,) = {len(epochs) for epochs in runs.values()}
-    found = defaultdict(dict)
-    for (recipe, seed), epochs in runs.items():
-        found[recipe][seed] = epochs[length]
-    return found
+            epochs = runs[row["recipe"]][int(row["seed"])]
+            assert int(row["epoch"]) not in epochs
+            epochs[int(row["epoch"])] = row
+    for seeds in runs.values():
+        ((*_, last),) = {tuple(epochs) for epochs in seeds.values()}
+        seeds.update({seed: epochs[last] for seed, epochs in seeds.items()})
+    return runs
+
+
+def table_of(study):
+    """Returns the table of the section that says how to train a study: first cells by rule."""
+    (section,) = (
+        part
+        for part in (ROOT / "docs/results.md").read_text().split("\n## ")
+        if re.search(rf"--study {study}(?!\w)", part)
+    )
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| ([\d, ]+) \|", section, re.MULTILINE)
+    return {rule: (tested, trained, seeds) for rule, tested, trained, seeds in rows}
 
 
 def in_words(values):
@@ -42,10 +52,7 @@ def test_a_table_has_the_means_of_its_curves(path):
     """A row a recipe, in any order; it is found by the recipe's name in the study."""
     study = yaml.safe_load((CONFIGS / "studies" / f"{path.stem}.yaml").read_text())
     names = {recipe.rpartition("/")[2]: options["name"] for recipe, options in study["recipes"].items()}
-    rows = re.findall(
-        r"^\| (.+?) \| (.+?) \| (.+?) \| ([\d, ]+) \|", (ROOT / "docs/results.md").read_text(), re.MULTILINE
-    )
-    table = {rule: (tested, trained, seeds) for rule, tested, trained, seeds in rows}
+    table = table_of(path.stem)
     for recipe, seeds in last_epochs(path).items():
         said = tuple(
             in_words([float(seeds[s][name]) for s in sorted(seeds)]) for name in ("test_accuracy", "training_accuracy")
