@@ -5,6 +5,7 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,6 +17,9 @@ from bioplausible.observers.figures import new_figure
 
 MARKS = 8
 """Markers along a curve, about."""
+
+POINTS = 50
+"""Points of a curve of single batches, at least: it is drawn as means of several, for one batch is noisy."""
 
 
 def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], title: str) -> Figure | None:
@@ -37,6 +41,9 @@ def curves_along(
     groups: Sequence[Group], panels: Sequence[tuple[str, str, float, str | None, str]], title: str
 ) -> Figure:
     """Returns a figure with a panel for each scalar: mean over the seeds and a band of one standard deviation.
+
+    What is logged more often than once an epoch, such as the cosines of single batches, is first averaged in each run
+    over as many values as leave :data:`POINTS`, and drawn where the last of them was logged.
 
     Args:
         groups: the settings, one curve each.
@@ -60,11 +67,13 @@ def curves_along(
             steps = sorted(set.intersection(*(set(curve) for run in logged for curve in run)))
             if not steps:
                 continue
-            steps = steps[:: max(1, len(steps) // 200)]
-            values = scale * np.array([[run[0][step] for step in steps] for run in logged])
-            places = steps if along is None else np.mean([[run[1][step] for step in steps] for run in logged], axis=0)
+            several = 1 if len(steps) <= group.first.epochs else max(1, len(steps) // POINTS)
+            parts = [steps[first : first + several] for first in range(0, len(steps), several)]
+            values = scale * np.array([[fmean(run[0][step] for step in part) for part in parts] for run in logged])
+            at = [part[-1] for part in parts]
+            places = at if along is None else np.mean([[run[1][step] for step in at] for run in logged], axis=0)
             mean = values.mean(0)
-            apart = max(1, len(steps) // MARKS)  # each curve's markers begin elsewhere, so that they hide no others
+            apart = max(1, len(parts) // MARKS)  # each curve's markers begin elsewhere, so that they hide no others
             marks = (number % apart, apart)
             (lines[f"{group.title} (n = {len(logged)})"],) = axis.plot(places, mean, markevery=marks, **look.options)
             if len(logged) > 1:
