@@ -18,6 +18,7 @@ from bioplausible.commands.sweep.sections import _draw_curves, _draw_points, stu
 from bioplausible.commands.sweep.study_file import read_study
 from bioplausible.commands.sweep.variants import study_trials, variants
 from bioplausible.data.published import PublishedDataModule
+from bioplausible.observers import Alignment
 from bioplausible.observers.figures import new_figure
 from tests.helpers import scalars
 
@@ -34,6 +35,7 @@ def test_a_study_of_the_package_trains_and_logs_what_it_draws(path, monkeypatch)
 
     monkeypatch.setattr(PublishedDataModule, "load", load)
     monkeypatch.setattr(PublishedDataModule, "prepare_data", lambda self: None)
+    monkeypatch.setattr(Alignment.__init__, "__defaults__", (1,))  # three batches are less than its interval
     assert path.read_text().startswith("# ")
     study = read_study(path)
     trials = study_trials(variants(study, Path("out")), len(study.seeds))
@@ -175,6 +177,16 @@ def test_table_figure_and_report_are_what_was_measured(trained, capsys):
         last = 100 * fmean(run.last("test_each_epoch/accuracy") for run in of_variant)
         assert line.get_ydata()[-1] == pytest.approx(last)
         assert last == pytest.approx(100 * fmean(run.last("test/accuracy") for run in of_variant))
+
+    length = (max(runs[0][0].curves["train/accuracy"]) + 1) // 2  # steps of an epoch
+    for of_variant in runs:
+        for run in of_variant:  # 150 cosines of single batches in two epochs
+            run.curves["alignment/layer_2_cosine"] = {length * s / 75 - 1: 0.01 * s for s in range(1, 151)}
+    _, (axis,) = new_figure(1)
+    _draw_curves(axis, "epoch", "alignment/layer_2_cosine", trained, runs)
+    for line in axis.get_lines():
+        assert list(line.get_xdata()) == pytest.approx([s / 75 for s in range(3, 151, 3)], abs=1e-6)
+        assert list(line.get_ydata()) == pytest.approx([0.01 * (s - 1) for s in range(3, 151, 3)])
 
     assert main(["sweep", "--study", "study.yaml", "--out", "out"]) == 0  # all is finished: Ray is not started
     assert "8 trials, 8 of them finished before" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -15,11 +16,14 @@ from bioplausible.commands.report.looks import looks
 from bioplausible.commands.report.tables import Group
 from bioplausible.observers.figures import new_figure
 
+Place = TypeVar("Place", int, float)
+"""A training step or an epoch."""
+
 MARKS = 8
 """Markers along a curve, about."""
 
 POINTS = 50
-"""Points of a curve of single batches, at least: it is drawn as means of several, for one batch is noisy."""
+"""Points of a curve of single batches, at least."""
 
 
 def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], title: str) -> Figure | None:
@@ -42,8 +46,7 @@ def curves_along(
 ) -> Figure:
     """Returns a figure with a panel for each scalar: mean over the seeds and a band of one standard deviation.
 
-    What is logged more often than once an epoch, such as the cosines of single batches, is first averaged in each run
-    over as many values as leave :data:`POINTS`, and drawn where the last of them was logged.
+    What single batches log is first averaged in each run (:func:`in_parts`), and drawn where each part ends.
 
     Args:
         groups: the settings, one curve each.
@@ -67,8 +70,7 @@ def curves_along(
             steps = sorted(set.intersection(*(set(curve) for run in logged for curve in run)))
             if not steps:
                 continue
-            several = 1 if len(steps) <= group.first.epochs else max(1, len(steps) // POINTS)
-            parts = [steps[first : first + several] for first in range(0, len(steps), several)]
+            parts = in_parts(steps, group.first.epochs)
             values = scale * np.array([[fmean(run[0][step] for step in part) for part in parts] for run in logged])
             at = [part[-1] for part in parts]
             places = at if along is None else np.mean([[run[1][step] for step in at] for run in logged], axis=0)
@@ -85,6 +87,17 @@ def curves_along(
     # below the panels, where it hides no curve
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, fontsize="small")
     return figure
+
+
+def in_parts(places: Sequence[Place], epochs: int) -> list[Sequence[Place]]:
+    """Returns what is averaged to one point of a curve: single batches are noisy, so several of them.
+
+    Args:
+        places: where a scalar was logged, in their order.
+        epochs: what is logged no more often than once an epoch is not averaged.
+    """
+    several = 1 if len(places) <= epochs else max(1, len(places) // POINTS)
+    return [places[first : first + several] for first in range(0, len(places), several)]
 
 
 def pdf(figure: Figure) -> bytes:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from bioplausible.commands.report.curves import MARKS, pdf, png
+from bioplausible.commands.report.curves import MARKS, in_parts, pdf, png
 from bioplausible.commands.report.looks import look
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
@@ -193,8 +194,12 @@ def _draw_curves(axis: Axes, x: str, name: str, variants: Sequence[Variant], run
         curves = [_by_epoch(run, name) for run in of_variant if name in run.curves]
         if not curves:
             continue
-        at = sorted(set.intersection(*(set(curve) for curve in curves)))
-        values = _scale(name) * np.array([[curve[epoch] for epoch in at] for curve in curves])
+        common = sorted(set.intersection(*(set(curve) for curve in curves)))
+        parts = in_parts(common, of_variant[0].epochs)
+        at = [part[-1] for part in parts]
+        values = _scale(name) * np.array(
+            [[fmean(curve[epoch] for epoch in part) for part in parts] for curve in curves]
+        )
         label = f"{variant.name} (n = {len(curves)})"
         marks = max(1, len(at) // MARKS)
         (line,) = axis.plot(at, values.mean(0), label=label, markevery=(i % marks, marks), **look(i).options)
