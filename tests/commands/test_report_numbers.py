@@ -86,20 +86,20 @@ def test_a_curve_is_the_mean_over_seeds_and_its_band_one_standard_deviation_with
 
 
 def test_what_is_logged_of_single_batches_is_drawn_as_means_and_what_is_logged_each_epoch_is_not():
-    """230 cosines in 120 epochs are drawn as 58 means of four, the last of two; 120 accuracies stay as they are."""
+    """230 cosines are drawn as 58 means of four, the first of two; 121 accuracies of 120 epochs stay as they are."""
     one = made({0: 0.9, 1: 0.9})
     cosine, accuracy = "alignment/layer_2_cosine", "train/accuracy"
     for i, run in enumerate(one.runs):
         run.epochs = 120
         run.curves[cosine] = {100 * s: (-1.0) ** s + 0.001 * s * (i + 1) for s in range(230)}
-        run.curves[accuracy] = {200 * s: 0.001 * s for s in range(1, 121)}
+        run.curves[accuracy] = {200 * s: 0.001 * s for s in range(1, 122)}
     figure = curves([one], [(name, name, 1.0) for name in (cosine, accuracy)], "title")
     (averaged,), (whole,) = (axis.lines for axis in figure.axes)
-    assert averaged.get_xdata().tolist() == [*range(300, 22900, 400), 22900]
-    four = [0.0015 * (4 * j + 1.5) for j in range(57)]  # the mean over two seeds too; the alternating signs cancel
-    assert averaged.get_ydata().tolist() == pytest.approx([*four, 0.0015 * 228.5])
-    assert whole.get_xdata().tolist() == list(range(200, 24001, 200))
-    assert whole.get_ydata().tolist() == pytest.approx([0.001 * s for s in range(1, 121)])
+    assert averaged.get_xdata().tolist() == list(range(100, 22901, 400))
+    four = [0.0015 * (4 * j + 3.5) for j in range(57)]  # the mean over two seeds too; the alternating signs cancel
+    assert averaged.get_ydata().tolist() == pytest.approx([0.0015 * 0.5, *four])
+    assert whole.get_xdata().tolist() == list(range(200, 24201, 200))
+    assert whole.get_ydata().tolist() == pytest.approx([0.001 * s for s in range(1, 122)])
 
 
 def test_a_single_seed_has_no_band():

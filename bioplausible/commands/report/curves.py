@@ -23,7 +23,10 @@ MARKS = 8
 """Markers along a curve, about."""
 
 POINTS = 50
-"""Points of a curve of single batches, at least."""
+"""Points of a curve of single batches, at least, where so many were logged."""
+
+OF_EPOCHS = frozenset({"train", "val", "test", "test_each_epoch", "cost", "throughput"})
+"""Scalars, by the first part of their names, that are of a whole epoch."""
 
 
 def curves(groups: Sequence[Group], names: Sequence[tuple[str, str, float]], title: str) -> Figure | None:
@@ -46,7 +49,8 @@ def curves_along(
 ) -> Figure:
     """Returns a figure with a panel for each scalar: mean over the seeds and a band of one standard deviation.
 
-    What single batches log is first averaged in each run (:func:`in_parts`), and drawn where each part ends.
+    Where single batches log many values, several are first averaged in each run (:func:`in_parts`), and drawn where the
+    last of them was logged.
 
     Args:
         groups: the settings, one curve each.
@@ -70,7 +74,7 @@ def curves_along(
             steps = sorted(set.intersection(*(set(curve) for run in logged for curve in run)))
             if not steps:
                 continue
-            parts = in_parts(steps, group.first.epochs)
+            parts = in_parts(name, steps)
             values = scale * np.array([[fmean(run[0][step] for step in part) for part in parts] for run in logged])
             at = [part[-1] for part in parts]
             places = at if along is None else np.mean([[run[1][step] for step in at] for run in logged], axis=0)
@@ -89,15 +93,17 @@ def curves_along(
     return figure
 
 
-def in_parts(places: Sequence[Place], epochs: int) -> list[Sequence[Place]]:
-    """Returns what is averaged to one point of a curve: single batches are noisy, so several of them.
+def in_parts(name: str, places: Sequence[Place]) -> list[Sequence[Place]]:
+    """Returns what is averaged to one point of a curve: single batches are noisy, so several where there are many.
 
     Args:
-        places: where a scalar was logged, in their order.
-        epochs: what is logged no more often than once an epoch is not averaged.
+        name: of the scalar; what is of a whole epoch (:data:`OF_EPOCHS`) is not averaged.
+        places: where it was logged, in their order; the first part may be a shorter one.
     """
-    several = 1 if len(places) <= epochs else max(1, len(places) // POINTS)
-    return [places[first : first + several] for first in range(0, len(places), several)]
+    several = 1 if name.partition("/")[0] in OF_EPOCHS else max(1, len(places) // POINTS)
+    rest = len(places) % several
+    whole = [places[first : first + several] for first in range(rest, len(places), several)]
+    return [places[:rest], *whole] if rest else whole
 
 
 def pdf(figure: Figure) -> bytes:

@@ -195,7 +195,7 @@ def _draw_curves(axis: Axes, x: str, name: str, variants: Sequence[Variant], run
         if not curves:
             continue
         common = sorted(set.intersection(*(set(curve) for curve in curves)))
-        parts = in_parts(common, of_variant[0].epochs)
+        parts = in_parts(name, common)
         at = [part[-1] for part in parts]
         values = _scale(name) * np.array(
             [[fmean(curve[epoch] for epoch in part) for part in parts] for curve in curves]
