@@ -102,8 +102,9 @@ def in_parts(name: str, places: Sequence[Place]) -> list[Sequence[Place]]:
     """
     several = 1 if name.partition("/")[0] in OF_EPOCHS else max(1, len(places) // POINTS)
     rest = len(places) % several
-    whole = [places[first : first + several] for first in range(rest, len(places), several)]
-    return [places[:rest], *whole] if rest else whole
+    parts: list[Sequence[Place]] = [places[:rest]] if rest else []
+    parts.extend(places[first : first + several] for first in range(rest, len(places), several))
+    return parts
 
 
 def pdf(figure: Figure) -> bytes:
