@@ -22,9 +22,14 @@ def last_epochs(path):
             epochs = runs[row["recipe"]][int(row["seed"])]
             assert int(row["epoch"]) not in epochs
             epochs[int(row["epoch"])] = row
+    lengths = set()
     for seeds in runs.values():
-        ((*_, last),) = {tuple(epochs) for epochs in seeds.values()}
-        seeds.update({seed: epochs[last] for seed, epochs in seeds.items()})
+        (found,) = {tuple(epochs) for epochs in seeds.values()}
+        assert found == tuple(range(1, found[-1] + 1)) or len(found) == 1
+        lengths.add((len(found), found[-1]))
+        seeds.update({seed: epochs[found[-1]] for seed, epochs in seeds.items()})
+    # whole curves all have the same length
+    assert len(lengths) == 1 or all(rows == 1 for rows, _ in lengths)
     return runs
 
 
