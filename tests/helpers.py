@@ -18,6 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ from bioplausible import (
     rules,
 )
 from bioplausible.commands.recipes import snake_case
+from bioplausible.commands.report.logs import _age
 from bioplausible.network import Connection
 from bioplausible.rules import LearningRule
 
@@ -337,8 +339,16 @@ def run_of(recipe: Path) -> Path:
 
 
 def scalars(folder) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
+    """Returns all that a run logged, file after file in the order in which they were written.
+
+    TensorBoard reads them in the order of their names, which is another one where two processes wrote in the same
+    second and the later one's number has a digit more: they are read under names that sort right.
+    """
+    with TemporaryDirectory() as ordered:
+        for number, file in enumerate(sorted(Path(folder).glob("events.out.tfevents.*"), key=_age)):
+            shutil.copyfile(file, Path(ordered, f"events.out.tfevents.{number:04}"))
+        events = EventAccumulator(ordered, size_guidance={"scalars": 0})
+        events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
