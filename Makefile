@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 # a process takes files one after the other, so that it makes what a file's tests share once; idle ones take from others
 PARALLEL = -n auto --dist worksteal
 
-.PHONY: fit test test-slow mutation benchmark-peers lint docs
+.PHONY: fit test test-thorough test-slow mutation benchmark-peers lint docs
 
 fit: $(VENV)/.installed
 	$(RUN) -m bioplausible fit $(ARGS)
@@ -13,7 +13,11 @@ fit: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(RUN) -m pytest $(PARALLEL) $(ARGS)
 
-# what takes minutes and is left out of `make test`
+# what CI runs besides: further cases of what `make test` samples, and what takes tens of seconds
+test-thorough: $(VENV)/.installed
+	$(RUN) -m pytest $(PARALLEL) -m "thorough and not slow" $(ARGS)
+
+# what takes minutes
 test-slow: $(VENV)/.installed
 	$(RUN) -m pytest $(PARALLEL) -m slow $(ARGS)
 

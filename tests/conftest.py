@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import warnings
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()  # until all is imported, which is no garbage: looking through it takes a quarter of the imports' time
 
 FOLDERS = itertools.count()
+OF_SEVEN = 7
+"""Of how many cases of a sampled test `make test` takes one: a prime, so that it is not always the same network's."""
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
@@ -23,6 +26,17 @@ settings.load_profile("default")
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="where tests of equations make their tensors: cpu or cuda")
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves all but the first of every seven cases of a sampled test to `make test-thorough`."""
+    cases = Counter()
+    for item in items:
+        if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
+            test = item.nodeid.partition("[")[0]
+            if cases[test] % OF_SEVEN:
+                item.add_marker(pytest.mark.thorough)
+            cases[test] += 1
 
 
 def pytest_collection_finish():

@@ -56,6 +56,7 @@ def test_a_rule_of_ones_own_is_measured_too(monkeypatch, capsys):
     assert "examples/brainprop" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_it_sweeps(capsys, monkeypatch):
     cheap = Cost(1, 1.0, 1.0, 1)
     seen = []
@@ -301,6 +302,7 @@ def test_what_is_timed_alone_is_what_the_step_computes(cls, net):
     assert alone.calls == {call: count for call, count in seen.calls.items() if call[0] in {p.operator for p in works}}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("n", [20, 150])

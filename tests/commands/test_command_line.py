@@ -379,6 +379,7 @@ BAD_FOR_RULE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("rule", "option"), [(rule, o) for rule, options in BAD_FOR_RULE.items() for o in options])
 def test_bad_options_of_every_rule_get_one_sentence(rule, option, capsys):
     dense = {p.stem for p in (CONFIGS / "digits").glob("*.yaml") if not p.stem.endswith("_conv")}
@@ -542,6 +543,7 @@ RECIPES = [path for path in all_recipes() if path not in PUBLISHED_NETWORKS]
 """But for those that test_published_recipes.py trains."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_recipe_trains(path, monkeypatch, capsys):
     """Every shipped recipe is parsed as it is and trains for three batches, on random images in its data's shape.

@@ -146,6 +146,7 @@ def test_a_second_signal_ends_at_once(number, capsys):
     assert torch.load(LAST, weights_only=True)["global_step"] == 11
 
 
+@pytest.mark.sampled
 @SIGNALS
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_a_signal_in_an_evaluation(command, number, capsys):
@@ -197,6 +198,7 @@ IMPORTS = [("fit", module) for module in ("torch", "pytorch_lightning", "bioplau
 IMPORTS += [("benchmark --batches 0", "torch"), ("report logs", "matplotlib")]  # which import it after their options
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("command", "module", "number"),
     [*((*each, signal.SIGINT) for each in IMPORTS), *((*each, signal.SIGTERM) for each in IMPORTS[-2:])],

@@ -52,6 +52,7 @@ def test_every_figure_has_a_line_of_help_and_is_drawn_by_something(capsys):
         assert [line.split() for line in said].count([name, *text.split()]) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 def test_every_rule_can_be_looked_at(cls, capsys):
     options = {"dual_step_sizes": {1: 0.01, 2: 0.02}} if cls.__name__ == "CorInfoMaxSparse" else {}

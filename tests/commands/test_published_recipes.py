@@ -42,6 +42,7 @@ class Weights(Callback):
         self.groups = trainer.optimizers[0].param_groups
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", PUBLISHED_NETWORKS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_a_recipe_of_a_published_network_trains(path, files):
     """Two images a batch and two iterations a phase: the nets are large. All else is as it stands there."""

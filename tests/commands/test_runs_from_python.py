@@ -64,6 +64,7 @@ def corinfomax():
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.__name__)
 def test_every_rule_is_evaluated_as_it_was_trained(rule, capsys):
     options = {"dual_step_sizes": {1: 0.01, 2: 0.02}} if rule.__name__ == "CorInfoMaxSparse" else {}

@@ -155,6 +155,7 @@ def running(folder):
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 @pytest.mark.parametrize(
     ("number", "status"),

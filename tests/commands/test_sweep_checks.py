@@ -237,6 +237,7 @@ def test_the_check_leaves_generators_threads_and_output_alone(capsys, monkeypatc
     assert "PL_GLOBAL_SEED" not in os.environ
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", sorted((recipes() / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_studies_of_the_package_pass(path):
     study = read_study(path)

@@ -25,6 +25,7 @@ from tests.helpers import scalars
 STUDIES = sorted((recipes() / "studies").glob("*.yaml"))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_of_the_package_trains_and_logs_what_it_draws(path, monkeypatch):
     """The first trial of each, for three batches of random images in its data's shape."""

@@ -78,6 +78,7 @@ ONE_OF_EACH_KIND = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", ONE_OF_EACH_KIND, ids=lambda p: p.stem)
 def test_a_file_changed_in_one_number_fails(path, tmp_path):
     draw = np.random.default_rng(0)

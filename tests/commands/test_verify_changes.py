@@ -149,6 +149,7 @@ def of_silent_units(path, change):
     return "Wfa" in change and change.endswith("1e-6 off") and "usf" not in path.stem
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda p: p.stem)
 def test_whatever_changes_is_noticed(path):
     share = slice(RECORDINGS.index(path) % 23, None, 23)

@@ -161,6 +161,7 @@ def test_a_cell_of_the_page_of_options_is_one_line_that_marks_code_alone(options
     assert said == r"a\_b \<c\> `d.e_f` \| `g*h` \[i\]\*"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed: pip install '.[docs]'")
 def test_the_site_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

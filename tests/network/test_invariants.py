@@ -237,6 +237,7 @@ def test_a_local_layer_whose_positions_are_alike_is_a_convolution(variant, pool)
 # --------------------------------------------------------------------------------------------------------- symmetries
 
 
+@pytest.mark.sampled
 @ALL_VARIANTS
 @ALL_NETWORKS
 def test_the_order_of_channels_does_not_matter(variant, network):

@@ -58,6 +58,7 @@ def run_of(name: str) -> Path:
     return Path("lightning_logs/digits") / name / "version_0"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "cls",
     [

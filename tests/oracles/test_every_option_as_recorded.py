@@ -13,6 +13,7 @@ from tests.oracles.every_option.cases import WITHOUT_EFFECT, options_of, results
 from tests.oracles.every_option.recording import differences, path, read
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 def test_every_option_computes_what_was_recorded(cls):
     recorded, wrong, tried, effective = read(cls), [], set(), set()

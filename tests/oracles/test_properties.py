@@ -131,6 +131,7 @@ def learned_laterals(rule, phases) -> dict[int, torch.Tensor]:
     return {k: lateral.weight for k, lateral in learned.network.laterals.items()}
 
 
+@pytest.mark.sampled
 @ALL_VARIANTS
 @ALL_NETWORKS
 @torch.no_grad()

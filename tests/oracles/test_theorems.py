@@ -79,6 +79,7 @@ def differentiable_equilibrium(rule, r):
     return r
 
 
+@pytest.mark.sampled
 @ALL_NETWORKS
 @pytest.mark.parametrize("cost", COSTS)
 def test_equilibrium_propagation_tends_to_the_gradient_through_the_fixed_point(network, cost):

@@ -29,6 +29,7 @@ STATES = {"backpropagation", "corinfomax", "corinfomax_ebd", "equilibrium_propag
 correlations, draws for a batch, several steps a batch, draws for each sample."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("recipe", slow_but(STATES, sorted((CONFIGS / "digits").glob("*.yaml"))))
 def test_training_killed_at_any_moment_resumes_to_the_same_bits(recipe, tmp_path):
     """Even kills come at a random moment of training, odd ones at a random byte of a random checkpoint."""

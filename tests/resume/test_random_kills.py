@@ -75,6 +75,7 @@ SLOW = ("information", "plateau", "average of epochs", "moving average")
 """Kinds for `make test-slow`."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in KINDS]
 )

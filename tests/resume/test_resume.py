@@ -104,6 +104,7 @@ def test_a_killed_run_resumes_to_the_same_bits(kills, extra, tmp_path):
         require_resumes_to(whole, logged, folder, f"killed before step {step}")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [
@@ -478,6 +479,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_state_is_in_a_checkpoint(variant, tmp_path):
     """Resumed by a rule with other first weights, in the first and in the second of two epochs of six steps."""

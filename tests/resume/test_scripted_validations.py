@@ -146,6 +146,7 @@ def left(folder):
     return found, rows
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("step", [3, 10, 11, 17])
 @pytest.mark.parametrize("least", LEAST.values(), ids=LEAST)
 def test_a_signal_leaves_nothing_that_an_uninterrupted_run_has_not(least, step):

@@ -72,6 +72,7 @@ def test_the_error_is_of_order_beta_to_the_number_of_points(cost):
             assert small < 3 * at_small
 
 
+@pytest.mark.sampled
 @ALL_NETWORKS
 @pytest.mark.parametrize("cost", COSTS)
 def test_it_is_so_on_every_kind_of_network(network, cost):

@@ -25,6 +25,7 @@ DIGITS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("recipe", DIGITS)
 def test_every_digits_recipe_learns_in_a_few_epochs(recipe, capsys):
     assert main(["fit", "--config", str(recipe), "--trainer.max_epochs", "4", *QUIET]) == 0
@@ -34,6 +35,7 @@ def test_every_digits_recipe_learns_in_a_few_epochs(recipe, capsys):
 CONVOLUTION = [[1, 8, 8], {"conv": 12, "kernel": 3, "stride": 2, "padding": 1}, 10]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("network", [[64, 50, 10], CONVOLUTION], ids=["dense", "convolution"])
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 def test_every_rule_trains_from_python_with_its_defaults(cls, network):

@@ -196,6 +196,7 @@ CONTEXTS = [
 CONTEXTS += [(EquilibriumPropagation, {"loss": "cross_entropy", "readout": True})]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("cls", "context"), CONTEXTS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_an_option_changes_what_is_computed_or_is_refused(cls, context):
     require_effects(cls, context, options_of(cls), tuple(SIZES))
@@ -205,6 +206,7 @@ IN_ONE_LAYER = {"step_size": [0.2], "scheduled_decay": [True], "step_size_discou
 """Values of options that the test above leaves out: without a hidden layer they have an effect or are refused too."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("cls", "context"), CONTEXTS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_so_it_does_without_a_hidden_layer(cls, context, monkeypatch):
     """What comes back to hidden layers, and how they settle, is then nothing."""

@@ -37,6 +37,7 @@ def step(cls, precision, network="dense"):
     return rule, states, {name: p.detach() - before[name] for name, p in rule.named_parameters()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("cls", all_rules(), ids=lambda cls: cls.__name__)
 def test_mixed_precision_changes_the_hebbian_products_alone(cls, network):

@@ -51,6 +51,7 @@ NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a
 QUICK = "equilibrium_propagation"
 
 
+@pytest.mark.thorough
 @NEEDS_COMPILER
 @pytest.mark.parametrize(
     "rule", [rule if rule == QUICK else pytest.param(rule, marks=pytest.mark.slow) for rule in RULES]
@@ -83,6 +84,7 @@ STRIDES = [
 ]
 
 
+@pytest.mark.sampled
 @NEEDS_COMPILER
 @pytest.mark.parametrize(
     ("cls", "options", "network", "phases"),

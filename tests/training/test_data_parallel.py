@@ -89,6 +89,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("layers", "precision", "tolerance", "recipe"),
     [
@@ -126,6 +127,7 @@ def whole(tmp_path_factory):
     return result(folder)[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (2, 2)])
 def test_resume_with_another_number_of_processes(first, then, whole, tmp_path):
     def train(processes, args, status=0):
@@ -139,6 +141,7 @@ def test_resume_with_another_number_of_processes(first, then, whole, tmp_path):
     close(whole, result(tmp_path)[0], 1e-9)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rule", ["backpropagation", "corinfomax"])
 def test_observers_look_at_the_whole_batch(rule, tmp_path):
     """Whatever they exchange.
@@ -251,6 +254,7 @@ def test_processes_that_are_no_commands_are_refused(strategy, capsys):
     assert f"the strategy {strategy} starts its processes" in error
 
 
+@pytest.mark.thorough
 def test_two_hosts_with_torchrun(whole, tmp_path):
     """As docs/processes.md says it, both on this machine."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]

@@ -40,6 +40,7 @@ def weights(*args: str, recipe: Path = CONFIGS / "digits/corinfomax.yaml") -> di
     return torch.load(last, weights_only=True)["state_dict"]
 
 
+@pytest.mark.sampled
 @RECIPES
 def test_the_seed_and_nothing_else_fixes_the_weights(recipe):
     runs = []
@@ -60,6 +61,7 @@ def plain(tmp_path_factory):
         return weights()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "option",
     [

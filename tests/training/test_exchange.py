@@ -121,6 +121,7 @@ def alone():
     return learn("smaller")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("number", "exchange", "apart"),
     [

@@ -29,6 +29,7 @@ def tab(folder):
     return {name: getattr(value, value.WhichOneof("kind")) for name, value in found.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("recipe", sorted(CONFIGS.glob("digits/*.yaml")), ids=lambda path: path.stem)
 def test_the_tab_shows_all_that_a_recipe_trains_with_and_nothing_internal(recipe):
     config = yaml.safe_load(recipe.read_text())

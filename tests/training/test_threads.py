@@ -57,6 +57,7 @@ def test_what_a_step_refuses_is_one_sentence_while_it_is_timed_too(two_threads, 
     assert "The optimizer can't be built (Nesterov momentum requires" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_the_choice_is_said_saved_and_kept(two_threads, monkeypatch, capsys):
     monkeypatch.setattr(threads, "_seconds", lambda n, step: float(n))
     assert main(["fit", *FEW, "--trainer.max_epochs", "1"]) == 0
@@ -76,6 +77,7 @@ def test_the_choice_is_said_saved_and_kept(two_threads, monkeypatch, capsys):
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.thorough
 def test_the_environment_decides_where_it_says_so(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(threads, "_seconds", lambda n, step: float(n))

@@ -153,6 +153,7 @@ def test_a_problem_is_its_recipes(tmp_path):
     assert "V_2" in problem_of("feedback_alignment", batches=1).weights
 
 
+@pytest.mark.thorough
 def test_the_table_has_ours_whole_training_and_plain_torch(capsys):
     assert main(["backpropagation", "--cores", "1", "--rounds", "1", "--batches", "2"]) == 0
     out = capsys.readouterr().out
@@ -186,6 +187,7 @@ for line in sys.stdin:
 }
 
 
+@pytest.mark.thorough
 def test_a_peer_that_fails_says_why_and_the_others_are_timed(tmp_path, monkeypatch, capsys):
     for name, text in PEERS_THAT_FAIL.items():
         python = tmp_path / name / "bin/python"
