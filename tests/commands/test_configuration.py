@@ -562,6 +562,7 @@ OF_ANY_CLASS = {
 """Settings that nothing of :data:`OF_ONE_S_OWN` sets, of each part and of classes within."""
 
 
+@pytest.mark.thorough
 @settings(max_examples=2)
 @given(*(st.fixed_dictionaries(OF_ANY_CLASS) for _ in range(3)), st.sets(st.sampled_from(list(OF_ANY_CLASS))))
 @pytest.mark.parametrize("base", BASES)

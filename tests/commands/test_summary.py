@@ -85,6 +85,7 @@ def test_each_command_is_typed_as_it_is_said(logger, capsys):
         assert main([*command(said["look at it with"]), "--out", "report"]) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("val", "test", "measured"),
     [

@@ -105,6 +105,7 @@ def test_a_network_has_its_short_name_and_a_folder_that_any_disk_takes(tmp_path)
     assert found[1].arguments[5] == nets[1]
 
 
+@pytest.mark.thorough
 def test_a_sweep_trains_names_what_fails_and_repeats_nothing(capsys):
     few = [
         "--seeds",

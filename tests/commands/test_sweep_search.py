@@ -394,6 +394,7 @@ def test_the_recipe_found_trains_as_its_trial_did(recipe, entry):
     assert a["lr_schedulers"] == b["lr_schedulers"]
 
 
+@pytest.mark.thorough
 def test_a_search_is_run_gone_on_with_and_leaves_a_recipe():
     few = {"recipes": CONTENT["recipes"], "seeds": [0], "search": {"trials": 1}}
     trials = random_trials(study(**few), Path("out"))

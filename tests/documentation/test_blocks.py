@@ -62,6 +62,7 @@ def follow(page, slow):
     return reader
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("_checkout")
 @pytest.mark.parametrize("name", WITH_BLOCKS)
 def test_the_blocks_of_a_page_run(name, monkeypatch):

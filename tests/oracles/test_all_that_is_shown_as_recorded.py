@@ -16,6 +16,7 @@ from tests.oracles.shown.subjects import name_of, path, read, recorded, subjects
 SUBJECTS = subjects()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_all_that_is_shown_is_what_was_recorded(name):
     entries, wrong, tried, effective, starts, seen = read(name), [], set(), set(), {}, set()

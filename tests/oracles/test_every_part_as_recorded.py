@@ -15,6 +15,7 @@ from tests.oracles.records import read
 PARTS = list(parts())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_every_part_comes_to_what_was_recorded(part, tmp_path):
     recorded, wrong, effective = read(path(part.net)), [], set()

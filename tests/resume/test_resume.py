@@ -55,6 +55,7 @@ def require_resumes_to(whole, logged, folder, when):
     assert logged == logged_too, when
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("every", "steps"),
     [

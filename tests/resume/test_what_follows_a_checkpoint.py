@@ -58,6 +58,7 @@ def train(folder, ckpt_path=None, **options):
     return state, notes.noted
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_it_resumes_into_what_followed(kind, tmp_path):
     whole, noted = train(tmp_path, **OPTIONS[kind])

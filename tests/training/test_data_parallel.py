@@ -173,6 +173,7 @@ def test_observers_look_at_the_whole_batch(rule, tmp_path):
         close(one, two, 1e-6)
 
 
+@pytest.mark.thorough
 def test_the_command_starts_its_processes_and_one_says_what_went_wrong():
     command = [sys.executable, "-m", "bioplausible", "fit", *ARGS]
     command += ["--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
