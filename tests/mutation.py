@@ -33,7 +33,7 @@ def prepare(package, folder):
     subprocess.run(["git", "checkout-index", "--all", f"--prefix={folder}/"], cwd=ROOT, check=True)
     settings = toml.load(SETTINGS)
     # without the packages that cosmic-ray brings: some tests look at what is said where rich is missing
-    command = f"env PYTHONPATH={folder} {sys.executable} -m pytest -x -q -p no:cacheprovider"
+    command = f"env PYTHONPATH={folder} {sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not slow'"
     settings["cosmic-ray"]["module-path"] = [f"bioplausible/{package}"]
     settings["cosmic-ray"]["test-command"] = " ".join([command, *settings["tests"][package]])
     (folder / "mutation.toml").write_text(toml.dumps(settings))

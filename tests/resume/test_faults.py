@@ -1,7 +1,7 @@
 """What training survives: kills at any moment, full disks, lost folders, damaged checkpoints.
 
-Oracle: a run that nobody interrupted. ``FAULTS=10 python -m pytest tests/resume/test_faults.py -k killed`` kills each
-rule's training ten times instead of twice.
+Oracle: a run that nobody interrupted. ``FAULTS=10 python -m pytest tests/resume/test_faults.py -k killed -m ""`` kills
+each rule's training ten times instead of twice.
 """
 
 import os

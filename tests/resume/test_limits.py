@@ -54,7 +54,6 @@ def interrupted(request, tmp_path_factory):
     return data, batches, folder
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("limit", [None, 1, 3, 4, 5, 9, 0.5])
 def test_a_resumed_epoch_ends_at_the_limit_or_is_refused(interrupted, limit):
     """Its end, for which a validation stands, is never left out, and no batch comes after it."""

@@ -1,6 +1,6 @@
 """Runs with schedules and callbacks, killed several times: the same weights, checkpoints and log as one run.
 
-``FAULTS=20 python -m pytest tests/resume/test_random_kills.py -rP`` kills each kind of run in twenty ways, not in two.
+``FAULTS=20 python -m pytest tests/resume/test_random_kills.py -m ""`` kills each kind of run in twenty ways, not two.
 """
 
 import os
