@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()  # until all is imported, which is no garbage: looking through it takes a quarter of the imports' time
 
 FOLDERS = itertools.count()
-OF_SEVEN = 7
-"""Of how many cases of a sampled test `make test` takes one: a prime, so that it is not always the same network's."""
+CASES_PER_SAMPLE = 7
+"""Of as many cases of a sampled test `make test` takes one: a prime, so that it is not always the same network's."""
 
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("default")
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
             test = item.nodeid.partition("[")[0]
-            if cases[test] % OF_SEVEN:
+            if cases[test] % CASES_PER_SAMPLE:
                 item.add_marker(pytest.mark.thorough)
             cases[test] += 1
 
