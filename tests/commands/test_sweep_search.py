@@ -19,7 +19,7 @@ from bioplausible.commands.report import page
 from bioplausible.commands.sweep import on_ray
 from bioplausible.commands.sweep.recipe_text import configuration
 from bioplausible.commands.sweep.running import LOG, NOTE, OUTCOME, SECONDS, is_finished
-from bioplausible.commands.sweep.search import candidates, random_trials, write_results
+from bioplausible.commands.sweep.search import candidates, known_trials, write_results
 from bioplausible.commands.sweep.sections import draw_search, search_section
 from bioplausible.commands.sweep.space import Distribution, read_space
 from bioplausible.commands.sweep.study_file import read_study
@@ -43,6 +43,17 @@ CONTENT = {
     "seeds": [0, 10],
     "options": {"data.validation_split": 0.1, "trainer.max_epochs": 1},
     "search": {"trials": 3, "sampler": "random", "seed": 0},
+}
+
+GRID = {
+    "recipes": {
+        "digits/corinfomax": {
+            "space": {"data.batch_size": {"choice": [20, 40]}, "model.epsilon": {"choice": [0.1, 0.2]}}
+        },
+        "digits/backpropagation": {"space": {"data.batch_size": {"choice": [10, 20]}}},
+    },
+    "seeds": [0],
+    "search": {"sampler": "grid"},
 }
 
 
@@ -88,10 +99,10 @@ def test_draws_are_the_same_on_every_machine():
 
 
 def test_more_trials_recipes_and_options_change_no_draw_before():
-    few = {trial.name: trial.arguments for trial in random_trials(study())}
+    few = {trial.name: trial.arguments for trial in known_trials(study())}
     space = {"model.leak": {"uniform": [0.1, 0.5]}, **CORINFOMAX["space"]}
     recipes = {"digits/predictive_coding": BACKPROPAGATION, **CONTENT["recipes"], "digits/corinfomax": {"space": space}}
-    many = {t.name: t.arguments for t in random_trials(study(recipes=recipes, search={"trials": 5}))}
+    many = {t.name: t.arguments for t in known_trials(study(recipes=recipes, search={"trials": 5}))}
     for name, arguments in few.items():
         rest = list(many[name])
         if "corinfomax" in name:
@@ -122,11 +133,19 @@ def test_lists_have_a_factor_or_a_distribution_each():
     assert space.options(drawn) == {"rates": [1.5, 0.75], "sizes": [64, 120, 20], "kind": "torch.optim.SGD"}
 
 
+def test_a_grid_has_every_combination_once():
+    space = read_space(
+        {"a": {"choice": ["x", None, [1]]}, "b": {"integer": [3, 4]}, "c": [{"choice": [0.1, 0.2]}, 7]}, "here"
+    )
+    tried = [space.options(space.combination(n)) for n in range(space.combinations)]
+    assert tried == [{"a": a, "b": b, "c": [c, 7]} for a in ("x", None, [1]) for b in (3, 4) for c in (0.1, 0.2)]
+
+
 # ----------------------------------------------------------------------------------------------------------- the trials
 
 
 def test_every_recipe_has_the_same_number_of_trials_and_none_sees_the_test_split():
-    trials = random_trials(study(), Path("out"), threads=1)
+    trials = known_trials(study(), Path("out"), threads=1)
     assert [trial.name for trial in trials] == [
         f"digits/{rule}/trial={number},seed={seed}"
         for number in range(3)
@@ -144,7 +163,7 @@ def test_every_recipe_has_the_same_number_of_trials_and_none_sees_the_test_split
 
 
 def test_trials_are_listed_without_ray(monkeypatch, capsys):
-    expected = [trial.arguments for trial in random_trials(study(), Path("elsewhere"))]
+    expected = [trial.arguments for trial in known_trials(study(), Path("elsewhere"))]
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(on_ray, "train", None)
     assert main(["sweep", "--study", "study.yaml", "--out", "elsewhere", "--list"]) == 0
@@ -154,12 +173,27 @@ def test_trials_are_listed_without_ray(monkeypatch, capsys):
 
 
 def test_a_trial_is_trained_and_validated_and_never_looks_at_the_test_split(monkeypatch, capsys):
-    trial = random_trials(study())[2]
+    trial = known_trials(study())[2]
     monkeypatch.setattr(DigitsDataModule, "test_dataloader", lambda self: pytest.fail("the test split was read"))
     assert main(["fit", *trial.arguments, "--trainer.limit_train_batches", "3"]) == 0
     said = capsys.readouterr().out
     assert "test accuracy        not run" in said
     assert "validation accuracy  none" not in said
+
+
+def test_a_grid_tries_every_combination_of_each_recipe():
+    """Also where one has more of them; the first ones of all recipes come first."""
+    trials = known_trials(study(**GRID), Path("out"))
+    assert [
+        (trial.name, *shlex.join(trial.arguments).split("--data.batch_size ")[1].split()[:3]) for trial in trials
+    ] == [
+        ("digits/corinfomax/trial=0,seed=0", "20", "--model.epsilon", "0.1"),
+        ("digits/backpropagation/trial=0,seed=0", "10", "--trainer.limit_test_batches", "0"),
+        ("digits/corinfomax/trial=1,seed=0", "20", "--model.epsilon", "0.2"),
+        ("digits/backpropagation/trial=1,seed=0", "20", "--trainer.limit_test_batches", "0"),
+        ("digits/corinfomax/trial=2,seed=0", "40", "--model.epsilon", "0.1"),
+        ("digits/corinfomax/trial=3,seed=0", "40", "--model.epsilon", "0.2"),
+    ]
 
 
 BAD = {
@@ -176,7 +210,7 @@ BAD = {
     "a truth for a seed": {**CONTENT, "seeds": [True]},
     "test": {**CONTENT, "search": {"trials": 1, "metric": "test/accuracy"}},
     "no trials": {**CONTENT, "search": {"trials": 0}},
-    "sampler": {**CONTENT, "search": {"trials": 1, "sampler": "grid"}},
+    "sampler": {**CONTENT, "search": {"trials": 1, "sampler": "sobol"}},
     "sampler's seed": {**CONTENT, "search": {"trials": 1, "seed": -1}},
     "options": {**CONTENT, "options": ["trainer.max_epochs"]},
     "the test split": {**CONTENT, "options": {**CONTENT["options"], "trainer.limit_test_batches": 1.0}},
@@ -221,6 +255,20 @@ def test_a_study_that_is_wrong_gets_one_sentence(content, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({**GRID, "search": {"sampler": "grid", "trials": 4}}, "every combination once: leave out trials"),
+        ({**GRID, "search": {"sampler": "grid", "seed": 0}}, "every combination once: leave out seed"),
+        ({"search": {"sampler": "grid"}}, "digits/corinfomax: model.epsilon is a range, and a grid"),
+        ({"search": {"sampler": "random"}}, "search has no trials"),
+    ],
+)
+def test_a_grid_has_neither_trials_nor_seed_nor_ranges_and_the_others_need_trials(changed, said):
+    with pytest.raises(UserError, match=said):
+        study(**changed)
+
+
 @pytest.mark.parametrize("others", [["--seeds", "0"], ["--grid", "a=1"], ["--config", "digits/corinfomax"]])
 def test_a_study_says_all(others, capsys):
     study()
@@ -237,7 +285,7 @@ def test_a_recipe_may_lie_beside_the_study():
     Path("folder").mkdir()
     Path("folder/mine.yaml").write_text((CONFIGS / "digits/backpropagation.yaml").read_text())
     Path("folder/study.yaml").write_text(yaml.safe_dump({**CONTENT, "recipes": {"mine.yaml": BACKPROPAGATION}}))
-    trials = random_trials(read_study(Path("folder/study.yaml")))
+    trials = known_trials(read_study(Path("folder/study.yaml")))
     assert trials[0].name == "folder/mine/trial=0,seed=0"
     assert trials[0].arguments[1] == str(Path("folder/mine.yaml").resolve())
 
@@ -397,7 +445,7 @@ def test_the_recipe_found_trains_as_its_trial_did(recipe, entry):
 @pytest.mark.thorough
 def test_a_search_is_run_gone_on_with_and_leaves_a_recipe():
     few = {"recipes": CONTENT["recipes"], "seeds": [0], "search": {"trials": 1}}
-    trials = random_trials(study(**few), Path("out"))
+    trials = known_trials(study(**few), Path("out"))
     finish(trials[0], 0.5)
     assert is_finished(trials[0])
     assert main(["sweep", "--study", "study.yaml", "--out", "out", "--cpus", "1"]) == 0

@@ -56,8 +56,8 @@ class Candidate:
         return fmean(one.accuracy for one in found) if len(found) == len(self.trials) else None
 
 
-def random_trials(study: SearchStudy, out: Path = Path("sweep"), threads: int = 1) -> list[Trial]:
-    """Returns the trials of a random search, all of them drawn beforehand: the same on every machine.
+def known_trials(study: SearchStudy, out: Path = Path("sweep"), threads: int = 1) -> list[Trial]:
+    """Returns the trials of a random search or a grid, all of them known beforehand: the same on every machine.
 
     The first values of each recipe come first, then the second ones: where a search is cut short, no recipe was
     favoured.
@@ -74,15 +74,16 @@ def random_trials(study: SearchStudy, out: Path = Path("sweep"), threads: int = 
 
 
 def candidates(study: SearchStudy, out: Path, threads: int) -> list[Candidate]:
-    """Returns what a search tries: at random all of it, in the order of :func:`random_trials`; else what it has begun.
+    """Returns what a search tries, in the order of :func:`known_trials`; of a Bayesian one, what it has begun.
 
     Raises:
         UserError: a recipe has no validation split, two have the same name, or a folder holds another search's trials.
     """
-    draw = random_candidate if study.search.is_drawn_beforehand else _begun
-    every = [draw(study, r, n, out, threads) for n in range(study.search.trials) for r in study.recipes]
+    draw = known_candidate if study.search.is_known_beforehand else _begun
+    most = max(map(study.trials_of, study.recipes))
+    every = [draw(study, r, n, out, threads) for n in range(most) for r in study.recipes if n < study.trials_of(r)]
     for recipe in study.recipes:
-        _require_comparable(random_candidate(study, recipe, 0, out, threads), study)
+        _require_comparable(known_candidate(study, recipe, 0, out, threads), study)
     found = [one for one in every if one is not None]
     refuse_same_folders([one for candidate in found for one in candidate.trials])
     return found
@@ -144,26 +145,29 @@ def candidate(
     return Candidate(recipe, kind_of(recipe.path), number, drawn, options, trials)
 
 
-def random_candidate(study: SearchStudy, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate:
-    """Returns a candidate whose values are drawn at random."""
-    drawn = recipe.space.draw(study.search.seed, kind_of(recipe.path), number)
+def known_candidate(study: SearchStudy, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate:
+    """Returns a candidate whose values are a grid's, or drawn at random."""
+    if study.search.sampler == "grid":
+        drawn = recipe.space.combination(number)
+    else:
+        drawn = recipe.space.draw(study.search.seed, kind_of(recipe.path), number)
     return candidate(study, recipe, number, drawn, out, threads)
 
 
 def to_check(study: SearchStudy, out: Path, threads: int) -> list[Trial]:
-    """Returns trials that stand for all of a search: at random all, else each end of what is drawn.
+    """Returns trials that stand for all of a search: all that are known, or each end of what is drawn.
 
     Args:
         study: the study.
         out: folder of the whole sweep.
         threads: threads a trial.
     """
-    if study.search.is_drawn_beforehand:
-        return random_trials(study, out, threads)
+    if study.search.is_known_beforehand:
+        return known_trials(study, out, threads)
     return [
         one
         for recipe in study.recipes
-        for drawn in recipe.space.ends(random_candidate(study, recipe, 0, out, threads).drawn)
+        for drawn in recipe.space.ends(known_candidate(study, recipe, 0, out, threads).drawn)
         for one in candidate(study, recipe, 0, drawn, out, threads).trials
     ]
 
@@ -183,7 +187,7 @@ def epochs_of(one: Candidate) -> int:
 
 def _begun(study: SearchStudy, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate | None:
     """Returns a candidate that was begun before, by the notes in its folders; None where there are none."""
-    for one in random_candidate(study, recipe, number, out, threads).trials:
+    for one in known_candidate(study, recipe, number, out, threads).trials:
         note = Path(one.folder) / NOTE
         if note.is_file():
             drawn = yaml.safe_load(note.read_text()).get("drawn")
@@ -209,7 +213,7 @@ def _require_comparable(one: Candidate, study: SearchStudy) -> None:
             f"{one.kind} has no validation split to choose by: set data.init_args.validation_split under the study's"
             " options, for example to 0.1."
         )
-    if study.search.is_drawn_beforehand and study.search.early_stopping is None:
+    if study.search.is_known_beforehand and study.search.early_stopping is None:
         return
     epochs_of(one)
     for name in ("check_val_every_n_epoch", "val_check_interval"):

@@ -82,7 +82,8 @@ def search_section(study: SearchStudy, tried: Sequence[Candidate]) -> Section:
         study: the study.
         tried: all candidates.
     """
-    title = f"Search: {study.search.trials} trials a recipe, {study.search.sampler}"
+    tries = "every combination" if study.search.trials is None else f"{study.search.trials} trials a recipe"
+    title = f"Search: {tries}, {study.search.sampler}"
     figure, (axis,) = new_figure(1, width=9)
     draw_search(axis, tried)
     caption = f"{title}: validation accuracy, mean over the seeds"

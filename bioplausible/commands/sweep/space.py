@@ -50,6 +50,11 @@ class Distribution:
         return float(min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high))
 
     @property
+    def count(self) -> int | None:
+        """How many values there are; None of a range of numbers."""
+        return int(self.high) - int(self.low) + 1 if self.kind in ("choice", "integer") else None
+
+    @property
     def ends(self) -> list[float]:
         """The numbers that stand for all that is drawn: of a choice each place, else the smallest and the largest."""
         return list(range(len(self.values))) if self.kind == "choice" else [self.low, self.high]
@@ -100,6 +105,23 @@ class Space:
             and drawn.keys() == self.distributions.keys()
             and all(one.low <= drawn[name] <= one.high for name, one in self.distributions.items())
         )
+
+    @property
+    def combinations(self) -> int:
+        """How many sets of values there are, of choices and whole numbers."""
+        return math.prod(one.count or 1 for one in self.distributions.values())
+
+    def combination(self, number: int) -> dict[str, float]:
+        """Returns one of all combinations, the last option's values one after the other.
+
+        Args:
+            number: of the combination, from 0.
+        """
+        found: dict[str, float] = {}
+        for name, one in reversed(self.distributions.items()):
+            number, place = divmod(number, one.count or 1)
+            found[name] = int(one.low) + place
+        return dict(reversed(found.items()))
 
     def draw(self, seed: int, recipe: str, number: int) -> dict[str, float]:
         """Returns the numbers of a trial: a pure function of the arguments, the same on every machine.

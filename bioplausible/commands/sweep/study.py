@@ -26,21 +26,21 @@ class Search:
     """How a study looks for hyperparameters.
 
     Attributes:
-        trials: how many sets of values are tried of each recipe.
-        sampler: how they are drawn, ``random`` or ``bayesian``.
-        seed: of the sampler.
+        trials: how many sets of values are tried of each recipe; None: a grid's, all combinations.
+        sampler: where they come from: drawn ``random`` or ``bayesian``, or a ``grid``.
+        seed: of the sampler; a grid has none.
         early_stopping: None, where each candidate trains to its end.
     """
 
-    trials: int
+    trials: int | None
     sampler: str = "random"
     seed: int = 0
     early_stopping: EarlyStopping | None = None
 
     @property
-    def is_drawn_beforehand(self) -> bool:
+    def is_known_beforehand(self) -> bool:
         """Whether what is tried does not depend on what was found."""
-        return self.sampler == "random"
+        return self.sampler != "bayesian"
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,7 @@ class SearchStudy(Study):
     """
 
     search: Search
+
+    def trials_of(self, recipe: StudyRecipe) -> int:
+        """Returns how many sets of values are tried of a recipe."""
+        return recipe.space.combinations if self.search.trials is None else self.search.trials

@@ -12,7 +12,7 @@ from bioplausible.commands.sweep.trials import VALIDATION
 from bioplausible.errors import UserError
 from bioplausible.training.randomness import LARGEST_SEED
 
-SAMPLERS = ("random", "bayesian")
+SAMPLERS = ("random", "bayesian", "grid")
 
 AXES = ("epoch", "recipe")
 """What a figure may have on its axis, beside an option of which a study gives several values."""
@@ -52,7 +52,8 @@ def read_study(path: Path) -> Study:
 
     Distributions are ``uniform``, ``loguniform`` and ``integer``, each with its smallest and largest value, and
     ``choice`` with a list of values; ``times`` makes a list of multiples of what is drawn, and a list may hold a
-    distribution for each layer.
+    distribution for each layer. With ``search: {sampler: grid}`` every combination of ``choice`` and ``integer``
+    values is tried.
 
     Raises:
         UserError: it is no study; the sentence says what is wrong with it.
@@ -77,7 +78,13 @@ def read_study(path: Path) -> Study:
         _observers(content, path),
         _figure(content.get("figure", {}), f"{path}: figure", found),
     )
-    return SearchStudy(**vars(study), search=_search(content["search"], f"{path}: search")) if searches else study
+    if not searches:
+        return study
+    search = _search(content["search"], f"{path}: search")
+    if search.sampler == "grid":
+        for recipe in found:
+            _require_finite(recipe, str(path))
+    return SearchStudy(**vars(study), search=search)
 
 
 def _recipe(study: Path, name: str, entry: Any, searches: bool) -> StudyRecipe:
@@ -157,8 +164,23 @@ def _seeds(content: Any, path: Path) -> tuple[int, ...]:
     return tuple(content)
 
 
+def _require_finite(recipe: StudyRecipe, where: str) -> None:
+    for name, one in recipe.space.distributions.items():
+        if one.count is None:
+            raise UserError(
+                f"{where}: {recipe.name}: {name} is a range, and a grid can't try every number of it: give a choice of"
+                " values, or another sampler."
+            )
+
+
 def _search(content: Any, where: str) -> Search:
-    _require_keys(content, ("trials", "sampler", "seed", "metric", "early_stopping"), where, ("trials",))
+    _require_keys(content, ("trials", "sampler", "seed", "metric", "early_stopping"), where, ())
+    is_grid = content.get("sampler") == "grid"
+    if not is_grid and "trials" not in content:
+        raise UserError(f"{where} has no trials: add it.")
+    for name in ("trials", "seed"):
+        if is_grid and name in content:
+            raise UserError(f"{where}: a grid tries every combination once: leave out {name}.")
     for name, least in (("trials", 1), ("seed", 0)):
         value = content.get(name, least)
         if type(value) is not int or value < least:
@@ -170,8 +192,8 @@ def _search(content: Any, where: str) -> Search:
             " it out."
         )
     if sampler not in SAMPLERS:
-        raise UserError(f"{where}: sampler is {sampler!r}: choose {' or '.join(SAMPLERS)}.")
-    return Search(content["trials"], sampler, content.get("seed", 0), _early_stopping(content, where))
+        raise UserError(f"{where}: sampler is {sampler!r}: choose {', '.join(SAMPLERS)}.")
+    return Search(content.get("trials"), sampler, content.get("seed", 0), _early_stopping(content, where))
 
 
 def _early_stopping(content: dict[str, Any], where: str) -> EarlyStopping | None:

@@ -90,7 +90,7 @@ def _trials(study: Study, out: Path, threads: int, to_list: bool) -> list[Trial]
     """Returns the trials of a study, as far as they are known before it has begun."""
     if not isinstance(study, SearchStudy):
         return study_trials(variants(study, out, threads), len(study.seeds))
-    if to_list and not study.search.is_drawn_beforehand:
+    if to_list and not study.search.is_known_beforehand:
         raise UserError("A bayesian search draws by what it has found: there is no list of its trials beforehand.")
     return [trial for one in candidates(study, out, threads) for trial in one.trials]
 
@@ -105,10 +105,10 @@ def _train(every: Sequence[Trial], cpus: int, address: str | None, out: Path) ->
 def _search(study: SearchStudy, cpus: int, address: str | None, out: Path, threads: int, command: str) -> int:
     """Tries what is not tried, writes what was found and the report, and returns the exit status."""
     known = candidates(study, out, threads)
-    if study.search.is_drawn_beforehand and study.search.early_stopping is None:
+    if study.search.is_known_beforehand and study.search.early_stopping is None:
         failures = _train([trial for one in known for trial in one.trials], cpus, address, out)
     else:
-        tried, before = study.search.trials * len(study.recipes), sum(one.ended for one in known)
+        tried, before = sum(map(study.trials_of, study.recipes)), sum(one.ended for one in known)
         print(f"{tried} trials of {len(study.seeds)} seeds, {before} of them finished before", flush=True)
         failures = tuning.search(study, cpus, address, out, threads)
         known = candidates(study, out, threads)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from bioplausible.commands.sweep.on_ray import Countdown, on_ray, run_config
 from bioplausible.commands.sweep.running import note_stopped
-from bioplausible.commands.sweep.search import Candidate, candidate, candidates, epochs_of, random_candidate
+from bioplausible.commands.sweep.search import Candidate, candidate, candidates, epochs_of, known_candidate
 from bioplausible.commands.sweep.seeds import Seeds, last_accuracy, mean_curve
 from bioplausible.commands.sweep.space import Distribution, Space
 from bioplausible.commands.sweep.study import EarlyStopping, SearchStudy, StudyRecipe
@@ -41,9 +41,9 @@ def search(study: SearchStudy, cpus: int, address: str | None, out: Path, thread
     for recipe in study.recipes:
         of_recipe = [one for one in known if one.recipe is recipe]
         past = [one for one in of_recipe if one.ended]
-        again = [one for one in of_recipe if not one.ended]  # killed or failed, or, drawn at random, not begun
+        again = [one for one in of_recipe if not one.ended]  # killed or failed, or, known beforehand, not begun
         numbers = {one.number for one in of_recipe}
-        fresh = [number for number in range(study.search.trials) if number not in numbers]
+        fresh = [number for number in range(study.trials_of(recipe)) if number not in numbers]
         if again or fresh:
             failures |= _search(study, recipe, past, again, fresh, cpus, address, out, threads)
     return failures
@@ -64,7 +64,7 @@ def _search(
     kind, left = kind_of(recipe.path), len(again) + len(fresh)
     points = [{"number": one.number, "drawn": dict(one.drawn)} for one in again]
 
-    epochs = epochs_of(random_candidate(study, recipe, 0, out, threads))
+    epochs = epochs_of(known_candidate(study, recipe, 0, out, threads))
 
     def of(config: dict[str, Any]) -> Candidate:
         return candidate(study, recipe, config["point"]["number"], config["point"]["drawn"], out, threads)
