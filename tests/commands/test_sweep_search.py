@@ -55,6 +55,7 @@ GRID = {
     "seeds": [0],
     "search": {"sampler": "grid"},
 }
+BY_GRID = {"search": {"sampler": "grid"}}
 
 
 def study(**changed):
@@ -259,12 +260,24 @@ def test_a_study_that_is_wrong_gets_one_sentence(content, capsys):
     ("changed", "said"),
     [
         ({**GRID, "search": {"sampler": "grid", "trials": 4}}, "every combination once: leave out trials"),
-        ({**GRID, "search": {"sampler": "grid", "seed": 0}}, "every combination once: leave out seed"),
-        ({"search": {"sampler": "grid"}}, "digits/corinfomax: model.epsilon is a range, and a grid"),
+        ({**GRID, "search": {"sampler": "grid", "seed": 0}}, "draws nothing: leave out seed"),
+        ({**GRID, "search": {"sampler": "gird"}}, "sampler is 'gird': choose random, bayesian, grid"),
+        (
+            {
+                "recipes": {"digits/backpropagation": {"space": {"data.batch_size": {"choice": [10, 20, 10]}}}},
+                **BY_GRID,
+            },
+            "data.batch_size has a value twice",
+        ),
+        (
+            {"recipes": {"digits/backpropagation": {"space": {"data.batch_size": {"integer": [1, 10001]}}}}, **BY_GRID},
+            "digits/backpropagation has 10001 combinations",
+        ),
+        (BY_GRID, "digits/corinfomax: model.epsilon is a range, and a grid"),
         ({"search": {"sampler": "random"}}, "search has no trials"),
     ],
 )
-def test_a_grid_has_neither_trials_nor_seed_nor_ranges_and_the_others_need_trials(changed, said):
+def test_what_a_grid_can_not_have_and_the_other_samplers_need_gets_one_sentence(changed, said):
     with pytest.raises(UserError, match=said):
         study(**changed)
 
@@ -333,6 +346,17 @@ def test_the_best_mean_of_the_last_epoch_over_all_seeds_is_chosen():
     for row in rows:
         (candidate,) = (c for c in tried if c.kind == row["recipe"] and str(c.number) == row["trial"])
         assert {key: yaml.safe_load(row[key]) for key in candidate.options} == candidate.options
+
+
+def test_the_recipe_that_a_grid_leaves_says_how_many_combinations_there_were():
+    given = study(**GRID)
+    tried = candidates(given, Path("out"), 1)
+    for candidate in tried:
+        finish(candidate.trials[0], 0.9 if candidate.number == 3 else 0.5)
+    write_results(tried, given, Path("out"))
+    said = " ".join(Path("out/best/digits/corinfomax.yaml").read_text().replace("#", " ").split())
+    assert "a grid search of study.yaml chose: trial 3 of 4 (4 finished)" in said
+    assert search_section(given, tried).title == "Search: every combination, grid"
 
 
 def test_the_report_shows_what_was_tried():

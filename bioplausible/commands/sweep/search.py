@@ -236,7 +236,7 @@ def _said_of(chosen: Candidate, finished: int, study: SearchStudy) -> list[str]:
     searched = ", ".join(f"{key}={option_text(value)}" for key, value in study.options.items())
     lines = [
         f"{chosen.kind} with what a {study.search.sampler} search of {study.path.name} chose: trial {chosen.number} of"
-        f" {study.search.trials} ({finished} finished).",
+        f" {study.trials_of(chosen.recipe)} ({finished} finished).",
         f"Its validation accuracy in the last epoch is {chosen.accuracy:.2%}, the mean over seeds"
         f" {', '.join(map(str, study.seeds))}, which alone chose it.",
     ]

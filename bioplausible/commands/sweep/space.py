@@ -118,10 +118,10 @@ class Space:
             number: of the combination, from 0.
         """
         found: dict[str, float] = {}
-        for name, one in reversed(self.distributions.items()):
+        for name, one in reversed(list(self.distributions.items())):
             number, place = divmod(number, one.count or 1)
             found[name] = int(one.low) + place
-        return dict(reversed(found.items()))
+        return dict(reversed(list(found.items())))
 
     def draw(self, seed: int, recipe: str, number: int) -> dict[str, float]:
         """Returns the numbers of a trial: a pure function of the arguments, the same on every machine.

@@ -14,6 +14,9 @@ from bioplausible.training.randomness import LARGEST_SEED
 
 SAMPLERS = ("random", "bayesian", "grid")
 
+MOST_COMBINATIONS = 10_000
+"""Of a recipe, in a grid: more are a mistake, and take minutes to be listed."""
+
 AXES = ("epoch", "recipe")
 """What a figure may have on its axis, beside an option of which a study gives several values."""
 
@@ -83,7 +86,7 @@ def read_study(path: Path) -> Study:
     search = _search(content["search"], f"{path}: search")
     if search.sampler == "grid":
         for recipe in found:
-            _require_finite(recipe, str(path))
+            _require_grid(recipe, str(path))
     return SearchStudy(**vars(study), search=search)
 
 
@@ -164,35 +167,43 @@ def _seeds(content: Any, path: Path) -> tuple[int, ...]:
     return tuple(content)
 
 
-def _require_finite(recipe: StudyRecipe, where: str) -> None:
+def _require_grid(recipe: StudyRecipe, where: str) -> None:
+    where = f"{where}: {recipe.name}"
     for name, one in recipe.space.distributions.items():
         if one.count is None:
             raise UserError(
-                f"{where}: {recipe.name}: {name} is a range, and a grid can't try every number of it: give a choice of"
-                " values, or another sampler."
+                f"{where}: {name} is a range, and a grid can't try every number of it: give a choice of values, or"
+                " another sampler."
             )
+        if len(set(map(repr, one.values))) < len(one.values):
+            raise UserError(f"{where}: {name} has a value twice: give each value of a grid once.")
+    if recipe.space.combinations > MOST_COMBINATIONS:
+        raise UserError(
+            f"{where} has {recipe.space.combinations} combinations, more than {MOST_COMBINATIONS}: give fewer values,"
+            " or another sampler."
+        )
 
 
 def _search(content: Any, where: str) -> Search:
     _require_keys(content, ("trials", "sampler", "seed", "metric", "early_stopping"), where, ())
-    is_grid = content.get("sampler") == "grid"
-    if not is_grid and "trials" not in content:
-        raise UserError(f"{where} has no trials: add it.")
-    for name in ("trials", "seed"):
-        if is_grid and name in content:
-            raise UserError(f"{where}: a grid tries every combination once: leave out {name}.")
+    sampler = content.get("sampler", "random")
+    if sampler not in SAMPLERS:
+        raise UserError(f"{where}: sampler is {sampler!r}: choose {', '.join(SAMPLERS)}.")
+    if sampler != "grid" and "trials" not in content:
+        raise UserError(f"{where} has no trials: add it, or set sampler: grid to try every combination.")
+    for name, reason in (("trials", "tries every combination once"), ("seed", "draws nothing")):
+        if sampler == "grid" and name in content:
+            raise UserError(f"{where}: a grid {reason}: leave out {name}.")
     for name, least in (("trials", 1), ("seed", 0)):
         value = content.get(name, least)
         if type(value) is not int or value < least:
             raise UserError(f"{where}: {name} is {value!r}: give a whole number from {least} on.")
-    metric, sampler = content.get("metric", VALIDATION), content.get("sampler", "random")
+    metric = content.get("metric", VALIDATION)
     if metric != VALIDATION:
         raise UserError(
             f"{where}: metric is {metric}, but a search chooses by {VALIDATION}, and the test split stays unseen: leave"
             " it out."
         )
-    if sampler not in SAMPLERS:
-        raise UserError(f"{where}: sampler is {sampler!r}: choose {', '.join(SAMPLERS)}.")
     return Search(content.get("trials"), sampler, content.get("seed", 0), _early_stopping(content, where))
 
 
