@@ -1,6 +1,7 @@
 """Studies: the package's train, and what one compares is drawn and tabled as it was measured."""
 
 import math
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +14,7 @@ from bioplausible.__main__ import main
 from bioplausible.commands import command_line
 from bioplausible.commands.recipes import recipes
 from bioplausible.commands.report.reading import read_run
+from bioplausible.commands.sweep import sections
 from bioplausible.commands.sweep.running import NOTE
 from bioplausible.commands.sweep.sections import _draw_curves, _draw_points, study_section
 from bioplausible.commands.sweep.study_file import read_study
@@ -129,6 +131,21 @@ def trained():
         assert command_line.run(["fit", *trial.arguments]) == 0
         (Path(trial.folder) / NOTE).write_text(yaml.safe_dump(trial.what))
     return found
+
+
+def test_a_long_legend_takes_no_height_from_the_panels(trained, monkeypatch):
+    heights = []
+
+    def measured(figure):
+        figure.draw_without_rendering()
+        heights.append(min(axis.get_window_extent().height for axis in figure.axes))
+        return ""
+
+    monkeypatch.setattr(sections, "png", measured)
+    many = [replace(trained[0], recipe=replace(trained[0].recipe, name=f"rule {i}")) for i in range(24)]
+    for variants_shown in (trained, many):
+        study_section(study(), variants_shown)
+    assert heights[1] > 0.9 * heights[0]
 
 
 def test_table_figure_and_report_are_what_was_measured(trained, capsys):

@@ -59,7 +59,9 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
             axis.set_ylabel(_label(name))
         lines = {line.get_label(): line for axis in axes for line in axis.get_legend_handles_labels()[0]}
         if len(lines) > 1:
-            figure.legend(lines.values(), [str(label) for label in lines], loc="outside lower center", ncols=2)
+            labels = [str(label) for label in lines]
+            figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(len(lines) / 2))  # room for the legend
+            figure.legend(lines.values(), labels, loc="outside lower center", ncols=2, fontsize="small")
         caption = f"{study.title}: mean and one standard deviation over the seeds"
         pictures.append(Picture(caption, png(figure), pdf(figure)))
     for variant, found in zip(variants, runs, strict=True):
