@@ -63,3 +63,15 @@ def test_a_table_has_the_means_of_its_curves(path):
             in_words([float(seeds[s][name]) for s in sorted(seeds)]) for name in ("test_accuracy", "training_accuracy")
         )
         assert table[names[recipe]] == (*said, ", ".join(map(str, sorted(seeds)))), recipe
+
+
+def test_the_choice_of_rules_has_the_means_of_the_further_rules():
+    """Of what is an option of a rule the means stand in rows of its own, which name no recipe."""
+    rows = (ROOT / "docs/choosing.md").read_text().splitlines()
+    for recipe, seeds in last_epochs(ROOT / "docs/results/fashion_mnist_further_rules.csv").items():
+        mean = f"{100 * fmean(float(row['test_accuracy']) for row in seeds.values()):.1f}"
+        model = yaml.safe_load((CONFIGS / "fashion_mnist" / f"{recipe}.yaml").read_text())["model"]
+        said = [row for row in rows if row.startswith(f"| `{model['class_path']}` |") and row.count("|") > 4]
+        options = {"points": "`points: 4`", "hold_output": "`hold_output`", "inference": "`inference: errors`"}
+        said += [row for row in rows for key, name in options.items() if key in model["init_args"] and name in row]
+        assert any(re.search(rf"[|,] {mean}(?: \(10\))?[ ,]", row) for row in said), recipe
