@@ -117,11 +117,8 @@ class Space:
         Args:
             number: of the combination, from 0.
         """
-        found: dict[str, float] = {}
-        for name, one in reversed(list(self.distributions.items())):
-            number, place = divmod(number, one.count or 1)
-            found[name] = int(one.low) + place
-        return dict(reversed(list(found.items())))
+        places = np.unravel_index(number, [one.count or 1 for one in self.distributions.values()])
+        return {name: int(d.low) + int(at) for (name, d), at in zip(self.distributions.items(), places, strict=True)}
 
     def draw(self, seed: int, recipe: str, number: int) -> dict[str, float]:
         """Returns the numbers of a trial: a pure function of the arguments, the same on every machine.
