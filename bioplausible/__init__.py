@@ -3,8 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
-
 if TYPE_CHECKING:
     from bioplausible import data, rules
     from bioplausible.data import *  # noqa: F403
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from bioplausible.trained import load
     from bioplausible.training.schedulers import PiecewisePower, WarmupCosine
 
+    __version__: str
     __all__ = ["PiecewisePower", "UserError", "WarmupCosine", "load"]
     __all__ += data.__all__
     __all__ += rules.__all__
@@ -28,6 +27,8 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: torch takes seconds, in which Ctrl-C must find the command line ready."""
     if name in _PARTS:
         return importlib.import_module(f"bioplausible.{name}")
+    if name == "__version__":
+        return _version()
     if name == "load":
         return importlib.import_module("bioplausible.trained").load
     if name == "__all__":
@@ -42,6 +43,16 @@ def __getattr__(name: str) -> Any:
                 globals()[name] = found
                 return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    """Returns the version that pip installed, which setuptools-scm took from git's tag."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:  # started from a folder of the files alone
+        return "not installed"
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from bioplausible import __version__
 from bioplausible.commands.command_list import COMMANDS, NAMES, OWN
 from bioplausible.commands.short_help import short_help
 from bioplausible.commands.signals import EndingSignals
@@ -39,6 +38,8 @@ def _run(arguments: list[str], ending: EndingSignals) -> int:
         print(COMMANDS)
         return 0 if arguments else 2
     if arguments[0] == "--version":
+        from bioplausible import __version__
+
         print(f"bioplausible {__version__}")
         return 0
     if nul := next((argument for argument in arguments if "\0" in argument), None):  # only from Python: no shell can

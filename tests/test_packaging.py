@@ -1,5 +1,6 @@
 """The sdist and the wheel built from it: what pip installs where there is no checkout."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -41,23 +42,76 @@ def copy_sources(source: Path) -> Path:
     for name in ("bioplausible", "configs", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     texts = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md")
-    for name in ("setup.cfg", "pyproject.toml", "MANIFEST.in", *texts):
+    tools = ("setup.cfg", "pyproject.toml", "MANIFEST.in", "Makefile", ".gitattributes", ".git_archival.txt")
+    for name in (*tools, *texts):
         shutil.copy(ROOT / name, source)
     return source
 
 
+def git(source: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    return subprocess.run(["git", *who, *arguments], cwd=source, check=True, capture_output=True, text=True).stdout
+
+
+def commit(source: Path, tag: str | None = None) -> Path:
+    git(source, "init", "--quiet")
+    git(source, "add", "--all")
+    git(source, "commit", "--quiet", "--allow-empty", "--message", "all")
+    if tag:
+        git(source, "tag", "--annotate", tag, "--message", tag)
+    return source
+
+
+def versions_in_the_change_log() -> list[str]:
+    """Returns them, the latest first."""
+    return re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
 def test_sdist_and_wheel_hold_the_package_and_the_recipes_and_nothing_else(tmp_path):
-    source = copy_sources(tmp_path / "source")
+    source = commit(copy_sources(tmp_path / "source"), tag="v7.8.9")
     expected = {f"bioplausible/{name}" for name in files_below(source / "bioplausible")}
     expected |= {f"bioplausible/configs/{name}" for name in files_below(source / "configs")}
     with tarfile.open(build("sdist", source, tmp_path / "sdists")) as sdist:
         sdist.extractall(tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
-    assert not (unpacked / "tests").exists()
-    assert all((unpacked / name).is_file() for name in ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE"))
+    texts = {"README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE"}
+    tools = {"setup.cfg", "pyproject.toml", "MANIFEST.in", "PKG-INFO"}
+    folders = {"bioplausible", "configs", "bioplausible.egg-info"}
+    assert {path.name for path in unpacked.iterdir()} == texts | tools | folders
+    assert unpacked.name == "bioplausible-7.8.9"
     with zipfile.ZipFile(build("wheel", unpacked, tmp_path / "wheels")) as wheel:
         installed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert installed == expected
+    assert Path(wheel.filename).name.startswith("bioplausible-7.8.9-")  # without git: from the sdist's PKG-INFO
+
+
+def test_the_version_is_that_of_the_tag(tmp_path):
+    """Built of few files, for it is the settings that count."""
+    source = tmp_path / "source"
+    (source / "bioplausible").mkdir(parents=True)
+    (source / "bioplausible/__init__.py").touch()
+    for name in ("pyproject.toml", ".gitignore", ".gitattributes", ".git_archival.txt"):
+        shutil.copy(ROOT / name, source)
+    (source / "setup.cfg").write_text("[metadata]\nname = bioplausible\n[options]\npackages = bioplausible\n")
+
+    def version(folder: Path, name: str) -> str:
+        return build("wheel", folder, tmp_path / name).name.split("-")[1]
+
+    (expected, *_) = versions_in_the_change_log()
+    assert version(source, "no git") == f"{expected}.dev0"
+    assert re.fullmatch(re.escape(expected) + r"\.dev1\+g\w+", version(commit(source), "no tag"))
+    assert version(commit(source, tag="v7.8.9"), "tag") == "7.8.9"
+    git(source, "archive", "--prefix", "archive/", "--output", "../archive.zip", "HEAD")
+    with zipfile.ZipFile(tmp_path / "archive.zip") as archive:
+        archive.extractall(tmp_path)
+    assert version(tmp_path / "archive", "of the archive") == "7.8.9"
+    assert re.fullmatch(r"7\.8\.10\.dev1\+g\w+", version(commit(source), "later"))
+
+
+def test_what_is_not_installed_says_so_instead_of_a_version(monkeypatch):
+    assert bioplausible.__version__ == importlib.metadata.version("bioplausible")
+    monkeypatch.setattr(bioplausible, "__name__", "none_of_this_name")
+    assert bioplausible.__version__ == "not installed"
 
 
 def setup() -> ConfigParser:
@@ -71,11 +125,8 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
-def test_the_version_is_the_same_wherever_it_stands():
-    """And that of the tag, where the commit has one."""
-    version = bioplausible.__version__
-    (first, *_) = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert first == version
+def test_the_texts_name_the_version_of_the_tag_or_of_the_next_one():
+    (version, *_) = versions_in_the_change_log()
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     asked = ["git", "-C", str(ROOT), "tag", "--points-at", "HEAD", "--list", "v*"]
     tags = subprocess.run(asked, capture_output=True, text=True).stdout.split()
@@ -132,7 +183,7 @@ def test_the_files_that_contributing_names_exist():
 def built(tmp_path_factory) -> dict[str, Path]:
     """The sdist and the wheel."""
     folder = tmp_path_factory.mktemp("built")
-    source = copy_sources(folder / "source")
+    source = commit(copy_sources(folder / "source"), tag="v7.8.9")
     return {kind: build(kind, source, folder / kind) for kind in ("sdist", "wheel")}
 
 
@@ -151,7 +202,7 @@ def test_the_wheel_says_what_it_is(built):
         (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         said = message_from_bytes(wheel.read(name))
         assert "bioplausible/py.typed" in wheel.namelist()
-    assert (said["Name"], said["Version"]) == ("bioplausible", bioplausible.__version__)
+    assert (said["Name"], said["Version"]) == ("bioplausible", "7.8.9")
     assert said["License-Expression"] == "MIT"
     assert set(said.get_all("Provides-Extra")) == set(setup()["options.extras_require"])
 
