@@ -68,8 +68,16 @@ class ImageDataModule(LightningDataModule, ABC):
     """Whether values lie in [0, 1] before normalisation, as those of images do, or are any finite numbers."""
     stretches: bool = False
     """Whether pictures were brought to their size whatever their proportions, so that those of one's own are too."""
+    is_published: bool = False
+    """Whether the images are the same in every run, on every machine, so that they need no digest."""
     default_mean: ClassVar[list[float] | None] = None
     default_std: ClassVar[list[float] | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Takes images of a subclass's own for published ones only where it says so itself."""
+        super().__init_subclass__(**options)
+        if "load" in vars(cls):
+            cls.is_published = vars(cls).get("is_published", False)
 
     def __init__(
         self,
@@ -130,7 +138,9 @@ class ImageDataModule(LightningDataModule, ABC):
         self._splits: dict[str, Images] = {}
         self._configured_batch_size = batch_size
         self.content: str | None = None
-        """What tells the training images from others of the same number, where they may be: a digest of them."""
+        """A digest of the training images and classes; None before they are loaded, or where they are published."""
+        self.test_content: str | None = None
+        """The same of the test images."""
         self._sizes = (0, 0, 0)
         """Training images, how many of them are used, and how many of these are held out; 0 before they are loaded."""
 
@@ -224,7 +234,13 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _loaded(self, train: bool) -> Images:
         """Returns a split as it is loaded, checked, without a border and not normalised."""
-        return self._as_images(self.load(train), self._source("train" if train else "test"))
+        images = self._as_images(self.load(train), self._source("train" if train else "test"))
+        if not self.is_published:
+            if train:
+                self.content = images.digest
+            else:
+                self.test_content = images.digest
+        return images
 
     def _held_out(self, images: Images, positions: Tensor) -> Images:
         """Returns the images for validation: those of the training images that are held out."""

@@ -8,6 +8,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.lightning_internals import FileLogger, go_on
+from bioplausible.training.hyperparameters import TRAINING_DIGEST
 
 ENVIRONMENT = "environment.yaml"
 """File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
@@ -64,13 +65,12 @@ def note_resumed(
     else:
         # an earlier version's names some of them only
         names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
+        names -= set() if TRAINING_DIGEST in before else {TRAINING_DIGEST}
         changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
         changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
         entries += [{"step": step, "changed": changed}] if changed else []
     if entries:
-        aside = path.with_name(f".{path.name}.aside")
-        aside.write_text(yaml.safe_dump(entries, sort_keys=False))
-        aside.replace(path)
+        write_yaml(path, entries)
     else:
         path.unlink(missing_ok=True)
 
@@ -78,6 +78,13 @@ def note_resumed(
 def read_yaml(path: Path, otherwise: Any) -> Any:
     """Returns a file's content, or something else where there is none or nothing in it."""
     return (yaml.safe_load(path.read_text()) if path.is_file() else None) or otherwise
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Writes a file in the place of an earlier one, of which a kill leaves the one or the other."""
+    aside = path.with_name(f".{path.name}.aside")
+    aside.write_text(yaml.safe_dump(content, sort_keys=False))
+    aside.replace(path)
 
 
 def keep_rows(logger: FileLogger) -> None:

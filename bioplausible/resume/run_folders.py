@@ -37,9 +37,10 @@ from bioplausible.resume.run_files import (
     note_resumed,
     occupied,
     read_yaml,
+    write_yaml,
 )
 from bioplausible.training.environment import environment
-from bioplausible.training.hyperparameters import hyperparameters, of_optimizer
+from bioplausible.training.hyperparameters import TEST_DIGEST, hyperparameters, of_optimizer
 from bioplausible.training.loggers import folder_of_run
 from bioplausible.training.monitored import searches
 from bioplausible.training.named_runs import in_full
@@ -74,6 +75,7 @@ class RunFolders(Callback):
         self._run: str | None = None
         self._step: int | None = None
         self._stood: tuple[int, int] | None = None
+        self._trained = False
 
     def expect(self, checkpoint: str | Path | None, going_on: Sequence[Logger] = ()) -> None:
         """Says which checkpoint the run will read (None: none), and which loggers go on with its run."""
@@ -202,6 +204,7 @@ class RunFolders(Callback):
         """Drops what was logged from the checkpoint's step on, and notes what the run goes on with."""
         self._go_on(trainer, pl_module)
         self._name(trainer)
+        self._trained = True
 
     def _name(self, trainer: Trainer) -> None:
         """Names the run in its own folder where that is no logger's, so that it is known for the run logged elsewhere.
@@ -221,6 +224,17 @@ class RunFolders(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Does so where nothing was left to train."""
         self._go_on(trainer, pl_module)
+        self._trained = True
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes which test images the trained network is scored on, where they may be others another time."""
+        digest = getattr(getattr(trainer, "datamodule", None), "test_content", None)
+        if digest is None or not (self._trained and trainer.is_global_zero):
+            return
+        for logger in file_loggers(trainer):
+            path = Path(logger.log_dir, ENVIRONMENT)
+            if path.is_file():
+                write_yaml(path, {**read_yaml(path, {}), TEST_DIGEST: digest})
 
     def _go_on(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fresh, step = [logger for logger, _ in self._taken], self._step

@@ -19,6 +19,9 @@ LIMITS_OF_TRAINING = ("limit_train_batches", "limit_val_batches")
 """The second bears on it through what is monitored: the best checkpoint, EarlyStopping, ReduceLROnPlateau."""
 LIMITS = (*LIMITS_OF_TRAINING, "limit_test_batches")
 
+TRAINING_DIGEST, TEST_DIGEST = "training_digest", "test_digest"
+"""What tells the images of a user's own from others of the same name; the second is known once they are tested on."""
+
 
 def hyperparameters(
     trainer: Trainer, rule: LightningModule, configured: Mapping[str, Any] | None = None
@@ -43,6 +46,7 @@ def hyperparameters(
         found["data"] = type(data).__name__
         of_data = _named(data.hparams)
         found |= {f"data.{name}" if name in found else name: value for name, value in of_data.items()}
+        found[TRAINING_DIGEST] = getattr(data, "content", None)
     found |= {name: getattr(trainer, name) for name in LENGTH if getattr(trainer, name) not in (None, -1)}
     found |= {name: limit(trainer, name) for name in LIMITS}
     stoppers = [

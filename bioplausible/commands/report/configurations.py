@@ -10,7 +10,15 @@ from pytorch_lightning import Trainer
 from bioplausible import data as data_modules
 from bioplausible.commands.report.nets import gains, net_name
 from bioplausible.resume.run_files import HPARAMS, RESUMED, read_yaml
-from bioplausible.training.hyperparameters import AVERAGERS, IMPLEMENTATION, LENGTH, LIMITS, STOPPERS
+from bioplausible.training.hyperparameters import (
+    AVERAGERS,
+    IMPLEMENTATION,
+    LENGTH,
+    LIMITS,
+    STOPPERS,
+    TEST_DIGEST,
+    TRAINING_DIGEST,
+)
 
 NO_RESULT = {
     *(f"data.{name}" for name in ("num_workers", "data_dir", "mirror", "evaluation_batch_size")),
@@ -34,6 +42,9 @@ OF_DATA = {
     for module in (getattr(data_modules, name) for name in data_modules.__all__)
     for name in inspect.signature(module).parameters
 }
+NO_OPTIONS = ("rule", "data", "seed", TRAINING_DIGEST)
+SHOWN = 8
+"""Digits of a digest that a reader sees: enough to tell a few data sets apart."""
 OF_TRAINER = (*LENGTH, *LIMITS, "precision", "stops_early")
 
 
@@ -57,7 +68,7 @@ def from_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
             data[option] = value
         elif name in OF_TRAINER:
             trainer[name] = value
-        elif name not in ("rule", "data", "seed") and part != "lr":  # rates of layers are options of the rule
+        elif name not in NO_OPTIONS and part != "lr":  # rates of layers are options of the rule
             model[name] = value
     for part in ("optimizer", "lr_scheduler"):
         if "class_path" not in model[part]:
@@ -117,6 +128,20 @@ def hyperparameters_at_the_end(folder: Path) -> dict[str, Any]:
     for entry in read_yaml(folder / RESUMED, []):
         values |= entry["changed"]
     return {name: value for name, value in values.items() if value is not None}
+
+
+def digests(folder: Path, environment: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what tells a run's images from others of the same name, as options of the data; empty where none can be.
+
+    Args:
+        folder: the run's.
+        environment: what it noted there.
+    """
+    noted = {
+        TRAINING_DIGEST: read_yaml(folder / HPARAMS, {}).get(TRAINING_DIGEST),
+        TEST_DIGEST: environment.get(TEST_DIGEST),
+    }
+    return {f"data.{name}": str(digest)[:SHOWN] for name, digest in noted.items() if digest is not None}
 
 
 def came_from(folder: Path) -> list[str]:

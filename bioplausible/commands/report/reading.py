@@ -11,6 +11,7 @@ from bioplausible.commands.report.configurations import (
     OWN_LOADERS,
     came_from,
     changes,
+    digests,
     from_hyperparameters,
     hyperparameters_at_the_end,
 )
@@ -85,6 +86,7 @@ def read_run(path: Path) -> Run:
         return run
     run.log = log
     try:
+        run.digests = digests(path, run.environment)
         run.changed = changes(path, run.config, log.resumed, _first_rate(log))
         run.came_from = came_from(path)
     except ERRORS as error:

@@ -22,6 +22,7 @@ class Run:
         status: ``finished``, or what is wrong with it in words.
         config: its whole configuration, in the form of config.yaml, as it was at the end.
         environment: versions, git commit and machine, where it noted them.
+        digests: what tells its images from others of the same name, where there may be others.
         log: all that it logged.
         epochs: how many had gone to their end in the end, those before it was resumed elsewhere too.
         steps_per_epoch: so many steps has an epoch; None where nothing tells it.
@@ -36,6 +37,7 @@ class Run:
     status: str = "finished"
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     log: Log = field(default_factory=Log)
     epochs: int = 0
     steps_per_epoch: int | None = None
@@ -94,8 +96,8 @@ class Run:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Each option that bears on results (:func:`bearing_options`), and how the run departed from them."""
-        found = bearing_options(self.config)
+        """Each option that bears on results (:func:`bearing_options`), the images, and how it departed from them."""
+        found = {**bearing_options(self.config), **self.digests}
         if self.stopped_early:
             found["trainer.stopped_early"] = True
         if self.changed:

@@ -210,7 +210,7 @@ def shipped(paths: tuple[Path, ...]) -> list[tuple[str, Run]]:
 def _departures(run: Run, recipe: Run) -> list[str]:
     wanted, mine = recipe.options, run.options
     found = [] if run.epochs == recipe.planned[0] else [f"{run.epochs} epochs, not {recipe.planned[0]}"]
-    for name in sorted((wanted.keys() | mine.keys()) - LENGTH):
+    for name in sorted((wanted.keys() | mine.keys()) - LENGTH - run.digests.keys()):
         default = wanted.get(name, _default(run, name))
         if not _contains(mine.get(name, default), default):
             value = mine.get(name)

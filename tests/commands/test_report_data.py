@@ -1,0 +1,184 @@
+"""Runs on other data than each other's are never seeds of one setting, even where the files have the same name."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pytorch_lightning import Trainer, seed_everything
+
+from bioplausible import ArraysDataModule, Backpropagation, DigitsDataModule, FashionMNISTDataModule, ImageDataModule
+from bioplausible.__main__ import main
+from bioplausible.training.loggers import RunLogger
+from tests.helpers import write_idx
+
+FIT = ["fit", "--model", "Backpropagation", "--model.layer_sizes", "[8]", "--data", "ArraysDataModule"]
+FIT += ["--data.file", "set.npz", "--trainer.enable_progress_bar", "false", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(seed=0, images=0, folder=".", **changed):
+    """Writes set.npz, whose training and test part have classes and images of these seeds."""
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    parts = {
+        f"{name}_{part}": draw
+        for part, n in (("train", 24), ("test", 12))
+        for name, draw in (
+            ("x", np.random.default_rng([images, n]).random((n, 5))),
+            ("y", np.random.default_rng([seed, n]).permutation(np.arange(n) % 3)),
+        )
+    }
+    np.savez(folder / "set.npz", **{**parts, **changed})
+
+
+def fit(seed, folder=".", epochs=1):
+    here = Path.cwd()
+    os.chdir(folder)
+    assert main([*FIT, "--seed_everything", str(seed), "--trainer.max_epochs", str(epochs)]) == 0
+    os.chdir(here)
+
+
+def settings(*folders):
+    """Returns seeds and title of each setting."""
+    assert main(["report", *folders]) == 0
+    with Path("report/settings.csv").open() as file:
+        return [(row["seeds"], row["rule"]) for row in csv.DictReader(file)]
+
+
+def test_the_same_file_is_one_setting_wherever_it_lies():
+    write(folder="a")
+    write(folder="b")
+    fit(1, "a")
+    fit(2, "b")
+    assert [seeds for seeds, _ in settings("a", "b")] == ["1 2"]
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"images": 1}], ids=["classes", "images"])
+def test_two_files_of_one_name_are_two_settings(other):
+    write(folder="a")
+    write(folder="b", **other)
+    fit(1, "a")
+    fit(2, "b")
+    (one, first), (two, second) = settings("a", "b")
+    assert {one, two} == {"1", "2"}
+    assert "training_digest=" in first
+    assert "test_digest=" in second
+    assert first != second
+
+
+def test_a_file_that_was_mended_between_two_seeds_makes_two_settings():
+    write()
+    fit(1)
+    write(seed=1)
+    fit(2)
+    assert {seeds for seeds, _ in settings("lightning_logs")} == {"1", "2"}
+
+
+def test_another_test_part_alone_makes_two_settings():
+    write()
+    fit(1)
+    write(y_test=np.arange(12) % 3)
+    fit(2)
+    found = settings("lightning_logs")
+    assert len(found) == 2
+    assert all("test_digest=" in title and "training_digest=" not in title for _, title in found)
+
+
+def test_a_run_that_went_on_with_other_images_says_so():
+    write()
+    for seed in (1, 2):
+        fit(seed)
+    write(images=1)
+    (run,) = Path("lightning_logs").glob("*/*/version_0")
+    last = str(run / "checkpoints/last.ckpt")
+    with pytest.warns(UserWarning, match="other images than the checkpoint's"):
+        assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "2"]) == 0
+    (entry,) = yaml.safe_load((run / "resumed.yaml").read_text())
+    digest = ArraysDataModule("set.npz")
+    digest.setup("fit")
+    assert entry["changed"] == {"max_epochs": 2, "training_digest": digest.content}
+    assert "training_digest" in dict(settings("lightning_logs"))["1"]
+
+
+def test_a_later_test_on_other_images_changes_nothing():
+    write()
+    for seed in (1, 2):
+        fit(seed)
+    write(seed=1)
+    (run,) = Path("lightning_logs").glob("*/*/version_0")
+    assert main(["test", "--ckpt_path", str(run / "checkpoints/last.ckpt")]) == 0
+    assert [seeds for seeds, _ in settings("lightning_logs")] == ["1 2"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_was():
+    """It has no digest, so nothing tells that its images are others."""
+    write()
+    fit(1)
+    (run,) = Path("lightning_logs").glob("*/*/version_0")
+    noted = yaml.safe_load((run / "hparams.yaml").read_text())
+    del noted["training_digest"]
+    (run / "hparams.yaml").write_text(yaml.safe_dump(noted))
+    assert main(["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "2"]) == 0
+    (entry,) = yaml.safe_load((run / "resumed.yaml").read_text())
+    assert entry["changed"] == {"max_epochs": 2}
+
+
+class Drawn(ImageDataModule):
+    """A data module of a user's own."""
+
+    image_shape = (1, 2, 2)
+    num_classes = 2
+
+    def __init__(self, drawn=0, **options):
+        self.drawn = drawn
+        super().__init__(**options)
+
+    def load(self, train):
+        images = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(self.drawn))
+        return images, torch.arange(20) % 2
+
+
+def test_a_data_module_of_ones_own_is_told_apart_too():
+    for seed in (0, 1):
+        data = Drawn()
+        data.drawn = seed  # as a file that changes without an option
+        trainer = Trainer(max_epochs=1, logger=RunLogger("logs"), enable_progress_bar=False, enable_model_summary=False)
+        seed_everything(seed, verbose=False)
+        rule = Backpropagation([4, 3, 2])
+        trainer.fit(rule, data)
+        trainer.test(rule, data, verbose=False)
+    assert {seeds for seeds, _ in settings("logs")} == {"0", "1"}
+
+
+class Overridden(DigitsDataModule):
+    """Published images, changed."""
+
+    def load(self, train):
+        images, classes = super().load(train)
+        return 1 - images, classes
+
+
+def test_published_images_need_no_digest_unless_they_are_changed(tmp_path):
+    for data, known in ((DigitsDataModule(), False), (Overridden(), True)):
+        data.setup("fit")
+        data.setup("test")
+        assert (data.content is not None, data.test_content is not None) == (known, known)
+
+
+@pytest.mark.filterwarnings("ignore:.*not as published")
+def test_files_that_are_not_as_published_have_a_digest(tmp_path, monkeypatch):
+    write_idx(tmp_path / "mirror")
+    data = FashionMNISTDataModule(str(tmp_path / "data"), mirror=str(tmp_path / "mirror"))
+    monkeypatch.setattr(FashionMNISTDataModule, "sizes", {True: 40, False: 20})
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    assert None not in (data.content, data.test_content)
