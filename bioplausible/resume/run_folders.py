@@ -227,14 +227,24 @@ class RunFolders(Callback):
         self._trained = True
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes which test images the trained network is scored on, where they may be others another time."""
+        """Notes which test images a run is scored on, where they may be others another time.
+
+        Raises:
+            UserError: a later test, which counts for the run, would be on other ones.
+        """
         digest = getattr(getattr(trainer, "datamodule", None), "test_content", None)
-        if digest is None or not (self._trained and trainer.is_global_zero):
-            return
-        for logger in file_loggers(trainer):
+        for logger in file_loggers(trainer) if digest is not None else ():
             path = Path(logger.log_dir, ENVIRONMENT)
-            if path.is_file():
-                write_yaml(path, {**read_yaml(path, {}), TEST_DIGEST: digest})
+            if not path.is_file():  # no run's folder
+                continue
+            noted = read_yaml(path, {})
+            if not self._trained and noted.get(TEST_DIGEST, digest) != digest:
+                raise UserError(
+                    f"The test images are no longer those on which the run in {path.parent} was scored: give the data"
+                    " as they were, or test without a logger (--trainer.logger false), so that its result stays."
+                )
+            if trainer.is_global_zero and noted.get(TEST_DIGEST) != digest:
+                write_yaml(path, {**noted, TEST_DIGEST: digest})
 
     def _go_on(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fresh, step = [logger for logger, _ in self._taken], self._step

@@ -47,10 +47,10 @@ def fit(seed, folder=".", epochs=1):
 
 
 def settings(*folders):
-    """Returns seeds and title of each setting."""
+    """Returns seeds, title and accuracy of each setting."""
     assert main(["report", *folders]) == 0
     with Path("report/settings.csv").open() as file:
-        return [(row["seeds"], row["rule"]) for row in csv.DictReader(file)]
+        return [(row["seeds"], row["rule"], row["test_accuracy_mean"]) for row in csv.DictReader(file)]
 
 
 def test_the_same_file_is_one_setting_wherever_it_lies():
@@ -58,7 +58,7 @@ def test_the_same_file_is_one_setting_wherever_it_lies():
     write(folder="b")
     fit(1, "a")
     fit(2, "b")
-    assert [seeds for seeds, _ in settings("a", "b")] == ["1 2"]
+    assert [seeds for seeds, _, _ in settings("a", "b")] == ["1 2"]
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"images": 1}], ids=["classes", "images"])
@@ -67,7 +67,7 @@ def test_two_files_of_one_name_are_two_settings(other):
     write(folder="b", **other)
     fit(1, "a")
     fit(2, "b")
-    (one, first), (two, second) = settings("a", "b")
+    (one, first, _), (two, second, _) = settings("a", "b")
     assert {one, two} == {"1", "2"}
     assert "training_digest=" in first
     assert "test_digest=" in second
@@ -79,7 +79,7 @@ def test_a_file_that_was_mended_between_two_seeds_makes_two_settings():
     fit(1)
     write(seed=1)
     fit(2)
-    assert {seeds for seeds, _ in settings("lightning_logs")} == {"1", "2"}
+    assert {seeds for seeds, _, _ in settings("lightning_logs")} == {"1", "2"}
 
 
 def test_another_test_part_alone_makes_two_settings():
@@ -89,7 +89,7 @@ def test_another_test_part_alone_makes_two_settings():
     fit(2)
     found = settings("lightning_logs")
     assert len(found) == 2
-    assert all("test_digest=" in title and "training_digest=" not in title for _, title in found)
+    assert all("test_digest=" in title and "training_digest=" not in title for _, title, _ in found)
 
 
 def test_a_run_that_went_on_with_other_images_says_so():
@@ -105,17 +105,43 @@ def test_a_run_that_went_on_with_other_images_says_so():
     digest = ArraysDataModule("set.npz")
     digest.setup("fit")
     assert entry["changed"] == {"max_epochs": 2, "training_digest": digest.content}
-    assert "training_digest" in dict(settings("lightning_logs"))["1"]
+    assert "training_digest" in {seeds: title for seeds, title, _ in settings("lightning_logs")}["1"]
 
 
-def test_a_later_test_on_other_images_changes_nothing():
+def test_a_later_test_on_other_images_takes_no_result_s_place(capsys):
     write()
     for seed in (1, 2):
         fit(seed)
-    write(seed=1)
+    before = settings("lightning_logs")
     (run,) = Path("lightning_logs").glob("*/*/version_0")
-    assert main(["test", "--ckpt_path", str(run / "checkpoints/last.ckpt")]) == 0
-    assert [seeds for seeds, _ in settings("lightning_logs")] == ["1 2"]
+    test = ["test", "--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    assert main(test) == 0  # the same ones
+    write(seed=1)
+    assert main(test) == 2
+    assert "no longer those on which the run in" in capsys.readouterr().err
+    assert main([*test, "--trainer.logger", "false"]) == 0
+    assert settings("lightning_logs") == before
+
+
+def test_what_is_tested_later_alone_notes_its_images():
+    write()
+    assert main([*FIT, "--seed_everything", "1", "--trainer.max_epochs", "1", "--trainer.limit_test_batches", "0"]) == 0
+    (run,) = Path("lightning_logs").glob("*/*/version_0")
+    assert "test_digest" not in (run / "environment.yaml").read_text()
+    assert main(["test", "--ckpt_path", "last"]) == 0
+    write(y_test=np.arange(12) % 3)
+    assert main(["test", "--ckpt_path", "last"]) == 2
+
+
+def test_a_run_that_went_on_is_scored_on_what_there_is_then():
+    write()
+    fit(1)
+    write(y_test=np.arange(12) % 3)
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0
+    (run,) = Path("lightning_logs").glob("*/*/version_0")
+    data = ArraysDataModule("set.npz")
+    data.setup("test")
+    assert yaml.safe_load((run / "environment.yaml").read_text())["test_digest"] == data.test_content
 
 
 def test_a_run_of_an_earlier_version_goes_on_as_it_was():
@@ -155,7 +181,7 @@ def test_a_data_module_of_ones_own_is_told_apart_too():
         rule = Backpropagation([4, 3, 2])
         trainer.fit(rule, data)
         trainer.test(rule, data, verbose=False)
-    assert {seeds for seeds, _ in settings("logs")} == {"0", "1"}
+    assert {seeds for seeds, _, _ in settings("logs")} == {"0", "1"}
 
 
 class Overridden(DigitsDataModule):
