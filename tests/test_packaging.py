@@ -67,6 +67,14 @@ def versions_in_the_change_log() -> list[str]:
     return re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
+def archive(source: Path, folder: Path) -> Path:
+    """Returns what git makes of the last commit without itself, as a host's zip file."""
+    git(source, "archive", "--prefix", "all/", "--output", f"{folder}.zip", "HEAD")
+    with zipfile.ZipFile(f"{folder}.zip") as packed:
+        packed.extractall(folder)
+    return folder / "all"
+
+
 def test_sdist_and_wheel_hold_the_package_and_the_recipes_and_nothing_else(tmp_path):
     source = commit(copy_sources(tmp_path / "source"), tag="v7.8.9")
     expected = {f"bioplausible/{name}" for name in files_below(source / "bioplausible")}
@@ -100,11 +108,12 @@ def test_the_version_is_that_of_the_tag(tmp_path):
     (expected, *_) = versions_in_the_change_log()
     assert version(source, "no git") == f"{expected}.dev0"
     assert re.fullmatch(re.escape(expected) + r"\.dev1\+g\w+", version(commit(source), "no tag"))
+    for i, other in enumerate(("results-2026", "data-1.0", "fig3", "v-paper", "very-first", "v1.0-draft", "v2")):
+        git(source, "tag", other)
+        assert version(source, f"other tag {i}").startswith(f"{expected}.dev1+g")
+    assert version(archive(source, tmp_path / "untagged"), "of the untagged archive") == f"{expected}.dev0"
     assert version(commit(source, tag="v7.8.9"), "tag") == "7.8.9"
-    git(source, "archive", "--prefix", "archive/", "--output", "../archive.zip", "HEAD")
-    with zipfile.ZipFile(tmp_path / "archive.zip") as archive:
-        archive.extractall(tmp_path)
-    assert version(tmp_path / "archive", "of the archive") == "7.8.9"
+    assert version(archive(source, tmp_path / "tagged"), "of the archive") == "7.8.9"
     assert re.fullmatch(r"7\.8\.10\.dev1\+g\w+", version(commit(source), "later"))
 
 
