@@ -20,6 +20,7 @@ from bioplausible.commands.configuration import (
     last_of,
     options_of,
     require_class_of_schedule,
+    tell_overruled,
     words,
 )
 from bioplausible.commands.data_files import require_data_module
@@ -121,6 +122,7 @@ def complete(args: list[str]) -> Completed:
             f"{command} needs the weights of a trained network: add --ckpt_path FILE, or --ckpt_path last for the"
             " newest."
         )
+    tell_overruled(given, say)
     lowest, *given = consistent([Source(below, is_file=True, is_implied=True), *given], say)
     require_class_of_schedule([lowest, *given])
     as_trained = ahead is None or not any(_departs(source.content, ahead.config) for source in given)

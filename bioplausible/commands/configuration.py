@@ -157,6 +157,29 @@ def require_class_of_schedule(given: Sequence[Source]) -> None:
             )
 
 
+def tell_overruled(given: Sequence[Source], say: Callable[[str], None] = print) -> None:
+    """Says which options and environment variables have no effect, for a file on the command line overrules them.
+
+    Args:
+        given: the sources.
+        say: is told in one line of each.
+    """
+    for i, source in enumerate(given):
+        if source.is_file or source.option.endswith("+"):
+            continue
+        for place in sorted(set_places(source.content)):
+            last = next((later for later in reversed(given[i + 1 :]) if place in set_places(later.content)), None)
+            if last is None or not last.is_file or place.endswith(".class_path"):  # which the place of the class has
+                continue
+            mine, now = (class_at(s.content, place) or setting_at(s.content, place) for s in (source, last))
+            if isinstance(mine, dict) or mine == now or same_class(str(mine), str(now)):
+                continue
+            say(
+                f"{place} is {now}, from a --config file: it overrules environment variables and what stands before it,"
+                f" so {mine} is left out."
+            )
+
+
 def words(given: Sequence[Source]) -> list[str]:
     """Returns the sources as words of a command line."""
     return [word for source in given for word in source.words]

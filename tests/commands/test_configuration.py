@@ -532,6 +532,49 @@ def test_an_environment_variable_beside_a_recipe_lies_below_it(place, value, mon
     assert parsed(["fit", *recipe, f"--{place}", str(value)], monkeypatch) == in_words
 
 
+FILE = ["--config", "digits/backpropagation"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "place", "now", "mine"),
+    [
+        ({"TRAINER__MAX_EPOCHS": "3"}, FILE, "trainer.max_epochs", 50, 3),
+        ({}, ["--trainer.max_epochs", "3", *FILE], "trainer.max_epochs", 50, 3),
+        ({}, ["--data.init_args.batch_size=3", *FILE], "data.batch_size", 20, 3),
+        ({}, ["--model", "CorInfoMax", *FILE], "model", "Backpropagation", "CorInfoMax"),
+        ({}, ["--model.class_path", "CorInfoMax", *FILE], "model", "Backpropagation", "CorInfoMax"),
+        ({}, ["--model.optimizer", "SGD", *FILE], "model.optimizer", "torch.optim.Adam", "SGD"),
+    ],
+)
+def test_what_a_file_overrules_is_said(variables, options, place, now, mine, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PL_FIT__{name}", value)
+    parsed(["fit", *options], monkeypatch)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "overrules" in line]
+    assert said.startswith(f"{place} is {now}, from a --config file: ")
+    assert said.endswith(f"so {mine} is left out.")
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({"TRAINER__MAX_EPOCHS": "50"}, FILE),
+        ({"TRAINER__MAX_EPOCHS": "3"}, []),
+        ({}, [*FILE, "--trainer.max_epochs", "3"]),
+        ({}, ["--trainer.max_epochs", "4", *FILE, "--trainer.max_epochs", "3"]),
+        ({}, ["--config", "{trainer: {max_epochs: 3}}", *FILE]),  # a file above another is what files are for
+        ({}, ["--model", "bioplausible.Backpropagation", *FILE]),
+        ({}, ["--trainer.callbacks+=ModelSummary", *FILE]),
+        ({}, ["--data.subset_size", "60", *FILE]),
+    ],
+)
+def test_nothing_is_said_where_nothing_is_overruled(variables, options, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PL_FIT__{name}", value)
+    parsed(["fit", *options], monkeypatch)
+    assert "overrules" not in capsys.readouterr().out
+
+
 SCHEDULE = ["--model.lr_scheduler", "CosineAnnealingLR", "--model.lr_scheduler.T_max", "7"]
 OF_ONE_S_OWN = """
 model:
