@@ -36,7 +36,7 @@ def add_own_options(parser: LightningArgumentParser, subcommand: str) -> None:
             type=str,
             metavar="FILE",
             default=None,
-            help="Pictures of one's own, PNG or JPEG of any size, in place of the test split.",
+            help="Pictures of one's own (PNG, JPEG, PPM, BMP, TIFF or WEBP) of any size, in place of the test split.",
         )
         parser.add_argument(
             "--invert",

@@ -22,7 +22,7 @@ class OwnPictures(LightningDataModule):
 
     Args:
         data: the data module as whose images they are read.
-        files: PNG or JPEG.
+        files: PNG, JPEG, PPM, BMP, TIFF or WEBP.
         invert: whether black becomes white.
 
     Raises:

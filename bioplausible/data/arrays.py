@@ -13,7 +13,7 @@ from torch import Tensor
 from bioplausible.data.own import PARTS, OwnDataModule, expanded, in_order, require_splittable, split_by_class
 from bioplausible.errors import UserError
 from bioplausible.errors.checks import require
-from bioplausible.training.batch import IMAGE_NAMES, LABEL_NAMES, Source, as_classes
+from bioplausible.training.batch import IMAGE_NAMES, LABEL_NAMES, Source, as_classes, signed
 
 ROLES = {"x": IMAGE_NAMES | {"data", "vectors"}, "y": LABEL_NAMES}
 """Names of arrays by what they hold: samples or classes."""
@@ -330,7 +330,7 @@ def _member(file: Path, archive: Any, name: str) -> Any:
 
 
 def _as_numbers(value: Any, where: Source) -> Tensor:
-    """Returns an array or tensor as a tensor in its own type.
+    """Returns an array or tensor as a tensor in its own type, or in a signed one where torch can't compute with it.
 
     Raises:
         UserError: it is none of real numbers.
@@ -345,7 +345,12 @@ def _as_numbers(value: Any, where: Source) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{where.who} holds no real numbers: save an array of numbers.") from error
     require(not found.is_complex(), f"{where.who} holds complex numbers: save an array of real ones.")
-    return found.detach()
+    numbers = signed(found.detach())
+    require(
+        found.dtype != torch.uint64 or bool((numbers >= 0).all()),
+        f"{where.who} holds whole numbers of 2⁶³ and more: save them as floating-point ones.",
+    )
+    return numbers
 
 
 def _is_text(value: Any) -> bool:

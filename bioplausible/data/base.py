@@ -276,7 +276,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """Returns pictures of one's own as the network gets this data set's images (n × channels × height × width).
 
         Args:
-            files: PNG or JPEG, of any size, grey or in colours (:func:`bioplausible.data.pictures.read_pictures`).
+            files: pictures of any size, grey or in colours (:func:`bioplausible.data.pictures.read_pictures`).
                 Where the training pictures were brought to a size whatever their proportions, so are these.
             invert: whether black becomes white, as of dark strokes on white paper where the data's are bright on black.
 

@@ -22,9 +22,7 @@ WHITE = 65535
 """The white of these."""
 
 
-def decoded(
-    picture: Image.Image | str | Path, channels: int | None, name: str = "", formats: tuple[str, ...] = FORMATS
-) -> Tensor:
+def decoded(picture: Image.Image | str | Path, channels: int | None, name: str = "") -> Tensor:
     """Returns a picture (channels × height × width), float32 in [0, 1], white being 1.
 
     Colours become grey by their luminance, grey is each of three colours. Grey of sixteen bits keeps its levels. It is
@@ -34,7 +32,6 @@ def decoded(
         picture: a file, or what a data set holds.
         channels: 1 or 3; None: one for a picture without colours, else three.
         name: the sentences' subject; left out for a file.
-        formats: Pillow's formats that a file may have, whatever it is called.
 
     Raises:
         UserError: it can't be read, is transparent in parts, or has numbers of unknown meaning.
@@ -43,15 +40,15 @@ def decoded(
     try:
         if isinstance(picture, Image.Image):
             return _pixels(picture, channels, name)
-        with Image.open(picture, formats=formats) as opened:
+        with Image.open(picture, formats=FORMATS) as opened:
             return _pixels(opened, channels, name)
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"There is no picture {picture}: name {' or '.join(formats)} files.") from error
+        raise UserError(f"There is no picture {picture}: name another one.") from error
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         large = isinstance(error, Image.DecompressionBombError)
-        unread = "it has too many pixels" if large else f"it is damaged, or neither {' nor '.join(formats)}"
+        unread = "it has too many pixels" if large else f"it is damaged, or none of {', '.join(FORMATS)}"
         reason = getattr(error, "strerror", None) or unread
         raise UserError(f"{name} can't be read ({reason}): save it anew, or leave it out.") from error
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from bioplausible.data.decoding import decoded, resized
 from bioplausible.errors.checks import require
 
-FORMATS = ("PNG", "JPEG")
 FRAME = 0.25
 """How far from the middle grey, on its other side, the border of a picture lies that may be inverted."""
 
@@ -25,17 +24,17 @@ def read_pictures(
     rest, so nothing is cut off or distorted.
 
     Args:
-        files: PNG or JPEG, of any size, one or several.
+        files: PNG, JPEG, PPM, BMP, TIFF or WEBP, of any size, one or several.
         shape: (channels, height, width), of one or three channels.
         invert: whether black becomes white.
         stretch: whether to bring each to the size whatever its proportions, as where the network learned from such.
 
     Raises:
-        UserError: a file can't be read, is neither of these, or is transparent in parts.
+        UserError: a file can't be read, is none of these, or is transparent in parts.
     """
     named = [files] if isinstance(files, (str, Path)) else files
     require(len(named) > 0, "There is no picture to read: name at least one.")
-    pictures = (decoded(Path(file).expanduser(), shape[0], formats=FORMATS) for file in named)
+    pictures = (decoded(Path(file).expanduser(), shape[0]) for file in named)
     images = torch.stack([(resized if stretch else _fitted)(picture, shape[1:]) for picture in pictures])
     return 1 - images if invert else images
 

@@ -153,6 +153,11 @@ def as_classes(value: Any, classes: int, source: Source) -> Tensor:
     return labels
 
 
+def signed(numbers: Tensor) -> Tensor:
+    """Returns whole numbers of a type for which torch has no arithmetic as int64, and others as they are."""
+    return numbers.long() if numbers.dtype in (torch.uint16, torch.uint32, torch.uint64) else numbers
+
+
 def _fields(batch: Any) -> tuple[Any, Any]:
     """Returns the images and the classes, which may be None, of a batch."""
     if isinstance(batch, (Tensor, np.ndarray)):
@@ -182,7 +187,7 @@ def _as_tensor(value: Any) -> Tensor | None:
             value = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
     except (RuntimeError, TypeError, ValueError):
         return None
-    return None if value.is_complex() else value
+    return None if value.is_complex() else signed(value)
 
 
 def _kind(value: Any) -> str:

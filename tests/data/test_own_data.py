@@ -96,6 +96,31 @@ def test_every_name_of_an_array_says_what_it_holds(data, kind, capitals):
         assert labels.tolist() == Y[some].tolist()
 
 
+@pytest.mark.parametrize("kind", ["npz", "pt"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int16, np.int32])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_whole_numbers_of_every_type_are_read(dtype, kind, one_hot):
+    levels = (X * 200).astype(dtype)
+    labels = (np.eye(3)[Y] if one_hot else Y).astype(dtype)
+    if kind == "npz":
+        np.savez("it.npz", x=levels, y=labels)
+    else:
+        torch.save({"x": torch.from_numpy(levels), "y": torch.from_numpy(labels)}, "it.pt")
+    np.savez("expected.npz", x=levels.astype(np.float32) / 200, y=Y)
+    for part in ("train", "test"):
+        found, expected = (
+            split(ArraysDataModule(file, scale=scale), part)
+            for file, scale in ((f"it.{kind}", 200), ("expected.npz", None))
+        )
+        assert torch.allclose(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+
+
+def test_whole_numbers_that_int64_does_not_hold_are_refused():
+    np.savez("it.npz", x=np.full((9, 4), 2**63, dtype=np.uint64), y=np.arange(9) % 3)
+    assert "2⁶³" in refused(lambda: ArraysDataModule("it.npz", scale=2.0**64))
+
+
 def test_a_pair_of_tensors_is_samples_and_classes():
     torch.save((torch.from_numpy(X), torch.from_numpy(Y)), "pair.pt")
     np.savez("pair.npz", x=X, y=Y)
@@ -524,7 +549,7 @@ def test_a_program_that_calls_itself_a_picture_is_not_run(monkeypatch):
     Image.new("L", (4, 5)).save("cat.eps")
     Path("cat.eps").rename("pets/cat/0.png")
     said = refused(lambda: both(ImageFolderDataModule, folder="pets"))
-    assert "The picture pets/cat/0.png can't be read (it is damaged, or neither PNG nor JPEG" in said
+    assert "The picture pets/cat/0.png can't be read (it is damaged, or none of PNG, JPEG" in said
     assert run == []
 
 

@@ -153,11 +153,17 @@ def test_pictures_that_look_inverted_are_known_by_their_border():
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        ("nothing.png", "There is no picture nothing.png: name PNG or JPEG files"),
+        ("nothing.png", "There is no picture nothing.png: name another one"),
         ("folder", r"The picture folder can't be read \(Is a directory\)"),
-        ("text.png", r"The picture text.png can't be read \(it is damaged, or neither PNG nor JPEG\)"),
+        (
+            "text.png",
+            r"The picture text.png can't be read \(it is damaged, or none of PNG, JPEG, PPM, BMP, TIFF, WEBP\)",
+        ),
         ("cut.jpg", r"The picture cut.jpg can't be read \(it is damaged"),
-        ("moving.gif", r"The picture moving.gif can't be read \(it is damaged, or neither PNG nor JPEG\)"),
+        (
+            "moving.gif",
+            r"The picture moving.gif can't be read \(it is damaged, or none of PNG, JPEG, PPM, BMP, TIFF, WEBP\)",
+        ),
         ("empty.png", r"The picture empty.png can't be read \(it is damaged"),
         ("clear.png", "The picture clear.png is transparent in parts: save it with a background"),
         ("palette.png", "The picture palette.png is transparent in parts"),
@@ -179,6 +185,17 @@ def test_what_is_no_picture_is_told_in_one_sentence(file, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence) as refused:
         DigitsDataModule().pictures([*good, file])
     assert str(refused.value).count(". ") == 0
+
+
+@pytest.mark.parametrize("ending", ["png", "ppm", "pgm", "bmp", "tiff", "tif", "webp", "jpg"])
+def test_every_format_of_a_folder_of_pictures_is_read(ending):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7), dtype=np.uint8))
+    noise.save("noise.png")
+    noise.convert("L" if ending == "pgm" else "RGB").save(
+        f"noise.{ending}", **({"lossless": True} if ending == "webp" else {})
+    )
+    found, expected = (read_pictures(file, (1, 9, 7)) for file in (f"noise.{ending}", "noise.png"))
+    assert torch.allclose(found, expected, atol=0.2 if ending == "jpg" else 1e-6)
 
 
 def test_one_grey_level_of_sixteen_bits_may_be_transparent():

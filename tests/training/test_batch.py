@@ -78,7 +78,11 @@ TYPES = {
         f"labels of {dtype}": lambda x, y, dtype=dtype: (x, y.to(dtype))
         for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.float32, torch.float64, torch.half)
     },
-    "labels of uint16": lambda x, y: (x, y.numpy().astype(np.uint16)),
+    **{
+        f"labels of {dtype.__name__}": lambda x, y, dtype=dtype: (x, y.numpy().astype(dtype))
+        for dtype in (np.uint16, np.uint32, np.uint64)
+    },
+    "one-hot labels of uint16": lambda x, y: (x, torch.eye(CLASSES)[y].numpy().astype(np.uint16)),
     "labels (n, 1)": lambda x, y: (x, y[:, None]),
     "float labels (n, 1)": lambda x, y: (x, y[:, None].float()),
     **{
