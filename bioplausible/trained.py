@@ -29,7 +29,7 @@ class Trained(NamedTuple):
     rule: LearningRule
     """With the trained weights in the precision of training, on the CPU, in evaluation mode."""
     data: ImageDataModule | None
-    """What it was trained on, not loaded yet; None where the checkpoint doesn't say."""
+    """What it was trained on, not loaded yet; None where the checkpoint doesn't say, or it can't be built here."""
 
 
 def load(run: str | Path, which: Which = "last") -> Trained:
@@ -39,8 +39,8 @@ def load(run: str | Path, which: Which = "last") -> Trained:
     is read or fetched before one asks for it. Random numbers of torch go on as if nothing had been loaded.
 
     A run that was made from Python names its classes alone: they are this package's, or classes of one's own that are
-    imported already. Where it trained on data loaders without a data module, or on a class that is not imported,
-    ``data`` is None.
+    imported already. Where it trained on data loaders without a data module, on a class that is not imported, or on
+    files that are no longer where they were, ``data`` is None.
 
     Args:
         run: a run's folder, or one above it, of which the newest run counts; ``last`` is the newest of all below
@@ -49,8 +49,8 @@ def load(run: str | Path, which: Which = "last") -> Trained:
             validation accuracy.
 
     Raises:
-        UserError: there is no such run or checkpoint, it can't be read, or its rule or data can't be built: their
-            classes are not to be found, or the checkpoint doesn't hold all their arguments.
+        UserError: there is no such run or checkpoint, it can't be read, or its rule can't be built: its class is not to
+            be found, or the checkpoint doesn't hold all its arguments.
     """
     require(which in ("last", "best"), f"which is {which!r}: choose last or best.")
     ahead = ReadAhead(checkpoint_of(run, which))
@@ -98,17 +98,11 @@ def checkpoint_of(run: str | Path, which: Which = "last") -> Path:
 
 
 def _from_command_line(config: Mapping[str, Any], path: Path) -> Trained:
-    """Returns what the command line's configuration names."""
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(LearningRule, "model", subclass_mode=True)
-    parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True)
+    """Returns what the command line's configuration names; data that can't be had here are None."""
     try:
-        built = parser.instantiate_classes(parser.parse_object({part: config[part] for part in ("model", "data")}))
-    except Exception as error:  # whatever a class of a user's own raises
-        cause = sentence(error)
-        if cause is None:
-            raise
-        cause = cause.removesuffix("; --help all lists what there is.").rstrip(".")
+        built: LearningRule = _built("model", LearningRule, config)
+    except _NotBuiltError as error:
+        cause = str(error)
         rule = _imported(str(config["model"]["class_path"]).rpartition(".")[2], LearningRule)
         if rule is not None and (defaults := defaults_to_name(cause, config, (), rule)):
             named = ", ".join(f"{name}={value!r}" for name, value in defaults.items())
@@ -120,7 +114,36 @@ def _from_command_line(config: Mapping[str, Any], path: Path) -> Trained:
             f"What {path} was trained with can't be built here ({cause}): let Python find the modules of its"
             " classes, as they were."
         ) from error
-    return Trained(built["model"], built["data"])
+    try:
+        return Trained(built, _built("data", ImageDataModule, config))
+    except _NotBuiltError as error:
+        name = str(config["data"]["class_path"]).rpartition(".")[2]
+        rank_zero_warn(
+            f"The data of {path} can't be built here ({error}), so they are None: build {name} yourself, with what has"
+            " moved."
+        )
+        return Trained(built, None)
+
+
+class _NotBuiltError(Exception):
+    """A part of a configuration can't be built; its text says why."""
+
+
+def _built(part: str, base: type, config: Mapping[str, Any]) -> Any:
+    """Returns the object that a part of a configuration names.
+
+    Raises:
+        _NotBuiltError: it can't be built.
+    """
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(base, part, subclass_mode=True)
+    try:
+        return parser.instantiate_classes(parser.parse_object({part: config[part]}))[part]
+    except Exception as error:  # whatever a class of a user's own raises
+        cause = sentence(error)
+        if cause is None:
+            raise
+        raise _NotBuiltError(cause.removesuffix("; --help all lists what there is.").rstrip(".")) from error
 
 
 def _from_python(config: Mapping[str, Any], checkpoint: Mapping[str, Any], path: Path) -> Trained:

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
@@ -15,7 +16,15 @@ from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import bioplausible
-from bioplausible import Backpropagation, CorInfoMax, DigitsDataModule, FeedbackAlignment, LearningRule, UserError
+from bioplausible import (
+    ArraysDataModule,
+    Backpropagation,
+    CorInfoMax,
+    DigitsDataModule,
+    FeedbackAlignment,
+    LearningRule,
+    UserError,
+)
 from bioplausible.__main__ import main
 from bioplausible.trained import checkpoint_of
 from tests.helpers import RUN, all_rules, batch, scalars
@@ -265,3 +274,19 @@ def test_importing_the_package_imports_no_torch():
     code = "import bioplausible, sys; print('torch' in sys.modules); bioplausible.load; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "True"]
+
+
+def test_a_rule_is_loaded_without_its_data_where_their_file_has_moved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("set.npz", x=np.random.default_rng(0).random((30, 5)), y=np.arange(30) % 3)
+    fit = ["fit", "--data", "ArraysDataModule", "--data.file", "set.npz", "--model", "Backpropagation"]
+    assert main([*fit, "--model.layer_sizes", "[4]", "--trainer.max_epochs", "1"]) == 0
+    there, data = bioplausible.load("last")
+    assert isinstance(data, ArraysDataModule)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    with pytest.warns(UserWarning, match=r"set\.npz can't be read .*so they are None: build ArraysDataModule yourself"):
+        here, data = bioplausible.load("../lightning_logs")
+    assert data is None
+    x = torch.rand(6, 5)
+    assert torch.equal(here(x), there(x))

@@ -132,7 +132,7 @@ def test_of_a_run_without_a_data_module_what_the_weights_say_is_drawn(capsys):
     assert main(["look", made(FeedbackAlignment([64, 8, 10]), loader=loader), "--samples", "20"]) == 0
     said = capsys.readouterr().out
     assert drawn(LOOK) == {"alignment"}
-    assert said.count("none: the checkpoint doesn't say which data module it was trained on") == 3
+    assert said.count("none: the data on which it was trained are not known, or not to be had here") == 3
     assert "receptive_fields.png  none: layer 1 sees no grey or coloured images" in said
     network = [[1, 8, 8], {"conv": 3, "kernel": 3}, 10]
     assert main(["look", made(Backpropagation(network=network), loader=loader), "--out", "second"]) == 0

@@ -57,7 +57,7 @@ class Subject:
     def known_data(self) -> ImageDataModule:
         """The data module."""
         if self.data is None:
-            raise NothingToDrawError("the checkpoint doesn't say which data module it was trained on")
+            raise NothingToDrawError("the data on which it was trained are not known, or not to be had here")
         return self.data
 
     @cached_property
