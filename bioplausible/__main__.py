@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
 
 from bioplausible.commands.command_list import COMMANDS, NAMES, OWN
 from bioplausible.commands.short_help import short_help
@@ -74,7 +76,7 @@ def _run(arguments: list[str], ending: EndingSignals) -> int:
     except Exception as error:
         if ending.came is not None:  # whatever it was turned into
             raise
-        cause = sentence(error)
+        cause = _not_installed(error) or sentence(error)
         first = os.environ.get("LOCAL_RANK", "0") == "0"
         if cause is None and PEER_LEFT.search(str(error)):
             cause = "Another process of this run has ended: it says why, unless it was killed."
@@ -83,6 +85,17 @@ def _run(arguments: list[str], ending: EndingSignals) -> int:
         if first or isinstance(error, OwnShareError):  # of several processes one says it
             print(f"error: {cause}", file=sys.stderr)
         return 2
+
+
+def _not_installed(error: Exception) -> str | None:
+    """Returns a sentence where this package itself misses another one, as in a checkout that nobody installed."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    files = [frame.filename for frame in extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    # the file with the import; where a user names a class, its module is imported by importlib
+    if not Path(files[-1]).is_relative_to(Path(__file__).parent):
+        return None
+    return f"{error.name} is not installed: pip install what bioplausible needs, as by pip install -e . in its folder."
 
 
 if __name__ == "__main__":

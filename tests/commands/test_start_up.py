@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bioplausible.__main__ import main
 from bioplausible.commands.command_list import NAMES
 from bioplausible.commands.fast_imports import fast_imports
 
@@ -159,3 +160,22 @@ def test_what_was_imported_is_no_garbage_and_nothing_else_is_kept(monkeypatch):
         kept.append(gc.get_freeze_count() - before)
     assert kept[0] > 1000
     assert kept[1] < 1000  # the second time nothing was imported
+
+
+@pytest.mark.parametrize(("command", "package"), [("fit", "torch"), ("report .", "yaml"), ("fit", "pytorch_lightning")])
+def test_a_package_that_is_not_installed_is_named_in_one_sentence(command, package):
+    """As in a checkout that nobody installed: the error's own way into a sentence needs Lightning."""
+    call = f"import sys; sys.modules[{package!r}] = None; sys.modules['lightning_fabric'] = None\n{CALL}"
+    done = subprocess.run([sys.executable, "-c", call, *command.split()], capture_output=True, text=True)
+    assert f"error: {package} is not installed: pip install what bioplausible needs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("2")
+
+
+def test_a_module_of_a_user_s_own_that_is_missing_is_not_this_package_s(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_rule.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["fit", "--model", "own_rule.Rule"]) == 2
+    said = capsys.readouterr().err
+    assert "No module named 'nothing_of_this_name'" in said
+    assert "pip install" not in said
