@@ -1,5 +1,6 @@
 """A user's own arrays of images or vectors, from one file."""
 
+import math
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -205,7 +206,7 @@ class ArraysDataModule(OwnDataModule):
         require(
             samples.ndim == 2 and standardise,
             f"{self._where('x', 'train').who} has whole numbers from {int(samples.min())} to {int(samples.max())}: give"
-            " the one that stands for 1 as scale, such as scale: 255 for pixels of eight bits.",
+            f" the one that stands for 1 as scale, such as scale: {_usual_white(int(samples.max()))}.",
         )
         return None
 
@@ -243,8 +244,8 @@ class ArraysDataModule(OwnDataModule):
             low, high = (float(value) for value in images.aminmax())
             require(
                 0 <= low <= high <= 1,
-                f"{where.who} has pixels from {low:g} to {high:g}: bring them to [0, 1], as by scale, such as scale:"
-                " 255.",
+                f"{where.who} has pixels from {low:g} to {high:g}: bring them to [0, 1], "
+                + (f"as by scale, such as scale: {_usual_white(high)}." if low >= 0 else "black being 0."),
             )
         require(bool(images.isfinite().all()), f"{where.who} has NaN or infinite numbers: leave such samples out.")
         return images, classes
@@ -351,6 +352,11 @@ def _as_numbers(value: Any, where: Source) -> Tensor:
         f"{where.who} holds whole numbers of 2⁶³ and more: save them as floating-point ones.",
     )
     return numbers
+
+
+def _usual_white(largest: float) -> int:
+    """Returns the white of the coarsest usual scale that holds a number."""
+    return next((white for white in (1, 16, 255, 4095, 65535) if largest <= white), math.ceil(largest))
 
 
 def _is_text(value: Any) -> bool:

@@ -37,9 +37,10 @@ class TableDataModule(OwnDataModule):
 
     Args:
         file: the CSV file; ``~`` is the home folder.
-        class_column: name of the column with the class; None: the last one.
+        class_column: name of the column with the class, or its place from 1 on where the file names no columns; None:
+            the last one.
         test_file: CSV file of the test part, with the same columns; None: a fifth of ``file``.
-        leave_out: names of columns that are not used, such as that of a number that only names the row.
+        leave_out: columns that are not used, such as that of a number that only names the row; as ``class_column``.
         separator: between columns.
         header: whether the first row names the columns; None: it does where none of its cells but the last is a number.
         standardise: as that of :class:`bioplausible.data.own.OwnDataModule`; false leaves the numbers as they are.
@@ -52,9 +53,9 @@ class TableDataModule(OwnDataModule):
     def __init__(
         self,
         file: str,
-        class_column: str | None = None,
+        class_column: str | int | None = None,
         test_file: str | None = None,
-        leave_out: list[str] | None = None,
+        leave_out: list[str | int] | None = None,
         separator: str = ",",
         header: bool | None = None,
         standardise: bool = True,
@@ -65,7 +66,8 @@ class TableDataModule(OwnDataModule):
         require(
             not isinstance(leave_out, str), f"leave_out is {leave_out!r}: give a list of names, as [{leave_out!r}]."
         )
-        self.class_column, self.leave_out = class_column, leave_out or []
+        self.class_column = None if class_column is None else str(class_column)
+        self.leave_out = list(map(str, leave_out or []))
         self.separator, self.header = separator, header
         require(len(separator) == 1, f"separator is {separator!r}: give one character, such as ';' or a tab.")
         table = self._read(self.file)
@@ -80,7 +82,7 @@ class TableDataModule(OwnDataModule):
         self.found((len(table.columns), 1, 1), names)
         if self.test_file is None:
             require_splittable(
-                table.classes, str(self.file), "leave it out, give a test_file, or name the column of the class"
+                table.classes, str(self.file), "leave it out, give a test_file, or name the column with class_column"
             )
         super().__init__(standardise=standardise, **options)
 
@@ -121,7 +123,8 @@ class TableDataModule(OwnDataModule):
 
     def _read(self, file: Path) -> Table:
         rows = _rows(file, self.separator)
-        if self._names_columns(file, rows):
+        named = self._names_columns(file, rows)
+        if named:
             columns = [cell.strip() for cell in rows.pop(0)[1]]
             twice = sorted({name for name in columns if columns.count(name) > 1})
             require(not twice, f"{file} has several columns of the name {', '.join(twice)}: give each its own.")
@@ -132,19 +135,14 @@ class TableDataModule(OwnDataModule):
             )
         else:
             columns = [str(i + 1) for i in range(len(rows[0][1]))]
-            needs_names = [
-                *([] if self.class_column is None else ["class_column"]),
-                *(["leave_out"] * bool(self.leave_out)),
-            ]
-            require(
-                not needs_names,
-                f"{file} does not name its columns in the first row, so {' and '.join(needs_names)} can't be told: add"
-                " such a row.",
-            )
         require(bool(rows), f"{file} has no rows but the columns' names: add some.")
         asked = [*self.leave_out, *([] if self.class_column is None else [self.class_column])]
         missing = [name for name in asked if name not in columns]
-        require(not missing, f"{file} has no column {', '.join(missing)}, but {', '.join(columns)}: name one of these.")
+        has = "does not name its columns in the first row, so they are" if not named else "has"
+        require(
+            not missing,
+            f"{file} has no column {', '.join(missing)}: it {has} {', '.join(columns)}, so name one of these.",
+        )
         require(
             self.class_column not in self.leave_out,
             f"{self.class_column} is class_column and in leave_out: choose one.",
@@ -156,7 +154,7 @@ class TableDataModule(OwnDataModule):
         require(
             bool(used),
             f"{file} has one column alone ({columns[class_at]}): name the separator between columns, as"
-            " separator: ';'.",
+            f" separator: {_separator(rows[0][1][class_at])}.",
         )
         values = torch.empty(len(rows), len(used), dtype=torch.float64)
         classes = []
@@ -170,8 +168,8 @@ class TableDataModule(OwnDataModule):
                 )
                 require(
                     number is not None and math.isfinite(number),
-                    f"{found}, which is no finite number: mend the row or leave it out, or leave the column out with"
-                    " leave_out.",
+                    f"{found}, which is no finite number: mend the row or leave it out, leave the column out with"
+                    f" leave_out, or name it as class_column where it has the classes, instead of {columns[class_at]}.",
                 )
             values[n] = torch.tensor(numbers, dtype=torch.float64)
             classes.append(cells[class_at].strip())
@@ -216,13 +214,18 @@ def _rows(file: Path, separator: str) -> list[tuple[int, list[str]]]:
         require(
             len(first) > 1 or len(cells) == 1,
             f"{file} has {len(cells)} columns in line {line} and one in the first one ({first[0].strip()}): mend the"
-            " first row, or name the separator between columns, as separator: ';'.",
+            f" first row, or name the separator between columns, as separator: {_separator(first[0])}.",
         )
         require(
             len(cells) == len(first),
             f"{file} has {len(cells)} columns in line {line} and {len(first)} in the first one: mend the row.",
         )
     return rows
+
+
+def _separator(row: str) -> str:
+    """Returns in YAML what may separate the columns of a row that was read as one."""
+    return next((written for mark, written in (("\t", r'"\t"'), (";", "';'"), ("|", "'|'")) if mark in row), "';'")
 
 
 def _counts_rows(column: Tensor) -> bool:

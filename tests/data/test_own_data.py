@@ -157,10 +157,10 @@ def test_vectors_are_any_numbers_and_images_lie_between_black_and_white():
     assert "pixels from 0" in refused(lambda: ArraysDataModule("images.npz").setup("fit"))
     assert split(ArraysDataModule("images.npz", scale=255), "train")[0].amax() <= 1
     np.savez("below.npz", x=X - 0.5, y=Y)
-    for name in ("images", "below"):
+    for name, cure in (("images", "as by scale, such as scale: 255."), ("below", "black being 0.")):
         said = refused(lambda name=name: ArraysDataModule(f"{name}.npz").setup("fit"))
         assert f"{name}.npz" in said
-        assert said.endswith("bring them to [0, 1], as by scale, such as scale: 255.")
+        assert said.endswith(f"bring them to [0, 1], {cure}")
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (5, 4, 3), (1, 5, 4), (5, 4, 1), (3, 4, 3), (7, 5, 4)])
@@ -182,9 +182,9 @@ def test_whole_numbers_are_scaled_by_what_stands_for_white():
     data = ArraysDataModule("bits.npz")
     for name, expected in (("train", eight_bits), ("test", eight_bits // 4)):
         assert torch.allclose(split(data, name)[0][:, 0], torch.from_numpy(expected).float() / 255)
-    for numbers in (eight_bits // 16, eight_bits.astype(np.int64)):
+    for numbers, white in ((eight_bits // 16, 16), (eight_bits.astype(np.int64), 255)):
         np.savez("whole.npz", x=numbers, y=Y)
-        assert "scale: 255" in refused(lambda: ArraysDataModule("whole.npz"))
+        assert f"such as scale: {white}." in refused(lambda: ArraysDataModule("whole.npz"))
         assert split(ArraysDataModule("whole.npz", scale=255), "train")[0].amax() <= 1
     np.savez("whole.npz", x=eight_bits.reshape(60, 20), y=Y)
     assert "scale" in refused(lambda: ArraysDataModule("whole.npz"))
@@ -679,7 +679,8 @@ WRONG_TABLES = {
     "no number": (
         [HEAD, *ROWS, ["3", "red", "a"]],
         {},
-        "has 'red' in column width of line 22, which is no finite number",
+        "has 'red' in column width of line 22, which is no finite number: mend the row or leave it out, leave the"
+        " column out with leave_out, or name it as class_column where it has the classes, instead of kind.",
     ),
     "nothing": ([HEAD, *ROWS, ["3", "", "a"]], {}, "has '' in column width of line 22"),
     "NaN": ([HEAD, *ROWS, ["3", "nan", "a"]], {}, "has 'nan' in column width of line 22"),
@@ -698,7 +699,7 @@ WRONG_TABLES = {
     "one name for several": ([HEAD, *ROWS], {"leave_out": "width"}, "leave_out is 'width': give a list of names"),
     "no class": ([HEAD, *ROWS, [3, 4, ""]], {}, "has no class in line 22"),
     "a short row": ([HEAD, *ROWS, [3, 4]], {}, "has 2 columns in line 22 and 3 in the first one"),
-    "no such column": ([HEAD, *ROWS], {"class_column": "species"}, "has no column species, but length, width, kind"),
+    "no such column": ([HEAD, *ROWS], {"class_column": "species"}, "has no column species: it has length, width, kind"),
     "no such column to leave": ([HEAD, *ROWS], {"leave_out": ["id"]}, "has no column id"),
     "names twice": ([["a", "a", "kind"], *ROWS], {}, "several columns of the name a"),
     "an index of pandas'": ([["", "a", "kind"], *ROWS], {}, "a column without a name"),
@@ -706,7 +707,12 @@ WRONG_TABLES = {
     "numbers and a name": ([[7, 5, "kind"], *ROWS], {}, "may be numbers or the columns' names"),
     "another separator": ([HEAD, *ROWS], {"separator": ";"}, "name the separator"),
     "no separator": ([HEAD, *ROWS], {"separator": ""}, "separator is ''"),
-    "a name of no column": (ROWS, {"class_column": "kind"}, "does not name its columns"),
+    "a name of no column": (
+        ROWS,
+        {"class_column": "kind"},
+        "does not name its columns in the first row, so they are 1, 2, 3",
+    ),
+    "tabs": ([["\t".join(map(str, row))] for row in [HEAD, *ROWS]], {}, 'as separator: "\\t".'),
     "a class of one": ([HEAD, *ROWS, [1, 2, "c"]], {}, "a single sample of the class c"),
     "one class": ([HEAD, *ROWS[::2]], {}, "has one class alone (a)"),
     "the class left out": ([HEAD, *ROWS], {"leave_out": ["kind"], "class_column": "kind"}, "choose one"),
@@ -723,6 +729,17 @@ def test_what_is_wrong_with_a_table_is_one_sentence(what):
     if content is not None:
         write_table(content)
     assert said in refused(lambda: both(TableDataModule, file="table.csv", **options))
+
+
+@pytest.mark.parametrize("place", [1, "1"])
+def test_columns_without_names_are_named_by_their_places(place):
+    """As in the tables of the UCI repository, which have the class first."""
+    write_table([[row[2], row[0], 7, row[1]] for row in ROWS])
+    found = TableDataModule("table.csv", class_column=place, leave_out=[3])
+    write_table(ROWS, "last.csv")
+    for name in ("train", "test"):
+        for one, other in zip(split(found, name), split(TableDataModule("last.csv"), name), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_a_first_row_that_could_be_both_is_what_the_user_says():
