@@ -4,6 +4,7 @@ Any release of theirs may change it. The rest of the package uses none of it but
 mended here; `tests/test_lightning_internals.py` looks for each name of :data:`REQUIRED` in the installed versions.
 """
 
+import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -21,6 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+# Lightning asks torch in a way that torch deprecates, once a fit: no user can do anything about it
+warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
 
 _OPTION = "Trainer keeps this option, but declares no attribute for it"
 _LOOPS = "no hook and no property of Trainer's tells it"

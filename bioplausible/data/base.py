@@ -306,12 +306,12 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Returns the training batches, shuffled anew each epoch."""
-        images = self._splits["train"]
+        images = self._split("train")
         return loader(images, EpochBatches(len(images), self.batch_size, self._seed, self._start), self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Returns the validation batches in order; an empty list without a validation split."""
-        return self._in_order("val") if len(self._splits["val"]) else []
+        return self._in_order("val") if len(self._split("val")) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Returns the test batches in order."""
@@ -321,8 +321,17 @@ class ImageDataModule(LightningDataModule, ABC):
         """Returns the test batches in order."""
         return self._in_order("test")
 
+    def _split(self, name: str) -> Images:
+        if name not in self._splits:
+            stage = "test" if name == "test" else "fit"
+            raise UserError(
+                f"The images are not loaded yet: call prepare_data() and setup({stage!r}), or give the data module to a"
+                " Trainer."
+            )
+        return self._splits[name]
+
     def _in_order(self, split: str) -> DataLoader[Batch]:
-        images = self._splits[split]
+        images = self._split(split)
         return loader(images, InOrder(len(images), self.evaluation_batch_size))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

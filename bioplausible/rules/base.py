@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from bioplausible.errors import UserError
 from bioplausible.lightning_internals import batches_left, ends_here, trainer_option, within_epoch
 from bioplausible.resume.loaded_rule import StandIn, take_callables, tell_of_stand_ins
 from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
@@ -49,7 +50,11 @@ class LearningRule(LearningStep):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
-        if len(inputs) == 1 and isinstance(inputs[0], Tensor):  # strategies call a step so, with a batch and its number
+        if len(inputs) == 1:  # strategies call a step so, with a batch and its number
+            if not isinstance(inputs[0], Tensor):
+                raise UserError(
+                    f"A rule takes images as a tensor, not {type(inputs[0]).__name__}: give torch.as_tensor of them."
+                )
             inputs = (self.network.as_input(inputs[0]),)
         return super().__call__(*inputs, **options)
 

@@ -4,9 +4,12 @@ Oracle: Python.
 """
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -22,6 +25,7 @@ from bioplausible import (
     DigitsDataModule,
     EquilibriumPropagation,
     PiecewisePower,
+    UserError,
     WarmupCosine,
 )
 from bioplausible.__main__ import main
@@ -262,3 +266,25 @@ def test_own_classes_take_up_what_the_checkpoint_says_of_them(capsys):
     own = ["--model", f"{__name__}.OwnRule", "--data", f"{__name__}.OwnData"]
     assert main(["validate", "--ckpt_path", FILE, *own, *SILENT]) == 0
     assert str(expected["val/loss"]) in capsys.readouterr().out
+
+
+def test_a_rule_that_is_called_with_no_tensor_says_what_it_takes():
+    rule, images = Backpropagation([4, 3]), np.ones((2, 4), dtype=np.float32)
+    with pytest.raises(UserError, match="takes images as a tensor, not ndarray"):
+        rule(images)
+    assert rule(torch.as_tensor(images)).shape == (2, 3)
+
+
+SCRIPT = """
+import pytorch_lightning as pl
+from bioplausible import Backpropagation, DigitsDataModule
+trainer = pl.Trainer(max_epochs=1, limit_train_batches=2, logger=False, enable_checkpointing=False)
+trainer.fit(Backpropagation([64, 10]), DigitsDataModule())
+"""
+
+
+@pytest.mark.thorough
+def test_a_script_is_not_told_what_lightning_asks_of_torch():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "LeafSpec" not in done.stderr + done.stdout

@@ -303,3 +303,12 @@ def test_one_number_in_the_place_of_one_for_each_channel_is_refused(name):
     """From Python; the command line checks it by the type."""
     with pytest.raises(UserError, match=rf"^{name} is 0\.5: give a list of one number per channel \(1\)\.$"):
         DigitsDataModule(**{name: 0.5})
+
+
+@pytest.mark.parametrize(("loader", "stage"), [("train", "fit"), ("val", "fit"), ("test", "test"), ("predict", "test")])
+def test_a_loader_before_the_images_are_loaded_says_what_to_call(loader, stage):
+    data = DigitsDataModule()
+    with pytest.raises(UserError, match=rf"call prepare_data\(\) and setup\('{stage}'\)"):
+        getattr(data, f"{loader}_dataloader")()
+    data.setup(stage)
+    getattr(data, f"{loader}_dataloader")()
