@@ -31,6 +31,8 @@ FRAME = """<!doctype html><link rel="icon" href="data:,"><body style="margin: 0"
         hidden: [...page.querySelectorAll('table, img')].filter(part => part.getBoundingClientRect().right >
             page.documentElement.clientWidth && !part.closest('.scroll')).length,
         scrolled: [...page.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth).length,
+        tables: [...page.querySelectorAll('.scroll > table')].map(part =>
+            part.parentElement.scrollWidth - part.parentElement.clientWidth),
         broken: [...page.links].map(link => link.hash.slice(1)).filter(name => !ids.includes(name)),
         links: page.links.length,
         twice: ids.length - new Set(ids).size,
@@ -102,7 +104,9 @@ def test_narrow_and_wide_light_and_dark(width, dark):
     assert console == []
     assert found["width"] == width
     assert found["hidden"] == 0
-    assert (found["scrolled"] > 0) == (width == 400)
+    assert (found["scrolled"] > 0) == (width == 400)  # wide figures do
+    assert len(found["tables"]) == 4
+    assert max(found["tables"]) == 0
     assert found["broken"] == []
     assert found["links"] >= 8 + 9
     assert found["twice"] == 0
