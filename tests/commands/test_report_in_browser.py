@@ -105,7 +105,7 @@ def test_narrow_and_wide_light_and_dark(width, dark):
     assert found["width"] == width
     assert found["hidden"] == 0
     assert (found["scrolled"] > 0) == (width == 400)  # wide figures do
-    assert len(found["tables"]) == 4
+    assert len(found["tables"]) == 3
     assert max(found["tables"]) == 0
     assert found["broken"] == []
     assert found["links"] >= 8 + 9
