@@ -241,7 +241,7 @@ def test_empty_columns_are_left_out_of_the_page():
     assert "published (%)" not in page
     assert "best validation (%)" not in page
     assert "<th>seeds</th>" in page
-    assert "<td data-column="seeds">0</td>" in page
+    assert '<td data-column="seeds">0</td>' in page
     make_run(Path("logs/version_1"), 0.9, 0)
     assert main(["report", "logs"]) == 0
     assert Path("report/index.html").read_text().count("<th>published (%)</th>") == 1
