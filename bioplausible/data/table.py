@@ -138,10 +138,10 @@ class TableDataModule(OwnDataModule):
         require(bool(rows), f"{file} has no rows but the columns' names: add some.")
         asked = [*self.leave_out, *([] if self.class_column is None else [self.class_column])]
         missing = [name for name in asked if name not in columns]
-        has = "does not name its columns in the first row, so they are" if not named else "has"
+        unnamed = "" if named else "does not name its columns in the first row, and "
         require(
             not missing,
-            f"{file} has no column {', '.join(missing)}: it {has} {', '.join(columns)}, so name one of these.",
+            f"{file} {unnamed}has no column {', '.join(missing)}, but {', '.join(columns)}: name one of these.",
         )
         require(
             self.class_column not in self.leave_out,
@@ -166,11 +166,13 @@ class TableDataModule(OwnDataModule):
                     not WITH_COMMAS.fullmatch(cells[i].strip()),
                     f"{found}: write numbers with a decimal point, and without commas.",
                 )
-                require(
-                    number is not None and math.isfinite(number),
-                    f"{found}, which is no finite number: mend the row or leave it out, leave the column out with"
-                    f" leave_out, or name it as class_column where it has the classes, instead of {columns[class_at]}.",
-                )
+                if number is None or not math.isfinite(number):
+                    may_be_class = number is None and bool(cells[i].strip())
+                    other = f", or name it as class_column in place of {columns[class_at]}" if may_be_class else ""
+                    raise UserError(
+                        f"{found}, which is no finite number: mend the row or leave it out, leave the column out with"
+                        f" leave_out{other}."
+                    )
             values[n] = torch.tensor(numbers, dtype=torch.float64)
             classes.append(cells[class_at].strip())
             require(bool(classes[-1]), f"{file} has no class in line {line}: add it, or leave the row out.")

@@ -217,7 +217,10 @@ def test_paths_are_short_on_the_page_and_whole_in_the_tables_to_take_away():
     make_run(Path("some/logs/ep/version_0"), 0.9, 10)
     assert main(["report", "some"]) == 0
     page = Path("report/index.html").read_text()
-    assert '<td class="path" title="some/logs/bp/version_0" data-column="run"><a href="#run-1">bp/version_0</a></td>' in page
+    assert (
+        '<td class="path" title="some/logs/bp/version_0" data-column="run"><a href="#run-1">bp/version_0</a></td>'
+        in page
+    )
     assert '<details id="run-1"><summary title="some/logs/bp/version_0">bp/version_0</summary>' in page
     assert [row["run"] for row in rows("report/runs.csv")] == ["some/logs/bp/version_0", "some/logs/ep/version_0"]
 

@@ -680,9 +680,14 @@ WRONG_TABLES = {
         [HEAD, *ROWS, ["3", "red", "a"]],
         {},
         "has 'red' in column width of line 22, which is no finite number: mend the row or leave it out, leave the"
-        " column out with leave_out, or name it as class_column where it has the classes, instead of kind.",
+        " column out with leave_out, or name it as class_column in place of kind.",
     ),
-    "nothing": ([HEAD, *ROWS, ["3", "", "a"]], {}, "has '' in column width of line 22"),
+    "nothing": (
+        [HEAD, *ROWS, ["3", "", "a"]],
+        {},
+        "has '' in column width of line 22, which is no finite number: mend the row or leave it out, leave the column"
+        " out with leave_out.",
+    ),
     "NaN": ([HEAD, *ROWS, ["3", "nan", "a"]], {}, "has 'nan' in column width of line 22"),
     "a code of digits": ([HEAD, *ROWS, ["3", "1_2", "a"]], {}, "has '1_2' in column width of line 22"),
     "a comma in a number": (
@@ -699,7 +704,7 @@ WRONG_TABLES = {
     "one name for several": ([HEAD, *ROWS], {"leave_out": "width"}, "leave_out is 'width': give a list of names"),
     "no class": ([HEAD, *ROWS, [3, 4, ""]], {}, "has no class in line 22"),
     "a short row": ([HEAD, *ROWS, [3, 4]], {}, "has 2 columns in line 22 and 3 in the first one"),
-    "no such column": ([HEAD, *ROWS], {"class_column": "species"}, "has no column species: it has length, width, kind"),
+    "no such column": ([HEAD, *ROWS], {"class_column": "species"}, "has no column species, but length, width, kind"),
     "no such column to leave": ([HEAD, *ROWS], {"leave_out": ["id"]}, "has no column id"),
     "names twice": ([["a", "a", "kind"], *ROWS], {}, "several columns of the name a"),
     "an index of pandas'": ([["", "a", "kind"], *ROWS], {}, "a column without a name"),
@@ -710,7 +715,7 @@ WRONG_TABLES = {
     "a name of no column": (
         ROWS,
         {"class_column": "kind"},
-        "does not name its columns in the first row, so they are 1, 2, 3",
+        "does not name its columns in the first row, and has no column kind, but 1, 2, 3",
     ),
     "tabs": ([["\t".join(map(str, row))] for row in [HEAD, *ROWS]], {}, 'as separator: "\\t".'),
     "a class of one": ([HEAD, *ROWS, [1, 2, "c"]], {}, "a single sample of the class c"),
