@@ -1,5 +1,6 @@
 """Accuracy against cost, and after equal cost, from runs made here."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,13 @@ def test_the_report_says_it_in_a_table_and_a_figure():
     assert "accuracy against cost" in text
     assert "after 45 seconds of one core" in Path("out/index.html").read_text()
     assert len(list(Path("out/tables").glob("*-costs.tex"))) == 1
+    with Path("out/costs.csv").open() as file:
+        found = {(row["rule"].partition(",")[0], row["cost"]): row for row in csv.DictReader(file)}
+    assert found.keys() == {(r, c) for r in ("Backpropagation", "EquilibriumPropagation") for c in COSTS.values()}
+    row = found["EquilibriumPropagation", "10¹² operations"]
+    numbers = [float(row[name]) for name in ("whole_training", "budget", "reached_mean", "reached_std", "n")]
+    assert numbers == pytest.approx([30, 22.5, 85.25, 0.5 / 2**0.5, 2], rel=1e-5)
+    assert (row["data"], row["score"]) == ("FashionMNIST", "test accuracy")
 
 
 def test_seconds_of_different_processors_are_not_compared():

@@ -1,5 +1,6 @@
 """Studies: the package's train, and what one compares is drawn and tabled as it was measured."""
 
+import csv
 import math
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -215,6 +216,18 @@ def test_table_figure_and_report_are_what_was_measured(trained, capsys):
         assert part in text
     assert text.index("## Rates on digits") < text.index("## Digits")
     assert Path("out/report/figures/01.png").stat().st_size > 1000
+    with Path("out/report/study.csv").open() as file:
+        numbers = list(csv.DictReader(file))
+    for row, variant, of_variant in zip(numbers, trained, runs, strict=True):
+        losses = [run.last("train/loss") for run in of_variant]
+        assert (row["variant"], row["train/loss_n"], row["test/accuracy_n"]) == (variant.name, "2", "2")
+        assert float(row["test/accuracy_mean"]) == pytest.approx(
+            100 * fmean(r.last("test/accuracy") for r in of_variant)
+        )
+        found = [float(row["train/loss_mean"]), float(row["train/loss_std"])]
+        assert found == pytest.approx([fmean(losses), stdev(losses)], rel=1e-5)
+    assert main(["report", "out", "--out", "out/report"]) == 0
+    assert not Path("out/report/study.csv").exists()  # of no study
 
 
 def test_what_no_run_logs_has_an_empty_column(trained):
@@ -227,6 +240,8 @@ def test_a_study_without_finished_runs_has_a_table_without_numbers():
     section = study_section(study(), variants(study(), Path("out")))
     assert [(row["n"], row["test/accuracy (%)"], row["train/loss"]) for row in section.rows] == [(0, "", "")] * 4
     assert section.pictures == []
+    assert section.numbers[0]["test/accuracy_mean"] == ""
+    assert section.numbers[0]["test/accuracy_n"] == 0
 
 
 GRID = {"grid": {"model.beta": [1.0]}}

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from bioplausible.commands.report.curves import curves_along
 from bioplausible.commands.report.runs import Run
-from bioplausible.commands.report.significance import Estimate
+from bioplausible.commands.report.significance import Estimate, number
 from bioplausible.commands.report.tables import Group
 from bioplausible.training.monitored import COST, TESTED_EACH_EPOCH
 
@@ -17,6 +18,9 @@ SCORES = {f"{TESTED_EACH_EPOCH}/accuracy": "test accuracy", "val/accuracy": "val
 """What is compared at equal cost: the first of these that all settings logged."""
 
 COSTS = {f"{COST}/core_seconds": "seconds of one core", f"{COST}/teraoperations": "10¹² operations"}
+
+COLUMNS = ("data", "net", "rule", "cost", "whole_training", "budget", "score", "reached_mean", "reached_std", "n")
+"""Of costs.csv; accuracies are in percent, after the budget."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,26 @@ def cost_table(groups: Sequence[Group]) -> list[dict[str, str]]:
             row[f"{SCORES[one.score]} after {one.budget:.4g} {COSTS[one.quantity]} (%)"] = str(one.reached[i])
         rows.append(row)
     return rows
+
+
+def numbers(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Returns the rows of costs.csv: one a setting and cost, each number in a column of its own."""
+    return [
+        {
+            "data": group.data_name,
+            "net": group.first.net,
+            "rule": group.title,
+            "cost": COSTS[one.quantity],
+            "whole_training": f"{one.whole[i]:.6g}",
+            "budget": f"{one.budget:.6g}",
+            "score": SCORES[one.score],
+            "reached_mean": f"{one.reached[i].mean:.6g}",
+            "reached_std": number(one.reached[i].std),
+            "n": one.reached[i].n,
+        }
+        for one in after_equal_cost(groups)
+        for i, group in enumerate(groups)
+    ]
 
 
 def cost_figure(groups: Sequence[Group], title: str) -> Figure | None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from bioplausible.commands.report import comparisons
+from bioplausible.commands.report import comparisons, costs
 from bioplausible.commands.report.markdown import NOTES, as_markdown
 from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.sections import Question, Section, in_sections, numbers
@@ -42,8 +42,9 @@ SHOWN = {
 def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section] = ()) -> None:
     """Writes the report of some runs.
 
-    That is index.html; report.md with figures/ as PNG and PDF; tables/ for LaTeX; settings.csv, comparisons.csv and
-    runs.csv with the tables' numbers; curves.csv with all that was logged; and made_with.yaml.
+    That is index.html; report.md with figures/ as PNG and PDF; tables/ for LaTeX; settings.csv, comparisons.csv,
+    costs.csv, runs.csv and of a study study.csv with the tables' numbers; curves.csv with all that was logged; and
+    made_with.yaml.
 
     Args:
         runs: finished or not.
@@ -88,6 +89,12 @@ def write(runs: Sequence[Run], out: Path, command: str, first: Sequence[Section]
     write_csv(out / "settings.csv", settings, list(settings[0]) if settings else [])
     tested = [comparisons.numbers(pair) for part in parts for pair in part.pairs]
     write_csv(out / "comparisons.csv", tested, comparisons.COLUMNS)
+    write_csv(out / "costs.csv", [row for part in parts for row in costs.numbers(part.groups)], costs.COLUMNS)
+    compared = [row for part in first for row in part.numbers]
+    if compared:
+        write_csv(out / "study.csv", compared, list(compared[0]))
+    else:
+        (out / "study.csv").unlink(missing_ok=True)  # of an earlier report
     write_csv(out / "runs.csv", shown, COLUMNS)
     write_csv(out / "curves.csv", tidy(runs, groups), TIDY)
     (out / "made_with.yaml").write_text(made_with_text(made))

@@ -12,7 +12,7 @@ from typing import Any
 from bioplausible.commands.report.comparisons import Pair, matrix, pairs
 from bioplausible.commands.report.costs import cost_figure, cost_table
 from bioplausible.commands.report.curves import curves, pdf, png
-from bioplausible.commands.report.significance import no_welch, of_seeds
+from bioplausible.commands.report.significance import no_welch, number, of_seeds
 from bioplausible.commands.report.tables import Group
 from bioplausible.commands.report.verdict import Verdict, verdict
 from bioplausible.training.monitored import TESTED_EACH_EPOCH
@@ -66,6 +66,7 @@ class Section:
         tests: the tests between them, as a table; empty where there is none.
         pictures: its figures.
         costs: what its settings cost, and what they reach at equal cost, as a table; empty where no cost was logged.
+        numbers: of a study the table with each number in a column of its own; else settings.csv has them.
         anchor: its name in the page's links.
     """
 
@@ -75,6 +76,7 @@ class Section:
     tests: list[dict[str, str]]
     pictures: list[Picture]
     costs: list[dict[str, str]] = field(default_factory=list)
+    numbers: list[Row] = field(default_factory=list)
     anchor: str = ""
 
     @property
@@ -112,16 +114,16 @@ def numbers(one: Group) -> Row:
         "published": one.published,
     }
     for name, estimate in estimates.items():
-        row[f"{name}_mean"] = "" if estimate is None else _number(estimate.mean)
-        row[f"{name}_std"] = "" if estimate is None else _number(estimate.std)
+        row[f"{name}_mean"] = "" if estimate is None else number(estimate.mean)
+        row[f"{name}_std"] = "" if estimate is None else number(estimate.std)
         if name != "published":
-            row[f"{name}_interval"] = "" if estimate is None else _number(estimate.interval)
+            row[f"{name}_interval"] = "" if estimate is None else number(estimate.interval)
         if name != "test_accuracy":
             row[f"{name}_n"] = "" if estimate is None or estimate.n is None else estimate.n
     test = one.against_published
-    row |= {"welch_p": _number(None if test is None else test.p)}
+    row |= {"welch_p": number(None if test is None else test.p)}
     row |= {"deviates": {True: "yes", False: "no", None: ""}[one.deviates], "not_comparable": one.not_comparable}
-    return row | {name: _number(value) for name, value in _speed(one).items()}
+    return row | {name: number(value) for name, value in _speed(one).items()}
 
 
 # ------------------------------------------------------------------------------------------------------------ internals
@@ -199,7 +201,3 @@ def _speed(one: Group) -> dict[str, float | None]:
         "steps_per_second": mean / batch if mean is not None and batch else None,
         "samples_per_second": mean,
     }
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

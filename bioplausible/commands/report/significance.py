@@ -127,6 +127,11 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(corrected) for corrected in multipletests(p, method="holm")[1]]
 
 
+def number(value: float | None) -> str:
+    """Returns a number as the CSV files have it; nothing for None."""
+    return "" if value is None else f"{value:.6g}"
+
+
 def signed(difference: float) -> str:
     """Returns a difference in points with its sign."""
     return f"{difference:+.2f}".replace("-", "−")

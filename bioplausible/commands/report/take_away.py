@@ -30,6 +30,7 @@ IN_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "–": "--",
     "…": r"\dots{}",
     "▲": r"$\triangle$",
+    **{digit: f"$^{value}$" for value, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }
 """How LaTeX writes what it doesn't take as it is."""
 

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from bioplausible.commands.report.looks import look
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.sections import OF_RUNS, Picture, Section
-from bioplausible.commands.report.significance import Estimate, of_seeds
+from bioplausible.commands.report.significance import Estimate, number, of_seeds
 from bioplausible.commands.sweep.recipe_text import option_text
 from bioplausible.commands.sweep.running import outcome
 from bioplausible.commands.sweep.search import Candidate
@@ -49,6 +50,15 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
         }
         for variant, found in zip(variants, runs, strict=True)
     ]
+    numbers: list[dict[str, Any]] = []
+    for variant, found in zip(variants, runs, strict=True):
+        row: dict[str, Any] = {"variant": variant.name}
+        for name in columns:
+            known = _estimate(found, name)
+            row |= {f"{name}_mean": "", f"{name}_std": "", f"{name}_n": 0}
+            if known is not None:
+                row |= {f"{name}_mean": number(known.mean), f"{name}_std": number(known.std), f"{name}_n": known.n}
+        numbers.append(row)
     pictures = []
     if names:
         figure, axes = new_figure(len(names), columns=2, width=9 if len(names) == 1 else 6)
@@ -74,7 +84,7 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
                             f"{variant.name}: {name.replace('_', ' ')}", content, None, lines=OF_RUNS.get(name, False)
                         )
                     )
-    return Section([], study.title, rows, [], pictures)
+    return Section([], study.title, rows, [], pictures, numbers=numbers)
 
 
 def search_section(study: SearchStudy, tried: Sequence[Candidate]) -> Section:
