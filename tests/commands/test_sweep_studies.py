@@ -219,13 +219,10 @@ def test_table_figure_and_report_are_what_was_measured(trained, capsys):
     with Path("out/report/study.csv").open() as file:
         numbers = list(csv.DictReader(file))
     for row, variant, of_variant in zip(numbers, trained, runs, strict=True):
-        losses = [run.last("train/loss") for run in of_variant]
+        losses, tests = ([run.last(name) for run in of_variant] for name in ("train/loss", "test/accuracy"))
         assert (row["variant"], row["train/loss_n"], row["test/accuracy_n"]) == (variant.name, "2", "2")
-        assert float(row["test/accuracy_mean"]) == pytest.approx(
-            100 * fmean(r.last("test/accuracy") for r in of_variant)
-        )
-        found = [float(row["train/loss_mean"]), float(row["train/loss_std"])]
-        assert found == pytest.approx([fmean(losses), stdev(losses)], rel=1e-5)
+        found = [float(row[name]) for name in ("test/accuracy_mean", "train/loss_mean", "train/loss_std")]
+        assert found == pytest.approx([100 * fmean(tests), fmean(losses), stdev(losses)], rel=1e-5)
     assert main(["report", "out", "--out", "out/report"]) == 0
     assert not Path("out/report/study.csv").exists()  # of no study
 
