@@ -1,6 +1,8 @@
 """How figures look, and where they go."""
 
 import io
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from cycler import cycler
@@ -47,8 +49,22 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def as_pdf(figure: Figure) -> bytes:
+    """Returns a figure as a PDF file's content, without the time at which it was made."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
+_shown: "WeakKeyDictionary[Trainer, dict[Path, Figure]]" = WeakKeyDictionary()
+"""The latest figures of a Trainer's run, by their PDF files, which are written where training ends."""
+
+
 def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
-    """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder."""
+    """Shows a figure in TensorBoard and keeps it as ``figures/<name>.png`` in the run's folder.
+
+    Where training ends, the last one is kept as PDF too: drawing it takes as long again.
+    """
     folder = folder_of_run(trainer)  # which all processes ask for together
     if not trainer.is_global_zero:  # the others keep nothing
         return
@@ -57,10 +73,18 @@ def log_figure(trainer: Trainer, name: str, figure: Figure) -> None:
         path = folder / "figures" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png)
+        path.with_suffix(".pdf").unlink(missing_ok=True)  # of an earlier figure
+        _shown.setdefault(trainer, {})[path.with_suffix(".pdf")] = figure
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             image = decode_png(torch.frombuffer(bytearray(png), dtype=torch.uint8))
             logger.experiment.add_image(name, image[:3], global_step=trainer.global_step - 1)
+
+
+def keep_as_pdf(trainer: Trainer) -> None:
+    """Writes the figures that a Trainer has shown last as PDF, each once."""
+    for path, figure in _shown.pop(trainer, {}).items():
+        path.write_bytes(as_pdf(figure))
 
 
 def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:

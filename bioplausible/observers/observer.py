@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import ends_here
+from bioplausible.observers.figures import keep_as_pdf
 from bioplausible.rules import LearningRule
 from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
@@ -66,6 +67,7 @@ class Observer(Callback, ABC):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks once more at the end."""
         self._look_at_end(trainer, pl_module)
+        keep_as_pdf(trainer)
 
     def _look_at_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._ended_at == trainer.global_step or ended_by_signal(trainer):

@@ -32,7 +32,7 @@ def made(rule, data=None, loader=None) -> str:
 
 
 def drawn(folder) -> set[str]:
-    for path in Path(folder).glob("*"):
+    for path in Path(folder).glob("*.png"):
         with Image.open(path) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 50
@@ -67,6 +67,7 @@ def test_every_rule_can_be_looked_at(cls, capsys):
     for name in FIGURES.keys() - set(ON_DEMAND):
         (line,) = (line for line in said.splitlines() if f" {name}.png" in line)
         assert ("none: " in line) == (name not in expected)
+    assert {path.stem for path in LOOK.glob("*.pdf")} == expected - {"receptive_fields"}
 
 
 def test_a_network_that_was_trained_in_float64_can_be_looked_at():

@@ -259,6 +259,10 @@ def test_every_figure_that_a_run_draws_is_shown(kind):
     page = Path("report/index.html").read_text()
     assert f"{kind.replace('_', ' ')} of version_0</figcaption>" in page
     assert page.index("How do they learn?</h3>") < page.index(f"{kind.replace('_', ' ')} of version_0</figcaption>")
+    assert not Path("report/figures/03.pdf").exists()
+    Path(f"logs/version_0/figures/{kind}.pdf").write_bytes(b"%PDF-1.4 of the run")
+    assert main(["report", "logs"]) == 0
+    assert Path("report/figures/03.pdf").read_bytes() == b"%PDF-1.4 of the run"
 
 
 def _picture():

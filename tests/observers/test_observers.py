@@ -31,12 +31,14 @@ from bioplausible import (
 from bioplausible.__main__ import main
 from bioplausible.commands.recipes import snake_case
 from bioplausible.network import Connection
-from bioplausible.observers import Cost, Guard
+from bioplausible.observers import Cost, Guard, figures
 from bioplausible.observers.alignment import backpropagation_gradients, cosine
-from bioplausible.observers.drawings import receptive_fields
+from bioplausible.observers.drawings import draw_confusion, receptive_fields
+from bioplausible.observers.figures import keep_as_pdf, log_figure
 from bioplausible.observers.information import information_of
 from bioplausible.observers.settling import trajectories
 from bioplausible.rules.backpropagation import FeedforwardRule
+from bioplausible.training.loggers import RunLogger
 from bioplausible.training.stop_on_signal import StopOnSignal
 from tests.helpers import CONFIGS, DEBIAN, NETWORKS, QUICK, VARIANTS, Signals, all_rules, batch, build, scalars, updates
 
@@ -115,6 +117,22 @@ def test_observers_log_their_names_and_change_nothing(cls, images, capsys):
     assert "custom_scalars__config__" in tags.Tags()["tensors"]
     assert len(tags.Images("validation_confusion")) == 2  # one for each epoch
     assert {path.stem for path in (folder / "figures").glob("*.png")} == figures
+    kept = {path.stem: path.read_bytes()[:5] for path in (folder / "figures").glob("*.pdf")}
+    assert kept == dict.fromkeys(figures - {"receptive_fields"}, b"%PDF-")
+
+
+def test_the_pdf_is_the_last_figure_that_was_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "as_pdf", lambda figure: b"of one" if figure is one else b"of the other")
+    trainer = Trainer(logger=RunLogger(str(tmp_path)), max_epochs=1)
+    one, other = (draw_confusion(torch.eye(3) * k, "validation", list("abc")) for k in (1, 2))
+    for figure in (one, other):
+        log_figure(trainer, "confusion_matrix", figure)
+    file = tmp_path / trainer.logger.name / "version_0/figures/confusion_matrix.pdf"
+    assert not file.exists()
+    keep_as_pdf(trainer)
+    assert file.read_bytes() == b"of the other"
+    log_figure(trainer, "confusion_matrix", one)  # and then the run is killed
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(("regularized", "ε"), [("false", 0), ("true", 0.15)])

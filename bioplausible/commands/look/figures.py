@@ -25,7 +25,7 @@ from bioplausible.observers.drawings import (
     enlarged,
     receptive_fields,
 )
-from bioplausible.observers.figures import as_png
+from bioplausible.observers.figures import as_pdf, as_png
 from bioplausible.observers.information import draw_information
 from bioplausible.observers.settling import TOLERANCE, draw_settling, trajectories
 from bioplausible.rules import CorInfoMax, LearningRule
@@ -75,6 +75,8 @@ class Subject:
 def draw(checkpoint: Path, names: Sequence[str], samples: int, folder: Path) -> Iterator[tuple[str, str | None]]:
     """Draws figures into a folder, and yields the name of each, and why there is none, where there is none.
 
+    Each is there as PNG and PDF, but one of pixels, as receptive fields are, as PNG only.
+
     Args:
         checkpoint: of the network.
         names: of the figures.
@@ -97,6 +99,7 @@ def draw(checkpoint: Path, names: Sequence[str], samples: int, folder: Path) -> 
         file = folder / f"{name}.png"
         if isinstance(drawn, Figure):
             file.write_bytes(as_png(drawn))
+            file.with_suffix(".pdf").write_bytes(as_pdf(drawn))
         else:
             save_image(drawn, file)
         yield name, None

@@ -107,13 +107,6 @@ def in_parts(name: str, places: Sequence[Place]) -> list[Sequence[Place]]:
     return parts
 
 
-def pdf(figure: Figure) -> bytes:
-    """Returns a figure as PDF, the same for the same figure."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
-    return buffer.getvalue()
-
-
 def png(figure: Figure) -> str:
     """Returns a figure as base64 of a PNG 1200 pixels wide, for a page that needs no other file."""
     buffer = io.BytesIO()

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bioplausible.commands.report.comparisons import Pair, matrix, pairs
 from bioplausible.commands.report.costs import cost_figure, cost_table
-from bioplausible.commands.report.curves import curves, pdf, png
+from bioplausible.commands.report.curves import curves, png
 from bioplausible.commands.report.significance import no_welch, number, of_seeds
 from bioplausible.commands.report.tables import Group
 from bioplausible.commands.report.verdict import Verdict, verdict
+from bioplausible.observers.figures import as_pdf
 from bioplausible.training.monitored import TESTED_EACH_EPOCH
 
 Row = dict[str, Any]
@@ -40,7 +42,7 @@ class Picture:
     Attributes:
         caption: what it shows.
         png: base64 of it.
-        pdf: it too; None for one that the run drew, which is kept as PNG only.
+        pdf: it too; None for one of pixels, and for one of a run that was killed, which are kept as PNG only.
         question: which one it answers, a value of :class:`Question`.
         lines: whether it is drawn in lines and marks on white, so that a dark page may show it on black; what a pixel's
             brightness says something may not be inverted.
@@ -126,6 +128,20 @@ def numbers(one: Group) -> Row:
     return row | {name: number(value) for name, value in _speed(one).items()}
 
 
+def drawn_by_a_run(file: Path, caption: str, question: Question, lines: bool) -> Picture:
+    """Returns a figure from the file in which a run has left it, and the PDF beside it where there is one.
+
+    Args:
+        file: PNG.
+        caption: what it shows.
+        question: which one it answers.
+        lines: as that of :class:`Picture`.
+    """
+    beside = file.with_suffix(".pdf")
+    content = beside.read_bytes() if beside.is_file() else None
+    return Picture(caption, base64.b64encode(file.read_bytes()).decode(), content, question, lines)
+
+
 # ------------------------------------------------------------------------------------------------------------ internals
 
 
@@ -145,18 +161,17 @@ def _section(groups: list[Group]) -> Section:
         figure = curves(groups, names, f"{title}: {what}")
         if figure is not None:
             caption = f"{title}: {what}, mean and one standard deviation over the seeds"
-            pictures.append(Picture(caption, png(figure), pdf(figure), question))
+            pictures.append(Picture(caption, png(figure), as_pdf(figure), question))
     figure = cost_figure(groups, f"{title}: accuracy against cost")
     if figure is not None:
         caption = f"{title}: accuracy against cost, mean and one standard deviation over the seeds"
-        pictures.append(Picture(caption, png(figure), pdf(figure), Question.COST))
+        pictures.append(Picture(caption, png(figure), as_pdf(figure), Question.COST))
     for one in groups:
         for kind, lines in OF_RUNS.items():
             files = [folder / "figures" / f"{kind}.png" for r in one.runs for folder in r.folders]
             for file in [f for f in files if f.is_file()][:1]:
                 caption = f"{one.title}: {kind.replace('_', ' ')} of {file.parents[1].name}"
-                content = base64.b64encode(file.read_bytes()).decode()
-                pictures.append(Picture(caption, content, None, of_learning, lines))
+                pictures.append(drawn_by_a_run(file, caption, of_learning, lines))
     return Section(groups, title, [_row(g) for g in groups], matrix(groups), pictures, cost_table(groups))
 
 

@@ -1,6 +1,5 @@
 """What a study adds to the report: its figure and table, or what a search has tried."""
 
-import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from bioplausible.commands.report.curves import MARKS, in_parts, pdf, png
+from bioplausible.commands.report.curves import MARKS, in_parts, png
 from bioplausible.commands.report.looks import look
 from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.runs import Run
-from bioplausible.commands.report.sections import OF_RUNS, Picture, Section
+from bioplausible.commands.report.sections import OF_RUNS, Picture, Question, Section, drawn_by_a_run
 from bioplausible.commands.report.significance import Estimate, number, of_seeds
 from bioplausible.commands.sweep.recipe_text import option_text
 from bioplausible.commands.sweep.running import outcome
@@ -24,7 +23,7 @@ from bioplausible.commands.sweep.search import Candidate
 from bioplausible.commands.sweep.study import SearchStudy, Study
 from bioplausible.commands.sweep.trials import TEST
 from bioplausible.commands.sweep.variants import Variant
-from bioplausible.observers.figures import new_figure
+from bioplausible.observers.figures import as_pdf, new_figure
 
 
 def study_section(study: Study, variants: Sequence[Variant]) -> Section:
@@ -73,17 +72,13 @@ def study_section(study: Study, variants: Sequence[Variant]) -> Section:
             figure.set_figheight(figure.get_figheight() + 0.17 * math.ceil(len(lines) / 2))  # room for the legend
             figure.legend(lines.values(), labels, loc="outside lower center", ncols=2, fontsize="small")
         caption = f"{study.title}: mean and one standard deviation over the seeds"
-        pictures.append(Picture(caption, png(figure), pdf(figure)))
+        pictures.append(Picture(caption, png(figure), as_pdf(figure)))
     for variant, found in zip(variants, runs, strict=True):
         for name in study.figure.pictures:
             for file in [run.path / "figures" / f"{name}.png" for run in found[:1]]:
                 if file.is_file():
-                    content = base64.b64encode(file.read_bytes()).decode()
-                    pictures.append(
-                        Picture(
-                            f"{variant.name}: {name.replace('_', ' ')}", content, None, lines=OF_RUNS.get(name, False)
-                        )
-                    )
+                    caption = f"{variant.name}: {name.replace('_', ' ')}"
+                    pictures.append(drawn_by_a_run(file, caption, Question.RESULT, OF_RUNS.get(name, False)))
     return Section([], study.title, rows, [], pictures, numbers=numbers)
 
 
@@ -99,7 +94,7 @@ def search_section(study: SearchStudy, tried: Sequence[Candidate]) -> Section:
     figure, (axis,) = new_figure(1, width=9)
     draw_search(axis, tried)
     caption = f"{title}: validation accuracy, mean over the seeds"
-    return Section([], title, [_row(one) for one in tried], [], [Picture(caption, png(figure), pdf(figure))])
+    return Section([], title, [_row(one) for one in tried], [], [Picture(caption, png(figure), as_pdf(figure))])
 
 
 def draw_search(axis: Axes, tried: Sequence[Candidate]) -> None:
