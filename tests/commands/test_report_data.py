@@ -10,8 +10,17 @@ import torch
 import yaml
 from pytorch_lightning import Trainer, seed_everything
 
-from bioplausible import ArraysDataModule, Backpropagation, DigitsDataModule, FashionMNISTDataModule, ImageDataModule
+from bioplausible import (
+    ArraysDataModule,
+    Backpropagation,
+    DigitsDataModule,
+    FashionMNISTDataModule,
+    ImageDataModule,
+    UserError,
+)
 from bioplausible.__main__ import main
+from bioplausible.commands.sweep.checks import require_same_images
+from bioplausible.commands.sweep.trials import trials
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import write_idx
 
@@ -155,6 +164,31 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_was():
     assert main(["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "2"]) == 0
     (entry,) = yaml.safe_load((run / "resumed.yaml").read_text())
     assert entry["changed"] == {"max_epochs": 2}
+
+
+RECIPE = """
+model: {class_path: Backpropagation, init_args: {layer_sizes: [5, 4, 3]}}
+data: {class_path: ArraysDataModule, init_args: {file: set.npz}}
+trainer: {max_epochs: 1}
+"""
+
+
+def test_a_sweep_averages_and_compares_no_trials_on_other_images():
+    write()
+    Path("own").mkdir()
+    Path("own/recipe.yaml").write_text(RECIPE)
+    every = trials(
+        Path("own/recipe.yaml"), [1, 2], {"model.loss": ["cross_entropy", "mean_squared_error"]}, Path("out"), 1
+    )
+    for trial in every[:2]:
+        assert main(["fit", *trial.arguments]) == 0
+    require_same_images(every)  # the others are not trained yet
+    write(y_test=np.arange(12) % 3)
+    assert main(["fit", *every[2].arguments]) == 0
+    with pytest.raises(UserError, match=r"seed=1,.* and .*seed=2,.* have other images \(data\.test_digest\)"):
+        require_same_images(every)
+    batch = trials(Path("own/recipe.yaml"), [1], {"data.batch_size": ["4"]}, Path("out"), 1)
+    require_same_images([*every[:2], *batch])
 
 
 class Drawn(ImageDataModule):

@@ -1,14 +1,19 @@
 """A whole sweep is checked before its first trial: what ``fit`` would refuse is refused here."""
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
 
 from bioplausible.commands.configuration import last_of
 from bioplausible.commands.parsed import parsed
+from bioplausible.commands.report.configurations import digests
 from bioplausible.commands.sources import meaning, sources
 from bioplausible.commands.sweep.settings import require_single
 from bioplausible.commands.sweep.trials import TEST, Trial
 from bioplausible.errors import UserError
 from bioplausible.errors.sentences import sentence
+from bioplausible.resume.run_files import ENVIRONMENT, read_yaml
 from bioplausible.training.loggers import is_file_logger
 
 _OTHER_LOGGER = (
@@ -34,6 +39,28 @@ def require_trainable(every: Sequence[Trial]) -> None:
         options = {key: meaning(text) for key, text in trial.what["options"].items()}
         require_single(options, trial.name, options)
         _require_parsed(trial)
+
+
+def require_same_images(every: Sequence[Trial]) -> None:
+    """Checks that trials of a recipe, with the same options of the data, were trained and scored on the same images.
+
+    They are compared and averaged, and a file may have been changed between two of them.
+
+    Raises:
+        UserError: they were not.
+    """
+    seen: dict[str, dict[str, tuple[str, Trial]]] = {}
+    for trial in every:
+        folder = Path(trial.folder)
+        of_data = {key: value for key, value in trial.what["options"].items() if key.startswith("data")}
+        known = seen.setdefault(yaml.safe_dump([trial.what["recipe"], of_data]), {})
+        for name, digest in digests(folder, read_yaml(folder / ENVIRONMENT, {})).items():
+            other, first = known.setdefault(name, (digest, trial))
+            if digest != other:
+                raise UserError(
+                    f"{first.name} and {trial.name} have other images ({name}), so their files have changed in between:"
+                    " delete the folder of what has the wrong ones, and the same command trains it anew."
+                )
 
 
 def _require_parsed(trial: Trial) -> None:

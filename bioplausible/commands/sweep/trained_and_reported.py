@@ -14,7 +14,7 @@ from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.report.sections import Section
 from bioplausible.commands.sources import meaning
 from bioplausible.commands.sweep import on_ray, tuning
-from bioplausible.commands.sweep.checks import require_trainable
+from bioplausible.commands.sweep.checks import require_same_images, require_trainable
 from bioplausible.commands.sweep.grid import grid_entry, integers
 from bioplausible.commands.sweep.running import is_finished
 from bioplausible.commands.sweep.search import candidates, to_check, write_results
@@ -112,8 +112,9 @@ def _search(study: SearchStudy, cpus: int, address: str | None, out: Path, threa
         print(f"{tried} trials of {len(study.seeds)} seeds, {before} of them finished before", flush=True)
         failures = tuning.search(study, cpus, address, out, threads)
         known = candidates(study, out, threads)
-    best = write_results(known, study, out)
     every = [trial for one in known for trial in one.trials]
+    require_same_images(every)
+    best = write_results(known, study, out)
     status = _report(every, failures, out, command, search_section(study, known))
     for kind, chosen in best.items():
         said = f"{chosen.accuracy:.2%}, {out / 'best' / f'{kind}.yaml'}" if chosen else "none, for no trial finished"
@@ -126,6 +127,7 @@ def _report(every: Sequence[Trial], failures: Mapping[str, str], out: Path, comm
     """Says what failed, writes the report and returns the exit status."""
     for name, reason in failures.items():
         print(f"failed  {name}: {reason}")
+    require_same_images(every)
     page.write([read_run(Path(trial.folder)) for trial in every], out / "report", command, sections)
     print(f"{sum(map(is_finished, every))} of {len(every)} trials finished")
     print(f"report  {out / 'report' / 'index.html'}")
