@@ -68,16 +68,13 @@ class ImageDataModule(LightningDataModule, ABC):
     """Whether values lie in [0, 1] before normalisation, as those of images do, or are any finite numbers."""
     stretches: bool = False
     """Whether pictures were brought to their size whatever their proportions, so that those of one's own are too."""
-    is_published: bool = False
-    """Whether the images are the same in every run, on every machine, so that they need no digest."""
+    has_digest: bool = False
+    """Whether runs note a digest of the images, for they may be others another time, under the same name.
+
+    They must not depend on the seed, or runs of several seeds would be told apart.
+    """
     default_mean: ClassVar[list[float] | None] = None
     default_std: ClassVar[list[float] | None] = None
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Takes images of a subclass's own for published ones only where it says so itself."""
-        super().__init_subclass__(**options)
-        if "load" in vars(cls):
-            cls.is_published = vars(cls).get("is_published", False)
 
     def __init__(
         self,
@@ -138,7 +135,9 @@ class ImageDataModule(LightningDataModule, ABC):
         self._splits: dict[str, Images] = {}
         self._configured_batch_size = batch_size
         self.content: str | None = None
-        """A digest of the training images and classes; None before they are loaded, or where they are published."""
+        """A digest of the training images and classes; None before they are loaded, and without ``has_digest``."""
+        self.validation_content: str | None = None
+        """The same of a part for validation."""
         self.test_content: str | None = None
         """The same of the test images."""
         self._sizes = (0, 0, 0)
@@ -235,7 +234,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def _loaded(self, train: bool) -> Images:
         """Returns a split as it is loaded, checked, without a border and not normalised."""
         images = self._as_images(self.load(train), self._source("train" if train else "test"))
-        if not self.is_published:
+        if self.has_digest:
             if train:
                 self.content = images.digest
             else:
@@ -320,6 +319,10 @@ class ImageDataModule(LightningDataModule, ABC):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Returns the test batches in order."""
         return self._in_order("test")
+
+    def scores(self, loader: Any) -> bool:
+        """Returns whether a data loader yields this module's test images."""
+        return "test" in self._splits and getattr(loader, "dataset", None) is self._splits["test"]
 
     def _split(self, name: str) -> Images:
         if name not in self._splits:

@@ -36,7 +36,7 @@ class Images(Dataset[Batch]):
 
     @property
     def digest(self) -> str:
-        """What tells these images and classes from any others: 16 hexadecimal digits."""
+        """What tells these images and classes from others of their shapes: 16 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=8)
         for tensor in (self.images, self.labels):
             digest.update(tensor.contiguous().numpy().data)

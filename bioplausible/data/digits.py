@@ -18,7 +18,6 @@ class DigitsDataModule(ImageDataModule):
     by 16. The arguments are those of :class:`bioplausible.data.ImageDataModule`.
     """
 
-    is_published = True
     image_shape = (1, 8, 8)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:

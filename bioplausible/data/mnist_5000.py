@@ -17,7 +17,6 @@ class MNIST5000DataModule(ImageDataModule):
     by 255. The arguments are those of :class:`bioplausible.data.ImageDataModule`.
     """
 
-    is_published = True
     image_shape = (1, 28, 28)
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:

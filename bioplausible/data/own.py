@@ -39,6 +39,7 @@ class OwnDataModule(ImageDataModule):
         UserError: an option is outside its range, or two of them contradict each other or the data.
     """
 
+    has_digest = True
     own_validation: bool = False
     """Whether the data have a part for validation."""
 
@@ -115,7 +116,9 @@ class OwnDataModule(ImageDataModule):
     def _held_out(self, images: Images, positions: Tensor) -> Images:
         if not self.own_validation:
             return super()._held_out(images, positions)
-        return self._as_images(self.load_validation(), self._source("val"))
+        given = self._as_images(self.load_validation(), self._source("val"))
+        self.validation_content = given.digest
+        return given
 
     def _measure(self, images: Images) -> None:
         """Takes mean and standard deviation of the images that are trained on."""

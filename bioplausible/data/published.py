@@ -44,7 +44,6 @@ class PublishedDataModule(ImageDataModule):
         UserError: ``~`` names the home folder of nobody, or an option is outside its range.
     """
 
-    is_published = True
     title: ClassVar[str]
     folder: ClassVar[str]
     """What torchvision makes below ``data_dir``."""

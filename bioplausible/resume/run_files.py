@@ -8,7 +8,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.lightning_internals import FileLogger, go_on
-from bioplausible.training.hyperparameters import TRAINING_DIGEST
+from bioplausible.training.hyperparameters import OF_TRAINING
 
 ENVIRONMENT = "environment.yaml"
 """File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
@@ -44,7 +44,12 @@ def holds(folder: Path, checkpoint: str | Path | None) -> bool:
 
 
 def note_resumed(
-    folder: Path, step: int, values: dict[str, Any], elsewhere: str | None, without_effect: tuple[str, ...] = ()
+    folder: Path,
+    step: int,
+    values: dict[str, Any],
+    elsewhere: str | None,
+    without_effect: tuple[str, ...] = (),
+    content: str | None = None,
 ) -> None:
     """Notes in a run's folder where training was resumed, if what it trains with has changed.
 
@@ -54,10 +59,12 @@ def note_resumed(
         values: hyperparameters from there on.
         elsewhere: the checkpoint, where it is not this folder's.
         without_effect: how the names begin of those that bear on nothing from there on.
+        content: digest of the images of the checkpoint's training, of which an earlier version's run did not tell.
     """
     path = folder / RESUMED
     entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
-    before = dict(read_yaml(folder / HPARAMS, {}))
+    before = {"training_digest": content} if content is not None else {}
+    before |= read_yaml(folder / HPARAMS, {})
     for entry in entries:
         before |= entry["changed"]
     if elsewhere is not None:
@@ -65,7 +72,7 @@ def note_resumed(
     else:
         # an earlier version's names some of them only
         names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
-        names -= set() if TRAINING_DIGEST in before else {TRAINING_DIGEST}
+        names -= OF_TRAINING.keys() - before.keys()
         changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
         changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
         entries += [{"step": step, "changed": changed}] if changed else []

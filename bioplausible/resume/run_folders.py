@@ -39,8 +39,15 @@ from bioplausible.resume.run_files import (
     read_yaml,
     write_yaml,
 )
+from bioplausible.resume.training_data import TRAINING_DATA
 from bioplausible.training.environment import environment
-from bioplausible.training.hyperparameters import TEST_DIGEST, hyperparameters, of_optimizer
+from bioplausible.training.hyperparameters import (
+    OF_TRAINING,
+    TEST_DIGEST,
+    digests_of_training,
+    hyperparameters,
+    of_optimizer,
+)
 from bioplausible.training.loggers import folder_of_run
 from bioplausible.training.monitored import searches
 from bioplausible.training.named_runs import in_full
@@ -76,6 +83,7 @@ class RunFolders(Callback):
         self._step: int | None = None
         self._stood: tuple[int, int] | None = None
         self._trained = False
+        self._content: str | None = None
 
     def expect(self, checkpoint: str | Path | None, going_on: Sequence[Logger] = ()) -> None:
         """Says which checkpoint the run will read (None: none), and which loggers go on with its run."""
@@ -163,6 +171,7 @@ class RunFolders(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             # a search ends where it began, by a checkpoint of its own; training that resumes has none
             self._step = None if searches(trainer) else checkpoint["global_step"]
+            self._content = (checkpoint.get(TRAINING_DATA) or {}).get("content")
         else:
             # a validation where training logs its own, in the epoch of the last step; a test after all that was trained
             place = checkpoint["global_step"], epochs_finished(checkpoint)
@@ -202,9 +211,17 @@ class RunFolders(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drops what was logged from the checkpoint's step on, and notes what the run goes on with."""
+        self._note_images(trainer)
         self._go_on(trainer, pl_module)
         self._name(trainer)
         self._trained = True
+
+    def _note_images(self, trainer: Trainer) -> None:
+        """Notes in the folders that the run has taken what tells its images from others of the same name."""
+        found = digests_of_training(getattr(trainer, "datamodule", None))
+        for logger, _ in self._taken if found and trainer.is_global_zero else ():
+            path = Path(logger.log_dir, ENVIRONMENT)
+            write_yaml(path, {**read_yaml(path, {}), **found})
 
     def _name(self, trainer: Trainer) -> None:
         """Names the run in its own folder where that is no logger's, so that it is known for the run logged elsewhere.
@@ -219,6 +236,7 @@ class RunFolders(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             others = [type(logger).__name__ for logger in trainer.loggers if not isinstance(logger, FileLogger)]
             content = {**environment(trainer.strategy.root_device), "run": self._run, "loggers": others, "logs": logs}
+            content |= digests_of_training(getattr(trainer, "datamodule", None))
             (folder / ENVIRONMENT).write_text(yaml.safe_dump(content, sort_keys=False))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -232,19 +250,30 @@ class RunFolders(Callback):
         Raises:
             UserError: a later test, which counts for the run, would be on other ones.
         """
-        digest = getattr(getattr(trainer, "datamodule", None), "test_content", None)
-        for logger in file_loggers(trainer) if digest is not None else ():
-            path = Path(logger.log_dir, ENVIRONMENT)
-            if not path.is_file():  # no run's folder
-                continue
+        data: Any = getattr(trainer, "datamodule", None)
+        scores = getattr(data, "scores", None)
+        digest = data.test_content if scores is not None and scores(trainer.test_dataloaders) else None
+        scored, self._trained = self._trained, False  # by what trained it, and by none before
+        for path in self._noted_in(trainer):
             noted = read_yaml(path, {})
-            if not self._trained and noted.get(TEST_DIGEST, digest) != digest:
+            before = noted.get(TEST_DIGEST)
+            if not scored and before not in (None, digest):
                 raise UserError(
-                    f"The test images are no longer those on which the run in {path.parent} was scored: give the data"
-                    " as they were, or test without a logger (--trainer.logger false), so that its result stays."
+                    f"The test images are not those on which the run in {path.parent} was scored: give the data as they"
+                    " were, or test without a logger (logger=False, --trainer.logger false), so that its result stays."
                 )
-            if trainer.is_global_zero and noted.get(TEST_DIGEST) != digest:
-                write_yaml(path, {**noted, TEST_DIGEST: digest})
+            knows = not OF_TRAINING.keys().isdisjoint(noted)  # a run of an earlier version does not
+            if trainer.is_global_zero and before != digest and (knows or before is not None):
+                rest = {name: value for name, value in noted.items() if name != TEST_DIGEST}
+                write_yaml(path, {**rest, **({} if digest is None else {TEST_DIGEST: digest})})
+
+    def _noted_in(self, trainer: Trainer) -> list[Path]:
+        """Returns the files in a run's folders, its loggers' and its own, that say what it ran in."""
+        folder = folder_of_run(trainer)
+        folders = dict.fromkeys(
+            [*(Path(logger.log_dir) for logger in file_loggers(trainer)), *([folder] if folder else [])]
+        )
+        return [path for path in (each / ENVIRONMENT for each in folders) if path.is_file()]
 
     def _go_on(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fresh, step = [logger for logger, _ in self._taken], self._step
@@ -258,7 +287,7 @@ class RunFolders(Callback):
             else:
                 drop_rows(Path(logger.log_dir, METRICS), step)
             elsewhere = str(trainer.ckpt_path) if logger in fresh else None
-            note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect)
+            note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect, self._content)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves the folders that were taken, where training has not begun; after an exception there is no teardown."""

@@ -19,8 +19,16 @@ LIMITS_OF_TRAINING = ("limit_train_batches", "limit_val_batches")
 """The second bears on it through what is monitored: the best checkpoint, EarlyStopping, ReduceLROnPlateau."""
 LIMITS = (*LIMITS_OF_TRAINING, "limit_test_batches")
 
-TRAINING_DIGEST, TEST_DIGEST = "training_digest", "test_digest"
-"""What tells the images of a user's own from others of the same name; the second is known once they are tested on."""
+OF_TRAINING = {"training_digest": "content", "validation_digest": "validation_content"}
+"""What tells the images of a user's own from others of the same name, by the data module's attribute."""
+TEST_DIGEST = "test_digest"
+"""The same of the test images, which are known once they are tested on."""
+
+
+def digests_of_training(data: Any) -> dict[str, str]:
+    """Returns by name what tells a data module's images from others, where there may be others."""
+    found = {name: getattr(data, attribute, None) for name, attribute in OF_TRAINING.items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def hyperparameters(
@@ -46,7 +54,7 @@ def hyperparameters(
         found["data"] = type(data).__name__
         of_data = _named(data.hparams)
         found |= {f"data.{name}" if name in found else name: value for name, value in of_data.items()}
-        found[TRAINING_DIGEST] = getattr(data, "content", None)
+        found |= digests_of_training(data)
     found |= {name: getattr(trainer, name) for name in LENGTH if getattr(trainer, name) not in (None, -1)}
     found |= {name: limit(trainer, name) for name in LIMITS}
     stoppers = [

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning import Trainer, seed_everything
+from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import (
     ArraysDataModule,
     Backpropagation,
-    DigitsDataModule,
     FashionMNISTDataModule,
     ImageDataModule,
     UserError,
@@ -127,7 +127,7 @@ def test_a_later_test_on_other_images_takes_no_result_s_place(capsys):
     assert main(test) == 0  # the same ones
     write(seed=1)
     assert main(test) == 2
-    assert "no longer those on which the run in" in capsys.readouterr().err
+    assert "are not those on which the run in" in capsys.readouterr().err
     assert main([*test, "--trainer.logger", "false"]) == 0
     assert settings("lightning_logs") == before
 
@@ -153,17 +153,136 @@ def test_a_run_that_went_on_is_scored_on_what_there_is_then():
     assert yaml.safe_load((run / "environment.yaml").read_text())["test_digest"] == data.test_content
 
 
-def test_a_run_of_an_earlier_version_goes_on_as_it_was():
-    """It has no digest, so nothing tells that its images are others."""
+def as_earlier(run):
+    """Makes a run one of an earlier version: of its images its checkpoint alone tells."""
+    for name in ("hparams.yaml", "environment.yaml"):
+        noted = yaml.safe_load((run / name).read_text())
+        kept = {key: value for key, value in noted.items() if not key.endswith("_digest")}
+        assert kept != noted
+        (run / name).write_text(yaml.safe_dump(kept))
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_run_of_an_earlier_version_goes_on_as_it_was(others):
     write()
     fit(1)
     (run,) = Path("lightning_logs").glob("*/*/version_0")
-    noted = yaml.safe_load((run / "hparams.yaml").read_text())
-    del noted["training_digest"]
-    (run / "hparams.yaml").write_text(yaml.safe_dump(noted))
+    as_earlier(run)
+    write(images=int(others))
     assert main(["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "2"]) == 0
     (entry,) = yaml.safe_load((run / "resumed.yaml").read_text())
-    assert entry["changed"] == {"max_epochs": 2}
+    assert entry["changed"].pop("max_epochs") == 2
+    assert list(entry["changed"]) == ["training_digest"] * others
+
+
+def test_a_run_of_an_earlier_version_is_a_seed_of_the_setting_that_it_has():
+    write()
+    for seed in (1, 2):
+        fit(seed)
+    (run,) = Path("lightning_logs").glob("*/*/version_0")
+    as_earlier(run)
+    assert [seeds for seeds, _, _ in settings("lightning_logs")] == ["1 2"]
+    assert main(["test", "--ckpt_path", str(run / "checkpoints/last.ckpt")]) == 0
+    assert "test_digest" not in (run / "environment.yaml").read_text()  # it was scored before, nobody knows on what
+    write(seed=1)
+    fit(3)
+    assert len(settings("lightning_logs")) == 3
+
+
+def test_another_part_for_validation_alone_makes_two_settings():
+    x = np.random.default_rng(0).random((6, 5))
+    for seed in (1, 2):
+        write(x_val=x * seed, y_val=np.arange(6) % 3)
+        fit(seed)
+    found = settings("lightning_logs")
+    assert len(found) == 2
+    assert all("validation_digest=" in title and "training_digest=" not in title for _, title, _ in found)
+
+
+def test_different_images_of_two_rules_are_said():
+    write()
+    fit(1)
+    write(images=1)
+    assert main([*FIT, "--model", "FeedbackAlignment", "--seed_everything", "1", "--trainer.max_epochs", "1"]) == 0
+    settings("lightning_logs")
+    text = Path("report/report.md").read_text()
+    assert "They differ in more than rule and rates: test_digest, training_digest" in text
+
+
+WEB = """
+from pytorch_lightning.loggers import Logger
+
+class Web(Logger):
+    save_dir, name = "web", "runs"
+
+    def __init__(self, version: str) -> None:
+        super().__init__()
+        self.chosen = version
+
+    @property
+    def version(self):
+        return self.chosen
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
+"""
+"""A logger as W&B's: it has no folder of its own for each run."""
+
+
+def quiet(logger, **options):
+    return Trainer(max_epochs=1, logger=logger, enable_progress_bar=False, enable_model_summary=False, **options)
+
+
+def train(data, logger, seed=0):
+    trainer = quiet(logger)
+    seed_everything(seed, verbose=False)
+    rule = Backpropagation([5, 4, 3])
+    trainer.fit(rule, data)
+    return trainer, rule
+
+
+def test_a_first_logger_without_a_folder_for_each_run_hides_no_images(monkeypatch):
+    monkeypatch.syspath_prepend(".")
+    Path("own_log.py").write_text(WEB)
+    for seed in (1, 2):
+        write(seed=seed)
+        logger = ["--trainer.logger", f"{{class_path: own_log.Web, init_args: {{version: run{seed}}}}}"]
+        logger += ["--trainer.logger+=CSVLogger", "--trainer.logger.save_dir", "csv"]
+        assert main([*FIT, *logger, "--seed_everything", str(seed), "--trainer.max_epochs", "1"]) == 0
+    assert len(list(Path("web").rglob("environment.yaml"))) == 2
+    assert len(settings(".")) == 2
+
+
+def test_what_is_scored_on_loaders_of_its_own_has_no_digest_of_the_data_module():
+    write()
+    data = ArraysDataModule("set.npz")
+    trainer, rule = train(data, RunLogger("logs"))
+    trainer.test(rule, dataloaders=DataLoader(TensorDataset(torch.rand(9, 5), torch.arange(9) % 3)), verbose=False)
+    noted = yaml.safe_load(Path(trainer.log_dir, "environment.yaml").read_text())
+    assert "test_digest" not in noted
+    assert noted["training_digest"] == data.content
+
+
+@pytest.mark.parametrize("by", ["the same Trainer", "another Trainer", "loaders"])
+def test_a_second_test_from_python_takes_no_result_s_place(by):
+    write()
+    data = ArraysDataModule("set.npz")
+    trainer, rule = train(data, RunLogger("logs"))
+    for _ in range(2):
+        trainer.test(rule, data, verbose=False)
+    write(seed=1)
+    if by == "another Trainer":
+        trainer = quiet(RunLogger("logs", trainer.logger.name, "version_0"))
+    loader = DataLoader(TensorDataset(torch.rand(9, 5), torch.arange(9) % 3))
+    given = {"dataloaders": loader} if by == "loaders" else {"datamodule": ArraysDataModule("set.npz")}
+    before = settings("logs")
+    with pytest.raises(UserError, match="are not those on which the run in"):
+        trainer.test(rule, verbose=False, **given)
+    assert settings("logs") == before
+    quiet(False).test(rule, verbose=False, **given)
 
 
 RECIPE = """
@@ -189,6 +308,11 @@ def test_a_sweep_averages_and_compares_no_trials_on_other_images():
         require_same_images(every)
     batch = trials(Path("own/recipe.yaml"), [1], {"data.batch_size": ["4"]}, Path("out"), 1)
     require_same_images([*every[:2], *batch])
+    Path("own/other.yaml").write_text(RECIPE.replace("Backpropagation", "FeedbackAlignment"))
+    (other,) = trials(Path("own/other.yaml"), [1], {}, Path("out"), 1)
+    assert main(["fit", *other.arguments]) == 0
+    with pytest.raises(UserError, match="own/other"):
+        require_same_images([*every[:2], other])
 
 
 class Drawn(ImageDataModule):
@@ -206,7 +330,10 @@ class Drawn(ImageDataModule):
         return images, torch.arange(20) % 2
 
 
-def test_a_data_module_of_ones_own_is_told_apart_too():
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_data_module_of_ones_own_is_told_apart_where_it_says_so(asked, monkeypatch):
+    """What it loads may depend on the seed, so that no two runs would be seeds of one setting."""
+    monkeypatch.setattr(Drawn, "has_digest", asked)
     for seed in (0, 1):
         data = Drawn()
         data.drawn = seed  # as a file that changes without an option
@@ -215,22 +342,7 @@ def test_a_data_module_of_ones_own_is_told_apart_too():
         rule = Backpropagation([4, 3, 2])
         trainer.fit(rule, data)
         trainer.test(rule, data, verbose=False)
-    assert {seeds for seeds, _, _ in settings("logs")} == {"0", "1"}
-
-
-class Overridden(DigitsDataModule):
-    """Published images, changed."""
-
-    def load(self, train):
-        images, classes = super().load(train)
-        return 1 - images, classes
-
-
-def test_published_images_need_no_digest_unless_they_are_changed(tmp_path):
-    for data, known in ((DigitsDataModule(), False), (Overridden(), True)):
-        data.setup("fit")
-        data.setup("test")
-        assert (data.content is not None, data.test_content is not None) == (known, known)
+    assert {seeds for seeds, _, _ in settings("logs")} == ({"0", "1"} if asked else {"0 1"})
 
 
 @pytest.mark.filterwarnings("ignore:.*not as published")

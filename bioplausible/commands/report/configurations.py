@@ -15,9 +15,9 @@ from bioplausible.training.hyperparameters import (
     IMPLEMENTATION,
     LENGTH,
     LIMITS,
+    OF_TRAINING,
     STOPPERS,
     TEST_DIGEST,
-    TRAINING_DIGEST,
 )
 
 NO_RESULT = {
@@ -42,7 +42,7 @@ OF_DATA = {
     for module in (getattr(data_modules, name) for name in data_modules.__all__)
     for name in inspect.signature(module).parameters
 }
-NO_OPTIONS = ("rule", "data", "seed", TRAINING_DIGEST)
+NO_OPTIONS = ("rule", "data", "seed", *OF_TRAINING)
 SHOWN = 8
 """Digits of a digest that a reader sees: enough to tell a few data sets apart."""
 OF_TRAINER = (*LENGTH, *LIMITS, "precision", "stops_early")
@@ -130,18 +130,14 @@ def hyperparameters_at_the_end(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def digests(folder: Path, environment: Mapping[str, Any]) -> dict[str, str]:
+def digests(environment: Mapping[str, Any]) -> dict[str, str]:
     """Returns what tells a run's images from others of the same name, as options of the data; empty where none can be.
 
     Args:
-        folder: the run's.
-        environment: what it noted there.
+        environment: what it noted in its folder.
     """
-    noted = {
-        TRAINING_DIGEST: read_yaml(folder / HPARAMS, {}).get(TRAINING_DIGEST),
-        TEST_DIGEST: environment.get(TEST_DIGEST),
-    }
-    return {f"data.{name}": str(digest)[:SHOWN] for name, digest in noted.items() if digest is not None}
+    names = (*OF_TRAINING, TEST_DIGEST)
+    return {f"data.{name}": str(environment[name])[:SHOWN] for name in names if environment.get(name) is not None}
 
 
 def came_from(folder: Path) -> list[str]:

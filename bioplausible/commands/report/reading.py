@@ -86,7 +86,7 @@ def read_run(path: Path) -> Run:
         return run
     run.log = log
     try:
-        run.digests = digests(path, run.environment)
+        run.digests = digests(run.environment)
         run.changed = changes(path, run.config, log.resumed, _first_rate(log))
         run.came_from = came_from(path)
     except ERRORS as error:

@@ -23,6 +23,7 @@ class Run:
         config: its whole configuration, in the form of config.yaml, as it was at the end.
         environment: versions, git commit and machine, where it noted them.
         digests: what tells its images from others of the same name, where there may be others.
+        told_apart: of the digests those in which it differs from another run with the same options of the data.
         log: all that it logged.
         epochs: how many had gone to their end in the end, those before it was resumed elsewhere too.
         steps_per_epoch: so many steps has an epoch; None where nothing tells it.
@@ -38,6 +39,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    told_apart: dict[str, str] = field(default_factory=dict)
     log: Log = field(default_factory=Log)
     epochs: int = 0
     steps_per_epoch: int | None = None
@@ -97,7 +99,7 @@ class Run:
     @property
     def options(self) -> dict[str, Any]:
         """Each option that bears on results (:func:`bearing_options`), the images, and how it departed from them."""
-        found = {**bearing_options(self.config), **self.digests}
+        found = {**bearing_options(self.config), **self.told_apart}
         if self.stopped_early:
             found["trainer.stopped_early"] = True
         if self.changed:

@@ -131,6 +131,7 @@ class Group:
 
 def group(runs: Sequence[Run]) -> list[Group]:
     """Returns the finished runs grouped by setting, in the order of data set, net, rule and loss."""
+    _tell_apart([run for run in runs if run.finished])
     groups: dict[str, dict[int, Run]] = {}
     for run in sorted(runs, key=lambda run: run.ended):
         if run.finished:
@@ -148,6 +149,23 @@ def group(runs: Sequence[Run]) -> list[Group]:
         mine = _leaves(one.first.options)
         one.differs = ", ".join(f"{name.partition('.')[2]}={mine[name]}" for name in mine if _tells(name, mine, rivals))
     return sorted(found, key=lambda one: (*kind(one), one.differs))
+
+
+def _tell_apart(runs: Sequence[Run]) -> None:
+    """Notes of runs with the same options of the data by which digests their images differ.
+
+    One that has no digest, as one of an earlier version, is not told from others by that.
+    """
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        run.told_apart = {}
+        of_data = {name: value for name, value in run.options.items() if name.startswith("data")}
+        alike.setdefault(yaml.safe_dump(of_data), []).append(run)
+    for some in alike.values():
+        for name in {name for run in some for name in run.digests}:
+            if len({run.digests[name] for run in some if name in run.digests}) > 1:
+                for run in some:
+                    run.told_apart[name] = run.digests.get(name, "not known")
 
 
 def _leaves(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +228,7 @@ def shipped(paths: tuple[Path, ...]) -> list[tuple[str, Run]]:
 def _departures(run: Run, recipe: Run) -> list[str]:
     wanted, mine = recipe.options, run.options
     found = [] if run.epochs == recipe.planned[0] else [f"{run.epochs} epochs, not {recipe.planned[0]}"]
-    for name in sorted((wanted.keys() | mine.keys()) - LENGTH - run.digests.keys()):
+    for name in sorted((wanted.keys() | mine.keys()) - LENGTH - run.told_apart.keys()):
         default = wanted.get(name, _default(run, name))
         if not _contains(mine.get(name, default), default):
             value = mine.get(name)

@@ -42,7 +42,7 @@ def require_trainable(every: Sequence[Trial]) -> None:
 
 
 def require_same_images(every: Sequence[Trial]) -> None:
-    """Checks that trials of a recipe, with the same options of the data, were trained and scored on the same images.
+    """Checks that trials with the same data and options of the data were trained and scored on the same images.
 
     They are compared and averaged, and a file may have been changed between two of them.
 
@@ -51,10 +51,10 @@ def require_same_images(every: Sequence[Trial]) -> None:
     """
     seen: dict[str, dict[str, tuple[str, Trial]]] = {}
     for trial in every:
-        folder = Path(trial.folder)
         of_data = {key: value for key, value in trial.what["options"].items() if key.startswith("data")}
-        known = seen.setdefault(yaml.safe_dump([trial.what["recipe"], of_data]), {})
-        for name, digest in digests(folder, read_yaml(folder / ENVIRONMENT, {})).items():
+        in_recipe = (yaml.safe_load(trial.what["recipe"]) or {}).get("data")
+        known = seen.setdefault(yaml.safe_dump([in_recipe, of_data]), {})
+        for name, digest in digests(read_yaml(Path(trial.folder, ENVIRONMENT), {})).items():
             other, first = known.setdefault(name, (digest, trial))
             if digest != other:
                 raise UserError(
