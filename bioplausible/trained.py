@@ -118,10 +118,7 @@ def _from_command_line(config: Mapping[str, Any], path: Path) -> Trained:
         return Trained(built, _built("data", ImageDataModule, config))
     except _NotBuiltError as error:
         name = str(config["data"]["class_path"]).rpartition(".")[2]
-        rank_zero_warn(
-            f"The data of {path} can't be built here ({error}), so they are None: build {name} yourself, with what has"
-            " moved."
-        )
+        _tell_of_data(path, str(error), name)
         return Trained(built, None)
 
 
@@ -141,8 +138,9 @@ def _built(part: str, base: type, config: Mapping[str, Any]) -> Any:
         return parser.instantiate_classes(parser.parse_object({part: config[part]}))[part]
     except Exception as error:  # whatever a class of a user's own raises
         cause = sentence(error)
-        if cause is None:
+        if cause is None and part == "model":
             raise
+        cause = cause or " ".join(f"{type(error).__name__}: {error}".split())
         raise _NotBuiltError(cause.removesuffix("; --help all lists what there is.").rstrip(".")) from error
 
 
@@ -172,11 +170,19 @@ def _data_from_python(name: str | None, checkpoint: Mapping[str, Any], path: Pat
         if name is not None:
             rank_zero_warn(f"{path} was trained on {name}, whose class is not imported: its data are None.")
         return None
-    with user_errors(
-        f"The data of {path} can't be built", f"build {name} yourself, and the rule by load_from_checkpoint"
-    ):
+    try:
         data: ImageDataModule = cls(**_arguments(cls, checkpoint.get("datamodule_hyper_parameters", {})))
+    except Exception as error:  # whatever a class of a user's own raises
+        _tell_of_data(path, (sentence(error) or f"{type(error).__name__}: {error}").rstrip("."), name)
+        return None
     return data
+
+
+def _tell_of_data(path: Path, cause: str, name: str | None) -> None:
+    rank_zero_warn(
+        f"The data of {path} can't be built here ({cause}), so they are None: build {name} yourself, with what has"
+        " moved."
+    )
 
 
 def _arguments(cls: type, saved: Mapping[str, Any]) -> dict[str, Any]:

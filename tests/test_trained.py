@@ -290,3 +290,37 @@ def test_a_rule_is_loaded_without_its_data_where_their_file_has_moved(tmp_path, 
     assert data is None
     x = torch.rand(6, 5)
     assert torch.equal(here(x), there(x))
+
+
+def test_a_run_from_python_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("set.npz", x=np.random.default_rng(0).random((30, 5)), y=np.arange(30) % 3)
+    path = made(Backpropagation([5, 4, 3]), ArraysDataModule("set.npz"))
+    Path("set.npz").rename("moved.npz")
+    with pytest.warns(UserWarning, match=r"set\.npz can't be read .*so they are None"):
+        _, data = bioplausible.load(path)
+    assert data is None
+
+
+OWN_DATA = """
+from pathlib import Path
+from bioplausible import DigitsDataModule
+
+class Own(DigitsDataModule):
+    def __init__(self, file: str, **options):
+        Path(file).read_text()
+        super().__init__(**options)
+"""
+
+
+def test_whatever_a_data_module_of_ones_own_raises_the_rule_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("own_data_that_reads.py").write_text(OWN_DATA)
+    Path("there.txt").touch()
+    fit = ["fit", "--data", "own_data_that_reads.Own", "--data.file", "there.txt", "--model", "Backpropagation"]
+    assert main([*fit, "--model.layer_sizes", "[64, 10]", "--trainer.max_epochs", "1"]) == 0
+    Path("there.txt").unlink()
+    with pytest.warns(UserWarning, match="so they are None: build Own yourself"):
+        rule, data = bioplausible.load("last")
+    assert (type(rule), data) == (Backpropagation, None)

@@ -17,6 +17,7 @@ from bioplausible.commands.recipes import recipe_of, recipes
 from bioplausible.commands.settings import (
     class_at,
     class_places,
+    is_set,
     lists,
     plain_place,
     set_places,
@@ -168,15 +169,15 @@ def tell_overruled(given: Sequence[Source], say: Callable[[str], None] = print) 
         if source.is_file or source.option.endswith("+"):
             continue
         for place in sorted(set_places(source.content)):
-            last = next((later for later in reversed(given[i + 1 :]) if place in set_places(later.content)), None)
+            last = next((later for later in reversed(given[i + 1 :]) if is_set(later.content, place)), None)
             if last is None or not last.is_file or place.endswith(".class_path"):  # which the place of the class has
                 continue
             mine, now = (class_at(s.content, place) or setting_at(s.content, place) for s in (source, last))
             if isinstance(mine, dict) or mine == now or same_class(str(mine), str(now)):
                 continue
             say(
-                f"{place} is {now}, from a --config file: it overrules environment variables and what stands before it,"
-                f" so {mine} is left out."
+                f"{place} is {'null' if now is None else now}, from a --config file: it overrules environment variables"
+                f" and what stands before it, so {mine} is left out."
             )
 
 

@@ -58,6 +58,17 @@ def setting_at(content: Mapping[str, Any], place: str) -> Any:
     return node
 
 
+def is_set(content: Mapping[str, Any], place: str) -> bool:
+    """Returns whether a configuration sets something at a place, be it null."""
+    node: Any = content
+    for key in place.split("."):
+        within = settings_of(node)
+        if key not in within:
+            return False
+        node = within[key]
+    return True
+
+
 def lists(content: Mapping[str, Any]) -> list[str]:
     """Returns the places where a configuration gives a list."""
     return [place for place in sorted(set_places(content)) if isinstance(setting_at(content, place), list)]

@@ -21,6 +21,8 @@ ROLES = {"x": IMAGE_NAMES | {"data", "vectors"}, "y": LABEL_NAMES}
 NAMES = "class_names"
 WHITE = 255
 """Of pixels of eight bits."""
+BARELY = 2
+"""Pixels below it are meant to lie in [0, 1], as where a picture was resampled, and are not of another scale."""
 
 
 class ArraysDataModule(OwnDataModule):
@@ -206,7 +208,7 @@ class ArraysDataModule(OwnDataModule):
         require(
             samples.ndim == 2 and standardise,
             f"{self._where('x', 'train').who} has whole numbers from {int(samples.min())} to {int(samples.max())}: give"
-            f" the one that stands for 1 as scale, such as scale: {_usual_white(int(samples.max()))}.",
+            f" the one that stands for 1 as scale, such as scale: {_usual_white(int(samples.abs().max()))}.",
         )
         return None
 
@@ -244,8 +246,7 @@ class ArraysDataModule(OwnDataModule):
             low, high = (float(value) for value in images.aminmax())
             require(
                 0 <= low <= high <= 1,
-                f"{where.who} has pixels from {low:g} to {high:g}: bring them to [0, 1], "
-                + (f"as by scale, such as scale: {_usual_white(high)}." if low >= 0 else "black being 0."),
+                f"{where.who} has pixels from {low:g} to {high:g}: bring them to [0, 1], " + _cure(low, high),
             )
         require(bool(images.isfinite().all()), f"{where.who} has NaN or infinite numbers: leave such samples out.")
         return images, classes
@@ -352,6 +353,14 @@ def _as_numbers(value: Any, where: Source) -> Tensor:
         f"{where.who} holds whole numbers of 2⁶³ and more: save them as floating-point ones.",
     )
     return numbers
+
+
+def _cure(low: float, high: float) -> str:
+    if low < 0:
+        return "black being 0."
+    if high < BARELY:
+        return "as by clip(0, 1) where they lie barely beyond it."
+    return f"as by scale, such as scale: {_usual_white(high)}."
 
 
 def _usual_white(largest: float) -> int:

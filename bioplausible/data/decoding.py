@@ -41,6 +41,10 @@ def decoded(picture: Image.Image | str | Path, channels: int | None, name: str =
         if isinstance(picture, Image.Image):
             return _pixels(picture, channels, name)
         with Image.open(picture, formats=FORMATS) as opened:
+            require(
+                opened.format not in ("TIFF", "WEBP") or getattr(opened, "n_frames", 1) == 1,
+                f"{name} is a file of several: save each as a picture of its own.",
+            )
             return _pixels(opened, channels, name)
     except UserError:
         raise

@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,9 @@ from bioplausible.errors.checks import require
 
 WITH_COMMAS = re.compile(r"[-+]?\d+(,\d+)+(\.\d*)?")
 """Numbers with a comma, which may be a decimal one or stand before thousands: 1,500."""
+
+SEPARATORS = {"\t": r'"\t"', ";": "';'", "|": "'|'", " ": "' '"}
+"""Other ones than the comma, as YAML has them."""
 
 
 class Table(NamedTuple):
@@ -53,9 +57,9 @@ class TableDataModule(OwnDataModule):
     def __init__(
         self,
         file: str,
-        class_column: str | int | None = None,
+        class_column: str | None = None,
         test_file: str | None = None,
-        leave_out: list[str | int] | None = None,
+        leave_out: list[str] | None = None,
         separator: str = ",",
         header: bool | None = None,
         standardise: bool = True,
@@ -64,7 +68,8 @@ class TableDataModule(OwnDataModule):
         self.file = expanded("file", file)
         self.test_file = None if test_file is None else expanded("test_file", test_file)
         require(
-            not isinstance(leave_out, str), f"leave_out is {leave_out!r}: give a list of names, as [{leave_out!r}]."
+            isinstance(leave_out, (list, tuple, NoneType)),
+            f"leave_out is {leave_out!r}: give a list of names, as [{leave_out!r}].",
         )
         self.class_column = None if class_column is None else str(class_column)
         self.leave_out = list(map(str, leave_out or []))
@@ -139,9 +144,11 @@ class TableDataModule(OwnDataModule):
         asked = [*self.leave_out, *([] if self.class_column is None else [self.class_column])]
         missing = [name for name in asked if name not in columns]
         unnamed = "" if named else "does not name its columns in the first row, and "
+        places = [name for name in missing if named and name.isdecimal() and 0 < int(name) <= len(columns)]
+        cure = ", or say header: false if its first row has no names" if places else ""
         require(
             not missing,
-            f"{file} {unnamed}has no column {', '.join(missing)}, but {', '.join(columns)}: name one of these.",
+            f"{file} {unnamed}has no column {', '.join(missing)}, but {', '.join(columns)}: name one of these{cure}.",
         )
         require(
             self.class_column not in self.leave_out,
@@ -227,7 +234,7 @@ def _rows(file: Path, separator: str) -> list[tuple[int, list[str]]]:
 
 def _separator(row: str) -> str:
     """Returns in YAML what may separate the columns of a row that was read as one."""
-    return next((written for mark, written in (("\t", r'"\t"'), (";", "';'"), ("|", "'|'")) if mark in row), "';'")
+    return next((written for mark, written in SEPARATORS.items() if mark in row), SEPARATORS[";"])
 
 
 def _counts_rows(column: Tensor) -> bool:

@@ -50,12 +50,12 @@ class LearningRule(LearningStep):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
-        if len(inputs) == 1:  # strategies call a step so, with a batch and its number
-            if not isinstance(inputs[0], Tensor):
-                raise UserError(
-                    f"A rule takes images as a tensor, not {type(inputs[0]).__name__}: give torch.as_tensor of them."
-                )
+        if len(inputs) == 1 and isinstance(inputs[0], Tensor):  # strategies call a step so, with a batch and its number
             inputs = (self.network.as_input(inputs[0]),)
+        elif len(inputs) == 1 and hasattr(inputs[0], "__array__"):
+            raise UserError(
+                f"A rule takes images as a tensor, not {type(inputs[0]).__name__}: give torch.as_tensor of them."
+            )
         return super().__call__(*inputs, **options)
 
     def read_batch(self, batch: Any) -> Batch:

@@ -544,6 +544,13 @@ FILE = ["--config", "digits/backpropagation"]
         ({}, ["--model", "CorInfoMax", *FILE], "model", "Backpropagation", "CorInfoMax"),
         ({}, ["--model.class_path", "CorInfoMax", *FILE], "model", "Backpropagation", "CorInfoMax"),
         ({}, ["--model.optimizer", "SGD", *FILE], "model.optimizer", "torch.optim.Adam", "SGD"),
+        (
+            {},
+            ["--trainer.max_epochs", "4", "--config", "{trainer: {max_epochs: null, max_steps: 9}}"],
+            "trainer.max_epochs",
+            "null",
+            4,
+        ),
     ],
 )
 def test_what_a_file_overrules_is_said(variables, options, place, now, mine, monkeypatch, capsys):

@@ -157,7 +157,13 @@ def test_vectors_are_any_numbers_and_images_lie_between_black_and_white():
     assert "pixels from 0" in refused(lambda: ArraysDataModule("images.npz").setup("fit"))
     assert split(ArraysDataModule("images.npz", scale=255), "train")[0].amax() <= 1
     np.savez("below.npz", x=X - 0.5, y=Y)
-    for name, cure in (("images", "as by scale, such as scale: 255."), ("below", "black being 0.")):
+    np.savez("barely.npz", x=X * 1.02, y=Y)
+    cures = {
+        "images": "as by scale, such as scale: 255.",
+        "below": "black being 0.",
+        "barely": "as by clip(0, 1) where they lie barely beyond it.",
+    }
+    for name, cure in cures.items():
         said = refused(lambda name=name: ArraysDataModule(f"{name}.npz").setup("fit"))
         assert f"{name}.npz" in said
         assert said.endswith(f"bring them to [0, 1], {cure}")
@@ -702,6 +708,8 @@ WRONG_TABLES = {
         " separator between columns, as separator: ';'.",
     ),
     "one name for several": ([HEAD, *ROWS], {"leave_out": "width"}, "leave_out is 'width': give a list of names"),
+    "one place": (ROWS, {"leave_out": 1}, "leave_out is 1: give a list of names"),
+    "spaces": ([[" ".join(map(str, row))] for row in [HEAD, *ROWS]], {}, "as separator: ' '."),
     "no class": ([HEAD, *ROWS, [3, 4, ""]], {}, "has no class in line 22"),
     "a short row": ([HEAD, *ROWS, [3, 4]], {}, "has 2 columns in line 22 and 3 in the first one"),
     "no such column": ([HEAD, *ROWS], {"class_column": "species"}, "has no column species, but length, width, kind"),
@@ -734,6 +742,14 @@ def test_what_is_wrong_with_a_table_is_one_sentence(what):
     if content is not None:
         write_table(content)
     assert said in refused(lambda: both(TableDataModule, file="table.csv", **options))
+
+
+def test_a_column_whose_name_is_a_number_is_found_by_its_text():
+    write_table([["x", "y", "01"], *([i / 2, -i, "ab"[i % 2]] for i in range(20))])
+    assert TableDataModule("table.csv", class_column="01").class_names == ("a", "b")
+    write_table([["a", 0], ["b", 1], *(["ab"[i % 2], i / 3] for i in range(20))])
+    assert "say header: false" in refused(lambda: TableDataModule("table.csv", class_column="1"))
+    assert TableDataModule("table.csv", class_column="1", header=False).class_names == ("a", "b")
 
 
 @pytest.mark.parametrize("place", [1, "1"])

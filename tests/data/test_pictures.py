@@ -198,6 +198,14 @@ def test_every_format_of_a_folder_of_pictures_is_read(ending):
     assert torch.allclose(found, expected, atol=0.2 if ending == "jpg" else 1e-6)
 
 
+@pytest.mark.parametrize("ending", ["tiff", "webp"])
+def test_a_file_of_several_pictures_is_refused(ending):
+    one, other = (Image.new("L", (5, 5), level) for level in (0, 255))
+    one.save(f"several.{ending}", save_all=True, append_images=[other])
+    with pytest.raises(UserError, match="is a file of several: save each as a picture of its own"):
+        read_pictures(f"several.{ending}", (1, 5, 5))
+
+
 def test_one_grey_level_of_sixteen_bits_may_be_transparent():
     """Pillow can't convert such a picture; whether it is refused depends on the pixels, as for any other."""
     levels = np.array([[0, 65535], [300, 257]], dtype=np.uint16)
