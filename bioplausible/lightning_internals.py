@@ -353,6 +353,17 @@ def speak(logger: FileLogger) -> None:
     logger._experiment = None
 
 
+def silenced(logger: FileLogger) -> Callable[[], None]:
+    """Lets a logger write nothing, and returns what lets it write on where it was."""
+    before = logger._experiment
+    keep_silent(logger)
+
+    def go_on_writing() -> None:
+        logger._experiment = before
+
+    return go_on_writing
+
+
 class _GoingOn(ExperimentWriter):
     """A CSVLogger's writer that keeps the rows that are there."""
 

@@ -22,6 +22,7 @@ NEEDLESS_WARNINGS = (
     "You're using the WeightAveraging callback, but",  # evaluation needs no state of it
     "Couldn't infer the batch indices",  # whoever writes predictions counts them
     "Unable to serialize instance",  # where that matters, it is refused in one sentence
+    "LeafSpec",
     "NaN values found in confusion matrix",  # a class that a small validation split lacks
     "sync_dist=True",  # the metrics add up the processes' sums themselves
 )

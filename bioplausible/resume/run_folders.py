@@ -1,6 +1,6 @@
 """A run has its loggers' folders to itself: it takes them before anything is written, and goes on in them later."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -11,6 +11,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import (
@@ -19,6 +20,7 @@ from bioplausible.lightning_internals import (
     drop_events,
     keep_silent,
     set_version,
+    silenced,
     speak,
     stand_at,
     trainer_option,
@@ -84,6 +86,7 @@ class RunFolders(Callback):
         self._stood: tuple[int, int] | None = None
         self._trained = False
         self._content: str | None = None
+        self._silenced: list[Callable[[], None]] = []
 
     def expect(self, checkpoint: str | Path | None, going_on: Sequence[Logger] = ()) -> None:
         """Says which checkpoint the run will read (None: none), and which loggers go on with its run."""
@@ -182,6 +185,9 @@ class RunFolders(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lets a Trainer that trained count on from where it was."""
         self._stand_back(trainer)
+        for go_on_writing in self._silenced:
+            go_on_writing()
+        self._silenced = []
 
     def _stand_back(self, trainer: Trainer) -> None:
         if self._stood is not None:
@@ -247,8 +253,7 @@ class RunFolders(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes which test images a run is scored on, where they may be others another time.
 
-        Raises:
-            UserError: a later test, which counts for the run, would be on other ones.
+        What a later test on other ones comes to is not logged: it would count for the run.
         """
         data: Any = getattr(trainer, "datamodule", None)
         scores = getattr(data, "scores", None)
@@ -258,10 +263,12 @@ class RunFolders(Callback):
             noted = read_yaml(path, {})
             before = noted.get(TEST_DIGEST)
             if not scored and before not in (None, digest):
-                raise UserError(
-                    f"The test images are not those on which the run in {path.parent} was scored: give the data as they"
-                    " were, or test without a logger (logger=False, --trainer.logger false), so that its result stays."
+                rank_zero_warn(
+                    f"This is not counted: the test images are not those on which the run in {path.parent} was scored,"
+                    " so its log and its result stay as they are."
                 )
+                self._silenced = [silenced(logger) for logger in file_loggers(trainer)]
+                return
             knows = not OF_TRAINING.keys().isdisjoint(noted)  # a run of an earlier version does not
             if trainer.is_global_zero and before != digest and (knows or before is not None):
                 rest = {name: value for name, value in noted.items() if name != TEST_DIGEST}
@@ -291,7 +298,7 @@ class RunFolders(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves the folders that were taken, where training has not begun; after an exception there is no teardown."""
-        self._stand_back(trainer)
+        self.teardown(trainer, pl_module, "")
         for logger in self._silent:
             speak(logger)
         for logger, made in self._taken:

@@ -117,7 +117,7 @@ def test_a_run_that_went_on_with_other_images_says_so():
     assert "training_digest" in {seeds: title for seeds, title, _ in settings("lightning_logs")}["1"]
 
 
-def test_a_later_test_on_other_images_takes_no_result_s_place(capsys):
+def test_a_later_test_on_other_images_takes_no_result_s_place():
     write()
     for seed in (1, 2):
         fit(seed)
@@ -126,9 +126,8 @@ def test_a_later_test_on_other_images_takes_no_result_s_place(capsys):
     test = ["test", "--ckpt_path", str(run / "checkpoints/last.ckpt")]
     assert main(test) == 0  # the same ones
     write(seed=1)
-    assert main(test) == 2
-    assert "are not those on which the run in" in capsys.readouterr().err
-    assert main([*test, "--trainer.logger", "false"]) == 0
+    with pytest.warns(UserWarning, match="This is not counted: the test images are not those on which the run in"):
+        assert main(test) == 0
     assert settings("lightning_logs") == before
 
 
@@ -138,8 +137,12 @@ def test_what_is_tested_later_alone_notes_its_images():
     (run,) = Path("lightning_logs").glob("*/*/version_0")
     assert "test_digest" not in (run / "environment.yaml").read_text()
     assert main(["test", "--ckpt_path", "last"]) == 0
+    noted = (run / "environment.yaml").read_text()
+    assert "test_digest" in noted
     write(y_test=np.arange(12) % 3)
-    assert main(["test", "--ckpt_path", "last"]) == 2
+    with pytest.warns(UserWarning, match="This is not counted"):
+        assert main(["test", "--ckpt_path", "last"]) == 0
+    assert (run / "environment.yaml").read_text() == noted
 
 
 def test_a_run_that_went_on_is_scored_on_what_there_is_then():
@@ -279,10 +282,14 @@ def test_a_second_test_from_python_takes_no_result_s_place(by):
     loader = DataLoader(TensorDataset(torch.rand(9, 5), torch.arange(9) % 3))
     given = {"dataloaders": loader} if by == "loaders" else {"datamodule": ArraysDataModule("set.npz")}
     before = settings("logs")
-    with pytest.raises(UserError, match="are not those on which the run in"):
+    with pytest.warns(UserWarning, match="This is not counted"):
         trainer.test(rule, verbose=False, **given)
     assert settings("logs") == before
-    quiet(False).test(rule, verbose=False, **given)
+    write()
+    trainer.test(rule, ArraysDataModule("set.npz"), verbose=False)  # which is logged again
+    events = len(list(Path("logs").rglob("events*")))
+    assert events >= 2
+    assert settings("logs") == before
 
 
 RECIPE = """
