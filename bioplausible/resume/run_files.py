@@ -8,7 +8,7 @@ import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.lightning_internals import FileLogger, go_on
-from bioplausible.training.hyperparameters import OF_TRAINING
+from bioplausible.training.hyperparameters import OF_TRAINING, TRAINING_DIGEST
 
 ENVIRONMENT = "environment.yaml"
 """File in a run's folder that says what it ran in and names the run; whoever makes it has the folder."""
@@ -63,7 +63,7 @@ def note_resumed(
     """
     path = folder / RESUMED
     entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
-    before = {"training_digest": content} if content is not None else {}
+    before = {TRAINING_DIGEST: content} if content is not None else {}
     before |= read_yaml(folder / HPARAMS, {})
     for entry in entries:
         before |= entry["changed"]

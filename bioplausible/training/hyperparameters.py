@@ -19,10 +19,10 @@ LIMITS_OF_TRAINING = ("limit_train_batches", "limit_val_batches")
 """The second bears on it through what is monitored: the best checkpoint, EarlyStopping, ReduceLROnPlateau."""
 LIMITS = (*LIMITS_OF_TRAINING, "limit_test_batches")
 
-OF_TRAINING = {"training_digest": "content", "validation_digest": "validation_content"}
-"""What tells the images of a user's own from others of the same name, by the data module's attribute."""
-TEST_DIGEST = "test_digest"
-"""The same of the test images, which are known once they are tested on."""
+TRAINING_DIGEST, TEST_DIGEST = "training_digest", "test_digest"
+"""What tells training and test images of a user's own from others of the same name; the latter once tested on."""
+OF_TRAINING = {TRAINING_DIGEST: "content", "validation_digest": "validation_content"}
+"""The data module's attributes with the digests that are known when training begins."""
 
 
 def digests_of_training(data: Any) -> dict[str, str]:
