@@ -329,7 +329,6 @@ class Clamped:
                 if c.has_winners:
                     self._with_winners.append(wires)
             self.constant[c.post] = before if fixed is nothing else fixed if before is nothing else before + fixed
-        self._has_constant = [constant is not nothing for constant in self.constant]
         if complex_states:
             self.constant = [constant.to(x.dtype.to_complex()) for constant in self.constant]
         self.driven = [k for k in range(1, top + 1) if self._into[k]]
@@ -356,11 +355,6 @@ class Clamped:
         """Adds scale times what layer k receives from below, without its constant, to the voltage (n × shape_k)."""
         for wires in self._into[k]:
             wires.add_feedforward_(voltage, r[wires.pre], scale)
-
-    def add_constant_(self, k: int, voltage: Tensor, scale: float = 1.0) -> None:
-        """Adds scale times the constant of layer k to the voltage (n × shape_k)."""
-        if self._has_constant[k]:
-            voltage.add_(self.constant[k], alpha=scale)
 
     def add_feedback_(
         self, k: int, voltage: Tensor, s: Sequence[Tensor], at: Sequence[Tensor], scale: float = 1.0

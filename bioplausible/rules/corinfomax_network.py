@@ -136,26 +136,27 @@ class CorInfoMaxNetwork(LearningRule):
         γ = (1 - self.forgetting_factor) / self.forgetting_factor
         r = [start.activity[0], *(a.clone() for a in start.activity[1:])]
         u = [r[0], *(a.clone() for a in (start.internal["u"] if self.carry_membrane_potential else start.activity[1:]))]
-        Δu = [torch.empty_like(a) for a in u]
         neurons = self.neurons(start)
         L = len(r) - 1
+        # what Δu_k holds without a product, g r_k + W_k x/ε − a_k u_k, is a_k (rest_k − u_k): one kernel adds all of it
+        a = [g + (2 / ε if k < L else 1 / ε + 1) for k in range(L + 1)]
+        from_x = [Wx / (ε * a_k) for Wx, a_k in zip(network.constant, a, strict=True)]
+        rest = [torch.empty_like(state) for state in u]
         previous: list[Tensor] = []
         network.find_winners(r)
         for η in self.iterate(r, step_sizes, before_last=previous):
             for k in range(1, L + 1):
-                torch.mul(r[k], g, out=Δu[k])
-                network.add_constant_(k, Δu[k], 1 / ε)
-                network.add_drive_(k, Δu[k], r, 1 / ε)
+                torch.add(from_x[k], r[k], alpha=g / a[k], out=rest[k])
+                u[k].lerp_(rest[k], η * a[k])
+                network.add_drive_(k, u[k], r, η / ε)
                 if k < L:
-                    network.add_feedback_(k, Δu[k], r, r, 1 / ε)
-                    network.laterals[k].add_lateral_(Δu[k], r[k], 2 * γ)
-                    Δu[k].sub_(u[k], alpha=g + 2 / ε)
+                    network.add_feedback_(k, u[k], r, r, η / ε)
+                    network.laterals[k].add_lateral_(u[k], r[k], 2 * γ * η)
                 else:
-                    network.laterals[k].add_lateral_(Δu[k], r[k], γ)
-                    Δu[k].sub_(u[k], alpha=g + 1 / ε + 1)
+                    network.laterals[k].add_lateral_(u[k], r[k], γ * η)
                     if target is not None:
-                        Δu[k].sub_(r[k], alpha=beta).add_(target, alpha=beta)
-                neurons[k - 1].fire_(u[k], r[k], Δu[k], η)
+                        u[k].sub_(r[k], alpha=η * beta).add_(target, alpha=η * beta)
+                neurons[k - 1].fire_(u[k], r[k], η)
         carried = {"u": u[1:], "dual": [q for layer in neurons for q in layer.carried]}
         return Phase(r, beta, previous, step_sizes[-1], carried)
 

@@ -47,6 +47,7 @@ class LearningStep(RuleContract):
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
         moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer
         latest: dict[int, tuple[Tensor, Tensor]] = {}
+        leave_alone_others(optimizer, moved)  # the last batch's updates make room for this one's, in the same cache
         for number, updates in enumerate(self.updates(phases)):
             moved = {}
             for parameter, update in averaged(updates, phases):

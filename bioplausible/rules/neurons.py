@@ -13,13 +13,12 @@ class Neurons(ABC):
     """What carries over to the next phase besides r and u, each (n × …)."""
 
     @abstractmethod
-    def fire_(self, u: Tensor, r: Tensor, Δu: Tensor, η: float) -> None:
-        """Moves the membrane potential u by η Δu and sets the activity r that it gives, in place.
+    def fire_(self, u: Tensor, r: Tensor, η: float) -> None:
+        """Sets the activity r that a membrane potential u gives, which has moved by η Δu, in place.
 
         Args:
-            u: (n × shape).
+            u: (n × shape); inhibition of the layer's own may move it too.
             r: (n × shape).
-            Δu: velocity (n × shape); it may be overwritten.
             η: step size.
         """
 
@@ -27,9 +26,8 @@ class Neurons(ABC):
 class ClippedNeurons(Neurons):
     """u ← u + η Δu;  r ← min(max(u, 0), 1): the ℓ∞ ball."""
 
-    def fire_(self, u: Tensor, r: Tensor, Δu: Tensor, η: float) -> None:
-        """Moves u and sets r."""
-        u.add_(Δu, alpha=η)
+    def fire_(self, u: Tensor, r: Tensor, η: float) -> None:
+        """Sets r."""
         torch.clamp(u, 0, 1, out=r)
 
 
@@ -48,11 +46,12 @@ class SparseNeurons(Neurons):
     def __init__(self, q: Tensor, step_size: float) -> None:
         self.q, self.p = q.clone(), q.clone()
         self.step_size = step_size
+        self.one = q.new_ones(())  # torch would make a tensor of the number in each iteration
         self.carried = (self.q,)
 
-    def fire_(self, u: Tensor, r: Tensor, Δu: Tensor, η: float) -> None:
-        """Moves u, sets r, and updates p and q."""
-        u.add_(Δu.sub_(self.q), alpha=η)
+    def fire_(self, u: Tensor, r: Tensor, η: float) -> None:
+        """Inhibits u, sets r, and updates p and q."""
+        u.sub_(self.q, alpha=η)
         torch.clamp(u, min=0, out=r)
-        self.p.lerp_(r.sum(1, keepdim=True).sub_(1).add_(self.q), self.step_size)
+        self.p.lerp_(r.sum(1, keepdim=True).sub_(self.one).add_(self.q), self.step_size)
         torch.clamp(self.p, min=0, out=self.q)

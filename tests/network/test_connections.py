@@ -387,7 +387,7 @@ def test_a_clamped_network_computes_what_the_network_does(network, feedback):
         for k in range(1, L + 1):
             torch.testing.assert_close(clamped.drive(k, r), net.drive(k, r), **close)
             voltage = start[k].clone()
-            clamped.add_constant_(k, voltage, 0.3)
+            voltage.add_(clamped.constant[k], alpha=0.3)
             clamped.add_drive_(k, voltage, r, 0.3)
             torch.testing.assert_close(voltage, start[k] + 0.3 * net.drive(k, r), **close)
             assert (k in clamped.driven) == any(c.pre > 0 for c in net.into(k))

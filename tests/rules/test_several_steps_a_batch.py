@@ -42,3 +42,26 @@ def test_a_batchs_answer_is_the_one_before_it_was_learned(variant):
     expected = before.answer(before.prediction_phase(before.settle(x, y))).clone()
     found = rule.answer(rule.prediction_phase(rule.learn(x, y, torch.optim.SGD(rule.parameter_groups(), lr=0.1))))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@EACH
+@torch.no_grad()
+def test_the_last_batchs_updates_are_gone_before_this_ones_are_made(variant, monkeypatch):
+    """Two sets of them, each as large as the weights, would push each other out of the cache."""
+    cls, options = MANY[variant]
+    rule = build(cls, **options)
+    x, _, y = batch()
+    optimizer = torch.optim.SGD(rule.parameter_groups(), lr=0.1)
+    rule.learn(x, y, optimizer)
+    learned = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    assert learned  # callbacks read them until the next batch
+    left = []
+    updates = rule.updates
+
+    def watched(phases):
+        left.extend(p.grad for p in learned)
+        return updates(phases)
+
+    monkeypatch.setattr(rule, "updates", watched)
+    rule.learn(x, y, optimizer)
+    assert left == [None] * len(learned)

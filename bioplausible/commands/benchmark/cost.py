@@ -74,6 +74,7 @@ def cost(rule: LearningRule, batch_size: int, rounds: int = 7) -> Cost:
             for product, work in works.items():
                 once = timed(work, 1, device)
                 alone[product].append(timed(work, min(20, max(2, round(10 / max(once, 0.1)))), device))
+    optimizer.zero_grad()  # or the last step's gradients, which are given up, would hide those of the one measured
     return Cost(
         products.operations,
         sum(products.counts[product] * min(times) for product, times in alone.items()),

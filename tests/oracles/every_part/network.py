@@ -254,7 +254,7 @@ def _numbers(network: Network) -> Iterator[tuple[str, Value]]:
         whole += [clamped.drive(k, states), clamped.constant[k]]
         voltage = silence(at[k], network.shapes[k]) + 1
         clamped.add_drive_(k, voltage, states, 0.6)
-        clamped.add_constant_(k, voltage, 0.9)
+        voltage.add_(clamped.constant[k], alpha=0.9)
         clamped.find_winners(at)
         clamped.add_feedback_(k, voltage, states, at, 0.4)
         whole += [voltage.clone()]
