@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -318,3 +319,24 @@ def test_environment_variables_are_part_of_what_a_trial_is_known_by(tmp_path, mo
     monkeypatch.delenv("PL_FIT__TRAINER__LIMIT_TRAIN_BATCHES")
     (without,) = trials(RECIPE, [0], {}, tmp_path, threads=1)
     assert "environment" not in without.what  # those of earlier versions are known again
+
+
+@pytest.mark.parametrize(("trials", "at_once"), [(3, 1), (8, 2), (24, 2), (9, 4), (2, 4)])
+def test_what_is_left_is_told_within_a_trials_length(trials, at_once, monkeypatch, capsys):
+    """Trials of equal length, several at once: the last ends at ⌈trials / at once⌉ times it, in seconds."""
+    length, clock = 600.0, 0.0
+    monkeypatch.setattr(on_ray.time, "monotonic", lambda: clock)
+    countdown, names = on_ray.Countdown(trials), [f"t{i}" for i in range(trials)]
+    end = -(-trials // at_once) * length
+    for i in range(0, trials, at_once):
+        for name in names[i : i + at_once]:
+            countdown.begin(name)
+        clock += length
+        for name in names[i : i + at_once]:
+            countdown.tell(name, f"{name}: 90.00%")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"t{trials - 1}: 90.00% ({trials} of {trials})"
+    for i, line in enumerate(lines[:-1]):
+        hours, minutes, seconds = map(int, re.search(r"about (\d+):(\d+):(\d+) left", line).groups())
+        now = (i // at_once + 1) * length
+        assert abs(3600 * hours + 60 * minutes + seconds - (end - now)) <= length, line

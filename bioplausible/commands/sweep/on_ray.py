@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 from bioplausible.commands.sweep.running import run_trial
@@ -79,14 +80,26 @@ class Countdown:
     """
 
     def __init__(self, trials: int) -> None:
-        self._ended, self._trials, self._start = 0, trials, time.monotonic()
+        self._trials, self._at_once = trials, 0
+        self._began: dict[str, float] = {}
+        self._took: list[float] = []
 
-    def tell(self, name: str, outcome: str) -> None:
-        """Prints a line for a trial that has ended: a sweep takes hours."""
-        self._ended += 1
-        seconds = (time.monotonic() - self._start) / self._ended * (self._trials - self._ended)
-        left = f", about {timedelta(seconds=round(seconds))} left" if self._ended < self._trials else ""
-        print(f"{name}: {outcome} ({self._ended} of {self._trials}{left})", flush=True)
+    def begin(self, trial: str) -> None:
+        """Notes that a trial, by its id, has begun."""
+        self._began[trial] = time.monotonic()
+        self._at_once = max(self._at_once, len(self._began))
+
+    def tell(self, trial: str, outcome: str) -> None:
+        """Prints a line for a trial that has begun and has ended: a sweep takes hours."""
+        now = time.monotonic()
+        self._took.append(now - self._began.pop(trial))
+        ended, usual = len(self._took), fmean(self._took)
+        waiting = self._trials - ended - len(self._began)
+        # each takes as long as those that have ended; the ones under way have a part of it behind them
+        work = waiting * usual + sum(max(0.0, began + usual - now) for began in self._began.values())
+        seconds = work / max(1, min(self._at_once, self._trials - ended))
+        left = f", about {timedelta(seconds=round(seconds))} left" if ended < self._trials else ""
+        print(f"{outcome} ({ended} of {self._trials}{left})", flush=True)
 
 
 def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -> dict[str, str]:
@@ -110,11 +123,14 @@ def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -
             def __init__(self) -> None:
                 self.countdown = Countdown(len(waiting))
 
+            def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+                self.countdown.begin(trial.trial_id)
+
             def on_trial_result(
                 self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
             ) -> None:
                 outcome = "failed" if "failure" in result else f"{result['accuracy']:.2%}"
-                self.countdown.tell(trial.config["trial"]["name"], outcome)
+                self.countdown.tell(trial.trial_id, f"{trial.config['trial']['name']}: {outcome}")
 
         def trainable(config: dict[str, Any]) -> None:
             try:

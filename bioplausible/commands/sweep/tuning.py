@@ -91,13 +91,16 @@ def _search(
             def __init__(self) -> None:
                 self.countdown = Countdown(left)
 
+            def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+                self.countdown.begin(trial.trial_id)
+
             def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
                 found = trial.last_result or {}
                 said = f"{found.get('accuracy', 0.0):.2%} after {found.get('epoch', 0)} epochs"
                 said = (
                     "failed" if found.get("failure") else said if found.get("epoch") == epochs else f"stopped at {said}"
                 )
-                self.countdown.tell(f"{kind}/trial={trial.config['point']['number']}", said)
+                self.countdown.tell(trial.trial_id, f"{kind}/trial={trial.config['point']['number']}: {said}")
 
         options: dict[str, Any] = {}
         space: dict[str, Any] = {}
