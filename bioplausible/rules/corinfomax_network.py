@@ -138,7 +138,7 @@ class CorInfoMaxNetwork(LearningRule):
         u = [r[0], *(a.clone() for a in (start.internal["u"] if self.carry_membrane_potential else start.activity[1:]))]
         neurons = self.neurons(start)
         L = len(r) - 1
-        # what Δu_k holds without a product, g r_k + W_k x/ε − a_k u_k, is a_k (rest_k − u_k): one kernel adds all of it
+        # Δu_k's terms that need no product here, W_k x/ε + g r_k − a_k u_k, are a_k (rest_k − u_k): one kernel for all
         a = [g + (2 / ε if k < L else 1 / ε + 1) for k in range(L + 1)]
         from_x = [Wx / (ε * a_k) for Wx, a_k in zip(network.constant, a, strict=True)]
         rest = [torch.empty_like(state) for state in u]

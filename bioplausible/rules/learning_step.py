@@ -42,7 +42,7 @@ class LearningStep(RuleContract):
     def _follow(self, phases: Phases, optimizer: torch.optim.Optimizer, weights_changed: Callable[[], None]) -> None:
         """Moves the weights by each of the batch's updates, the next of which comes from the weights as they are then.
 
-        What each parameter last got stays in its ``grad``, for callbacks to read.
+        What each parameter last got stays in its ``grad`` until the next batch's updates, for callbacks to read.
         """
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
         moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer

@@ -1,4 +1,4 @@
-"""How the neurons of CorInfoMax's layers turn a membrane potential into activity."""
+"""How the neurons of CorInfoMax's layers turn a membrane potential, moved by η Δu, into activity."""
 
 from abc import ABC, abstractmethod
 
@@ -14,17 +14,17 @@ class Neurons(ABC):
 
     @abstractmethod
     def fire_(self, u: Tensor, r: Tensor, η: float) -> None:
-        """Sets the activity r that a membrane potential u gives, which has moved by η Δu, in place.
+        """Sets the activity r to what the membrane potential u gives, in place.
 
         Args:
-            u: (n × shape); inhibition of the layer's own may move it too.
+            u: (n × shape), moved by η Δu already; the layer's own inhibition may move it further.
             r: (n × shape).
             η: step size.
         """
 
 
 class ClippedNeurons(Neurons):
-    """u ← u + η Δu;  r ← min(max(u, 0), 1): the ℓ∞ ball."""
+    """r ← min(max(u, 0), 1): the ℓ∞ ball."""
 
     def fire_(self, u: Tensor, r: Tensor, η: float) -> None:
         """Sets r."""
@@ -36,7 +36,7 @@ class SparseNeurons(Neurons):
 
     With p the dual variable before rectification::
 
-        u ← u + η (Δu − q);   r ← max(u, 0);   p ← p + η_q ( Σ_c r_c − 1 + q − p );   q ← max(p, 0)
+        u ← u − η q;   r ← max(u, 0);   p ← p + η_q ( Σ_c r_c − 1 + q − p );   q ← max(p, 0)
 
     Args:
         q: (n × 1 × …) where the phase starts; p starts there too.

@@ -106,7 +106,10 @@ def check_length(scheduler: LRScheduler, epochs: int | None) -> None:
 
 
 def leave_alone_others(optimizer: Optimizer, moved: Container[int]) -> None:
-    """Lets the optimizer's next step leave alone all parameters but some, given by their ids: no momentum, no decay."""
+    """Lets the optimizer's next step leave alone all parameters but some, given by their ids: no momentum, no decay.
+
+    What was in their ``grad`` is given up.
+    """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if id(parameter) not in moved:

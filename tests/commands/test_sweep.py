@@ -333,10 +333,58 @@ def test_what_is_left_is_told_within_a_trials_length(trials, at_once, monkeypatc
             countdown.begin(name)
         clock += length
         for name in names[i : i + at_once]:
-            countdown.tell(name, f"{name}: 90.00%")
+            countdown.tell(name, name, "90.00%")
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"t{trials - 1}: 90.00% ({trials} of {trials})"
     for i, line in enumerate(lines[:-1]):
         hours, minutes, seconds = map(int, re.search(r"about (\d+):(\d+):(\d+) left", line).groups())
         now = (i // at_once + 1) * length
         assert abs(3600 * hours + 60 * minutes + seconds - (end - now)) <= length, line
+
+
+@pytest.fixture
+def told(monkeypatch, capsys):
+    """Runs (minute, event, trial, outcome) through a countdown and returns its lines."""
+
+    def run(trials, *events):
+        clock = 0.0
+        monkeypatch.setattr(on_ray.time, "monotonic", lambda: clock)
+        countdown = on_ray.Countdown(trials)
+        for minute, event, trial, *outcome in events:
+            clock = 60.0 * minute
+            countdown.begin(trial) if event == "begin" else countdown.tell(trial, trial, *outcome)
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_a_trial_that_dies_is_told_and_no_longer_counts_as_one_at_once(told):
+    lines = told(
+        4,
+        *[(0, "begin", "a"), (1, "tell", "a", None), (1, "begin", "b"), (11, "tell", "b", "90%"), (11, "begin", "c")],
+        *[(21, "tell", "c", "91%"), (21, "begin", "d"), (31, "tell", "d", "92%")],
+    )
+    assert lines == [
+        "a: failed (1 of 4)",
+        "b: 90% (2 of 4, about 0:20:00 left)",
+        "c: 91% (3 of 4, about 0:10:00 left)",
+        "d: 92% (4 of 4)",
+    ]
+
+
+def test_a_trial_that_never_began_or_begins_again_is_told_once(told):
+    lines = told(
+        3,
+        *[(0, "begin", "a"), (10, "tell", "a", "90%"), (10, "begin", "a"), (11, "tell", "a", "90%")],
+        *[(11, "tell", "b", None), (12, "begin", "c"), (22, "tell", "c", "91%")],
+    )
+    assert lines == ["a: 90% (1 of 3, about 0:20:00 left)", "b: failed (2 of 3, about 0:10:00 left)", "c: 91% (3 of 3)"]
+
+
+def test_a_trial_that_outlasts_the_others_is_not_told_to_have_ended(told):
+    """Those that a search stops early say little of how long the best go on."""
+    lines = told(
+        3,
+        *[(0, "begin", "a"), (0, "begin", "b"), (2, "tell", "b", "10%"), (2, "begin", "c"), (20, "tell", "c", "11%")],
+    )
+    assert lines == ["b: 10% (1 of 3, about 0:01:00 left)", "c: 11% (2 of 3, about 0:10:00 left)"]

@@ -113,6 +113,23 @@ def test_a_candidate_fails_with_one_of_its_seeds(processes, monkeypatch):
     assert not one.running
 
 
+def test_what_has_begun_is_stopped_where_another_of_its_seeds_cant_begin(processes, monkeypatch):
+    begun = []
+
+    class Full(Process):
+        def __init__(self, trial):
+            if trial.what["seed"] == 10:
+                raise OSError("No space left on device")
+            super().__init__(trial)
+            begun.append(self)
+
+    monkeypatch.setattr(seeds, "Training", Full)
+    given = study()
+    with pytest.raises(OSError, match="No space left"):
+        seeds.Seeds(candidate(given, given.recipes[0], 0, drawn(0.01), Path("out"), 1), 4)
+    assert [process.told for process in begun] == [True]
+
+
 def test_the_search_begun_again_knows_what_was_begun_and_what_ended():
     given = study()
     assert candidates(given, Path("out"), 1) == []
@@ -266,3 +283,19 @@ def test_hopeless_candidates_are_stopped_and_can_be_gone_on_with():
     with Path("out/trials.csv").open() as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["finished", "stopped after epoch 1"]
     assert main(["sweep", "--study", "study.yaml", "--out", "out", "--cpus", "1"]) == 0  # and nothing is trained again
+
+
+@pytest.mark.slow
+def test_a_candidate_that_cant_begin_is_named_and_the_others_are_trained(capsys):
+    """Its folder is a file."""
+    rule = {"trials": 3, "seed": 5, "early_stopping": {"grace_epochs": 2}}
+    given = study(seeds=[0], options={"trainer.max_epochs": 2, "trainer.limit_train_batches": 5}, search=rule)
+    first, second, third = (one.trials[0] for one in candidates(given, Path("out"), 1))
+    Path(second.folder).parent.mkdir(parents=True)
+    Path(second.folder).touch()
+    assert main(["sweep", "--study", "study.yaml", "--out", "out", "--cpus", "1"]) == 1
+    printed = capsys.readouterr()
+    assert "digits/backpropagation/trial=1: failed (2 of 3" in printed.out
+    assert "File exists" in printed.out + printed.err
+    assert is_finished(first)
+    assert is_finished(third)

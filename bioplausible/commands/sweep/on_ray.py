@@ -83,23 +83,42 @@ class Countdown:
         self._trials, self._at_once = trials, 0
         self._began: dict[str, float] = {}
         self._took: list[float] = []
+        self._ended: set[str] = set()
 
     def begin(self, trial: str) -> None:
-        """Notes that a trial, by its id, has begun."""
-        self._began[trial] = time.monotonic()
-        self._at_once = max(self._at_once, len(self._began))
+        """Notes that a trial, by its id, has begun; one that has ended and is begun again counts as ended."""
+        if trial not in self._ended:
+            self._began[trial] = time.monotonic()
+            self._at_once = max(self._at_once, len(self._began))
 
-    def tell(self, trial: str, outcome: str) -> None:
-        """Prints a line for a trial that has begun and has ended: a sweep takes hours."""
-        now = time.monotonic()
-        self._took.append(now - self._began.pop(trial))
-        ended, usual = len(self._took), fmean(self._took)
-        waiting = self._trials - ended - len(self._began)
-        # each takes as long as those that have ended; the ones under way have a part of it behind them
-        work = waiting * usual + sum(max(0.0, began + usual - now) for began in self._began.values())
-        seconds = work / max(1, min(self._at_once, self._trials - ended))
-        left = f", about {timedelta(seconds=round(seconds))} left" if ended < self._trials else ""
-        print(f"{outcome} ({ended} of {self._trials}{left})", flush=True)
+    def tell(self, trial: str, name: str, outcome: str | None) -> None:
+        """Prints a line for a trial that has ended, once: a sweep takes hours.
+
+        Args:
+            trial: its id.
+            name: its name.
+            outcome: what it came to; None: it failed, and how long the others take can't be told from it.
+        """
+        if trial in self._ended:
+            return
+        self._ended.add(trial)
+        began, now = self._began.pop(trial, None), time.monotonic()
+        if began is not None and outcome is not None:
+            self._took.append(now - began)
+        count = f"{len(self._ended)} of {self._trials}"
+        if self._took and len(self._ended) < self._trials:
+            count += f", about {timedelta(seconds=round(self._left(now)))} left"
+        print(f"{name}: {outcome or 'failed'} ({count})", flush=True)
+
+    def _left(self, now: float) -> float:
+        """Returns the seconds until all have ended, if each takes as long as the mean of those that have.
+
+        What has outlasted that by a time is taken to go on for as long again: a search stops most candidates early.
+        """
+        usual, unfinished = fmean(self._took), self._trials - len(self._ended)
+        waiting = max(0, unfinished - len(self._began)) * usual
+        under_way = sum(abs(began + usual - now) for began in self._began.values())
+        return (waiting + under_way) / max(1, min(self._at_once, unfinished))
 
 
 def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -> dict[str, str]:
@@ -129,13 +148,16 @@ def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -
             def on_trial_result(
                 self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
             ) -> None:
-                outcome = "failed" if "failure" in result else f"{result['accuracy']:.2%}"
-                self.countdown.tell(trial.trial_id, f"{trial.config['trial']['name']}: {outcome}")
+                outcome = None if "failure" in result else f"{result['accuracy']:.2%}"
+                self.countdown.tell(trial.trial_id, trial.config["trial"]["name"], outcome)
+
+            def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+                self.countdown.tell(trial.trial_id, trial.config["trial"]["name"], None)
 
         def trainable(config: dict[str, Any]) -> None:
             try:
                 tune.report({"accuracy": run_trial(Trial(**config["trial"]))})
-            except RuntimeError as error:  # told to Ray it would be printed with its whole stack
+            except (RuntimeError, UserError, OSError) as error:  # told to Ray it would be printed with its whole stack
                 tune.report({"failure": str(error)})
 
         results = tune.Tuner(

@@ -39,7 +39,13 @@ class Seeds:
     running: list[Training] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.running = [Training(trial) for trial in self.candidate.trials if not is_finished(trial)]
+        try:
+            for trial in self.candidate.trials:
+                if not is_finished(trial):
+                    self.running.append(Training(trial))
+        except BaseException:
+            self.stop()
+            raise
 
     def step(self) -> Step:
         """Waits until all seeds have trained another epoch, or have ended."""

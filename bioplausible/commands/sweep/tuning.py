@@ -11,7 +11,7 @@ from typing import Any, cast
 from bioplausible.commands.sweep.on_ray import Countdown, on_ray, run_config
 from bioplausible.commands.sweep.running import note_stopped
 from bioplausible.commands.sweep.search import Candidate, candidate, candidates, epochs_of, known_candidate
-from bioplausible.commands.sweep.seeds import Seeds, last_accuracy, mean_curve
+from bioplausible.commands.sweep.seeds import Seeds, Step, last_accuracy, mean_curve
 from bioplausible.commands.sweep.space import Distribution, Space
 from bioplausible.commands.sweep.study import EarlyStopping, SearchStudy, StudyRecipe
 from bioplausible.commands.sweep.trials import kind_of
@@ -75,15 +75,20 @@ def _search(
         class Training(tune.Trainable):
             """Tune's view of a candidate: a result an epoch."""
 
-            def setup(self, config: dict[str, Any]) -> None:
-                self.seeds = Seeds(of(config), epochs)
+            seeds: Seeds | None = None
 
             def step(self) -> dict[str, Any]:
-                found = self.seeds.step()
+                try:
+                    if self.seeds is None:  # not in `setup`: Tune would forget whose start has failed
+                        self.seeds = Seeds(of(self.config), epochs)
+                    found = self.seeds.step()
+                except (RuntimeError, UserError, OSError) as error:
+                    found = Step(1, 0.0, ended=True, failure=str(error))
                 return {"epoch": found.epoch, "accuracy": found.accuracy, "done": found.ended, "failure": found.failure}
 
             def cleanup(self) -> None:
-                self.seeds.stop()
+                if self.seeds is not None:
+                    self.seeds.stop()
 
         class Announce(tune.Callback):
             """Tells of each candidate that ends."""
@@ -97,10 +102,14 @@ def _search(
             def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
                 found = trial.last_result or {}
                 said = f"{found.get('accuracy', 0.0):.2%} after {found.get('epoch', 0)} epochs"
-                said = (
-                    "failed" if found.get("failure") else said if found.get("epoch") == epochs else f"stopped at {said}"
-                )
-                self.countdown.tell(trial.trial_id, f"{kind}/trial={trial.config['point']['number']}: {said}")
+                said = said if found.get("epoch") == epochs else f"stopped at {said}"
+                self.tell(trial, None if found.get("failure") else said)
+
+            def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+                self.tell(trial, None)
+
+            def tell(self, trial: Any, outcome: str | None) -> None:
+                self.countdown.tell(trial.trial_id, f"{kind}/trial={trial.config['point']['number']}", outcome)
 
         options: dict[str, Any] = {}
         space: dict[str, Any] = {}
@@ -120,7 +129,9 @@ def _search(
     for result in cast(Any, results):
         reason = str(result.error).strip().splitlines()[-1] if result.error else (result.metrics or {}).get("failure")
         if reason:
-            failures[f"{kind}/trial={result.config['point']['number']}"] = reason
+            # Tune forgets the config of what was killed before its first epoch
+            point = (result.config or {}).get("point")
+            failures[f"{kind}/trial={point['number']}" if point else f"{kind}, killed ({len(failures) + 1})"] = reason
     return failures
 
 
