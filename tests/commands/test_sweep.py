@@ -234,6 +234,14 @@ def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypat
     assert run_trial(trial) > 0.5
     assert is_finished(trial)
     assert started[0][started[0].index("--ckpt_path") + 1].endswith("step=70.ckpt")
+    # another sweep of the same study has it on its list still: the run is left as it is, though no checkpoint is left
+    reached = run_trial(trial)
+    for checkpoint in Path(trial.folder).rglob("*.ckpt"):
+        checkpoint.unlink()
+    before = {path: path.stat().st_mtime_ns for path in Path(trial.folder).rglob("*")}
+    assert run_trial(trial) == reached
+    assert {path: path.stat().st_mtime_ns for path in Path(trial.folder).rglob("*")} == before
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

@@ -153,10 +153,7 @@ class Training:
         trial, status = self.trial, self._process.returncode
         if status != 0:
             raise RuntimeError(last_words(trial) or f"exit status {status}")
-        run = read_run(Path(trial.folder))
-        accuracy, best = run.last(trial.scored_by), run.best(trial.scored_by)
-        if accuracy is None or best is None:
-            raise RuntimeError("it was not tested" if trial.scored_by == TEST else "it was not validated")
+        accuracy, best = _accuracies(trial)
         if trial.scored_by == VALIDATION:
             _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(accuracy, best))))
         return accuracy
@@ -168,10 +165,25 @@ def run_trial(trial: Trial) -> float:
     Raises:
         RuntimeError: it failed; the sentence is the last line of its log.
     """
+    if is_finished(trial):  # by another sweep, since this one began: to train it again would delete that run
+        return _accuracies(trial)[0]
     training = Training(trial)
     while not training.wait(1):
         pass
     return training.conclude()
+
+
+def _accuracies(trial: Trial) -> tuple[float, float]:
+    """Returns the accuracy that counts of a trial's last epoch and the best of all its epochs.
+
+    Raises:
+        RuntimeError: it has none.
+    """
+    run = read_run(Path(trial.folder))
+    accuracy, best = run.last(trial.scored_by), run.best(trial.scored_by)
+    if accuracy is None or best is None:
+        raise RuntimeError("it was not tested" if trial.scored_by == TEST else "it was not validated")
+    return accuracy, best
 
 
 def _wait_for_the_last_one(log: TextIO) -> None:
