@@ -1,6 +1,7 @@
 """What lies in a run's folder: the files' names, whose run it is, and what a resumed run adds and takes back."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ HPARAMS = "hparams.yaml"
 METRICS = "metrics.csv"
 """File in a run's folder that CSVLogger writes."""
 RESUMED = "resumed.yaml"
-"""File in a run's folder that says where training was resumed with other hyperparameters, or from another folder."""
+"""File in a run's folder that says where training was resumed with or in something else, or from another folder."""
 MARKS = (
     ENVIRONMENT,
     HPARAMS,
@@ -50,8 +51,9 @@ def note_resumed(
     elsewhere: str | None,
     without_effect: tuple[str, ...] = (),
     content: str | None = None,
+    ran_in: Mapping[str, Any] | None = None,
 ) -> None:
-    """Notes in a run's folder where training was resumed, if what it trains with has changed.
+    """Notes in a run's folder where training was resumed, if what it trains with or runs in has changed.
 
     Args:
         folder: the run's.
@@ -60,6 +62,7 @@ def note_resumed(
         elsewhere: the checkpoint, where it is not this folder's.
         without_effect: how the names begin of those that bear on nothing from there on.
         content: digest of the images of the checkpoint's training, of which an earlier version's run did not tell.
+        ran_in: versions, processor and threads from there on (:func:`bioplausible.training.environment.environment`).
     """
     path = folder / RESUMED
     entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
@@ -75,7 +78,12 @@ def note_resumed(
         names -= OF_TRAINING.keys() - before.keys()
         changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
         changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
-        entries += [{"step": step, "changed": changed}] if changed else []
+        was = read_yaml(folder / ENVIRONMENT, {})
+        for entry in entries:
+            was |= entry.get("environment", {})
+        others = {name: value for name, value in (ran_in or {}).items() if name in was and was[name] != value}
+        if changed or others:
+            entries.append({"step": step, "changed": changed, **({"environment": others} if others else {})})
     if entries:
         write_yaml(path, entries)
     else:

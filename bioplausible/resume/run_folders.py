@@ -288,13 +288,14 @@ class RunFolders(Callback):
         if step is None or not trainer.is_global_zero:
             return
         values = hyperparameters(trainer, pl_module, self._configured)
+        ran_in = environment(trainer.strategy.root_device)
         for logger in file_loggers(trainer):
             if isinstance(logger, TensorBoardLogger):
                 drop_events(logger.experiment, step)
             else:
                 drop_rows(Path(logger.log_dir, METRICS), step)
             elsewhere = str(trainer.ckpt_path) if logger in fresh else None
-            note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect, self._content)
+            note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect, self._content, ran_in)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves the folders that were taken, where training has not begun; after an exception there is no teardown."""

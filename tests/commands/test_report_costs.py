@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
@@ -126,6 +127,22 @@ def test_seconds_of_different_processors_are_not_compared():
     assert operations.quantity == "cost/teraoperations"
     (axis,) = cost_figure(groups, "").axes
     assert axis.get_xlabel() == "10¹² operations"
+
+
+def test_seconds_of_a_run_that_went_on_on_another_processor_are_not_compared():
+    make_two_settings()
+    noted = Path("logs/bp/0/resumed.yaml")
+    entry = {"step": 10, "changed": {}, "environment": {"torch": "9.9"}}
+    noted.write_text(yaml.safe_dump([entry]))
+    assert [one.quantity for one in after_equal_cost(group(find_runs([Path("logs")])))] == list(COSTS)
+    noted.write_text(yaml.safe_dump([entry, {"step": 20, "changed": {}, "environment": {"processor": "another"}}]))
+    (operations,) = after_equal_cost(group(find_runs([Path("logs")])))
+    assert operations.quantity == "cost/teraoperations"
+    assert main(["report", "logs", "--out", "out"]) == 0
+    runs = yaml.safe_load(Path("out/made_with.yaml").read_text())["runs"]
+    (said,) = [run["resumed_in"] for run in runs if "resumed_in" in run]
+    assert [(each.get("torch"), each.get("processor")) for each in said][1] == ("9.9", "another")
+    assert "processor: another" in Path("out/index.html").read_text()
 
 
 def test_without_cost_nothing_is_said_of_it_and_with_some_only_nothing_is_compared():

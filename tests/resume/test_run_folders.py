@@ -480,6 +480,38 @@ class OwnLogger(Logger):
 # ----------------------------------------------------------------------------------------------------- what was changed
 
 
+def test_what_a_run_goes_on_in_is_noted_where_it_is_something_else():
+    folder = Path()
+    (folder / "hparams.yaml").write_text(yaml.safe_dump({"rule": "A", "lr": 1.0}))
+    (folder / "environment.yaml").write_text(yaml.safe_dump({"torch": "2.11.0", "processor": "one", "run": "abc"}))
+    here, there = {"torch": "2.11.0", "processor": "one", "new": 1}, {"torch": "2.14.1", "processor": "one"}
+    values = {"rule": "A", "lr": 1.0}
+    note_resumed(folder, 5, values, None, ran_in=here)
+    assert not (folder / "resumed.yaml").exists()
+    note_resumed(folder, 10, values, None, ran_in=there)
+    note_resumed(folder, 20, values, None, ran_in=there)
+    note_resumed(folder, 30, {**values, "lr": 0.5}, None, ran_in=here)
+    first = {"step": 10, "changed": {}, "environment": {"torch": "2.14.1"}}
+    second = {"step": 30, "changed": {"lr": 0.5}, "environment": {"torch": "2.11.0"}}
+    assert read_yaml(folder / "resumed.yaml", None) == [first, second]
+    note_resumed(folder, 10, values, None, ran_in=here)  # taken back
+    assert not (folder / "resumed.yaml").exists()
+
+
+def test_a_run_that_goes_on_with_another_torch_says_so():
+    options = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "5"]
+    assert main(["fit", *options]) == 0
+    (noted,) = Path("lightning_logs").rglob("environment.yaml")
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3"]) == 0
+    assert "environment" not in str(read_yaml(noted.with_name("resumed.yaml"), []))
+    found = read_yaml(noted, {})
+    noted.write_text(yaml.safe_dump({**found, "torch": "1.0", "processor": "another"}))
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "4"]) == 0
+    entry = read_yaml(noted.with_name("resumed.yaml"), [])[-1]
+    assert entry["environment"] == {"torch": found["torch"], "processor": found["processor"]}
+    assert read_yaml(noted, {})["torch"] == "1.0"
+
+
 def test_changes_are_noted_where_they_began_and_forgotten_where_they_are_taken_back():
     folder = Path()
     (folder / "hparams.yaml").write_text(yaml.safe_dump({"rule": "A", "lr": 1.0, "max_epochs": 2, "old": 3}))

@@ -59,7 +59,8 @@ def along(run: Run, score: str, quantity: str) -> tuple[list[float], list[float]
 
 def comparable(groups: Sequence[Group]) -> list[str]:
     """Returns the costs that mean the same in all these runs: seconds of different processors don't."""
-    processors = {run.environment.get("processor") for group in groups for run in group.runs}
+    every = [ran_in for group in groups for run in group.runs for ran_in in (run.environment, *run.resumed_in)]
+    processors = {ran_in.get("processor") for ran_in in every}
     return [name for name in COSTS if name != f"{COST}/core_seconds" or len(processors) == 1]
 
 

@@ -154,5 +154,7 @@ def _line(one: Run) -> dict[str, Any]:
         **{name: "" if value is None else f"{100 * value:.2f}" for name, value in accuracies.items()},
         "seconds_per_epoch": "" if one.seconds_per_epoch is None else f"{one.seconds_per_epoch:.2f}",
         "config": "".join(f"# {text}\n" for text in one.changed) + yaml.safe_dump(one.config, sort_keys=False) * known,
-        "environment": yaml.safe_dump(one.environment, sort_keys=False) if one.environment else "",
+        "environment": "# resumed in\n".join(
+            yaml.safe_dump(ran_in, sort_keys=False) for ran_in in (one.environment, *one.resumed_in) if ran_in
+        ),
     }

@@ -14,6 +14,7 @@ from bioplausible.commands.report.configurations import (
     digests,
     from_hyperparameters,
     hyperparameters_at_the_end,
+    resumed_in,
 )
 from bioplausible.commands.report.logs import Log, read_log
 from bioplausible.commands.report.runs import Run
@@ -87,6 +88,7 @@ def read_run(path: Path) -> Run:
     run.log = log
     try:
         run.digests = digests(run.environment)
+        run.resumed_in = resumed_in(path, run.environment)
         run.changed = changes(path, run.config, log.resumed, _first_rate(log))
         run.came_from = came_from(path)
     except ERRORS as error:

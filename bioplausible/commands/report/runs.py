@@ -22,6 +22,7 @@ class Run:
         status: ``finished``, or what is wrong with it in words.
         config: its whole configuration, in the form of config.yaml, as it was at the end.
         environment: versions, git commit and machine, where it noted them.
+        resumed_in: the same of where it was resumed in something else.
         digests: what tells its images from others of the same name, where there may be others.
         told_apart: of the digests those in which it differs from another run with the same options of the data.
         log: all that it logged.
@@ -38,6 +39,7 @@ class Run:
     status: str = "finished"
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    resumed_in: list[dict[str, Any]] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     told_apart: dict[str, str] = field(default_factory=dict)
     log: Log = field(default_factory=Log)

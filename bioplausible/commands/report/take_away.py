@@ -102,4 +102,7 @@ def _made_run(run: Run) -> dict[str, Any]:
         made["command"] = "none: it was trained from Python"
     if run.remarks:
         made["remarks"] = run.remarks
-    return {**made, "environment": run.environment}
+    made["environment"] = run.environment
+    if run.resumed_in:
+        made["resumed_in"] = run.resumed_in
+    return made

@@ -222,5 +222,6 @@ def _unequal(groups: Sequence[Group]) -> list[str]:
     for name in sorted(names - LENGTH - {"data.batch_size"}):
         if any(each.get(name) != options[0].get(name) for each in options):
             found.append(name.partition(".")[2])
-    machines = {(run.environment.get("processor"), run.environment.get("threads")) for g in groups for run in g.runs}
+    every = [ran_in for group in groups for run in group.runs for ran_in in (run.environment, *run.resumed_in)]
+    machines = {(ran_in.get("processor"), ran_in.get("threads")) for ran_in in every}
     return [*found, "processor or threads"] if len(machines) > 1 else found
