@@ -17,6 +17,7 @@ from bioplausible.commands.recipes import all_recipes
 from bioplausible.commands.report import sections, tables
 from bioplausible.commands.report.nets import net_name
 from bioplausible.commands.report.page import short_paths
+from bioplausible.commands.report.runs import Run
 from bioplausible.commands.report.tables import PUBLISHED
 from tests.helpers import CONFIGS, make_run
 
@@ -359,6 +360,22 @@ def test_every_published_recipe_has_its_figure():
         assert float(text.split("Published: ")[1].split()[0]) == pytest.approx(figure["mean"], abs=0.0051), path
         count += 1
     assert count == len(PUBLISHED)
+
+
+FASHION = [p for p in all_recipes() if p.parent.name == "fashion_mnist" and "# Published: " in p.read_text()]
+
+
+@pytest.mark.parametrize("path", FASHION, ids=lambda path: path.stem)
+def test_a_run_as_fit_saves_it_is_compared_with_its_recipes_figure(path, capsys):
+    """Every option stands in a run's configuration, the recipe's own and the defaults that it leaves out."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--config", str(path), "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    run = Run(Path("run"), config=config, epochs=config["trainer"]["max_epochs"])
+    one = tables.Group([run])
+    assert one.not_comparable == ""
+    assert one.published is not None
+    assert one.published.mean == pytest.approx(float(path.read_text().split("Published: ")[1].split()[0]), abs=0.0051)
 
 
 SIGNS = "cifar10/feedback_alignment_lenet_uniform_sign"

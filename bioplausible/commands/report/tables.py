@@ -211,8 +211,7 @@ def nearest_recipe(run: Run) -> tuple[str | None, list[str]]:
 
     It is named as ``cifar10/corinfomax``; None: there is none.
     """
-    mine = (run.data, run.rule, run.net, run.loss)
-    of_net = [(n, r) for n, r in shipped(tuple(all_recipes())) if (r.data, r.rule, r.net, r.loss) == mine]
+    of_net = [(n, r) for n, r in shipped(tuple(all_recipes())) if _kind(r) == _kind(run)]
     found = ((name, _departures(run, recipe)) for name, recipe in of_net)
     return min(found, key=lambda one: len(one[1]), default=(None, []))
 
@@ -223,6 +222,11 @@ def shipped(paths: tuple[Path, ...]) -> list[tuple[str, Run]]:
     return [
         (f"{path.parent.name}/{path.stem}", Run(path.parent, config=yaml.safe_load(path.read_text()))) for path in paths
     ]
+
+
+def _kind(run: Run) -> tuple[str, str, str, str | None]:
+    """Returns a run's data, rule, net and loss; a recipe may leave its rule's default loss out."""
+    return run.data, run.rule, run.net, run.loss or _default(run, "model.loss")
 
 
 def _departures(run: Run, recipe: Run) -> list[str]:
