@@ -259,8 +259,9 @@ class Connection(nn.Module, ABC):
         # rounded factors would swamp a small difference of the products, but not a product of small differences
         return self.correlate_unpooled(z_plus - z_minus, plus[1]) + self.correlate_unpooled(z_minus, plus[1] - minus[1])
 
-    def bias_update(self, post: Tensor) -> Tensor:
-        """Returns the bias's share of z (n × post_shape): mean over samples, sum over positions (post channels)."""
+    @staticmethod
+    def bias_update(post: Tensor) -> Tensor:
+        """Returns a bias's share (channels) of its layer's z (n × shape): mean over samples, sum over positions."""
         return post.mean(0) if post.ndim == 2 else post.flatten(2).sum(2).mean(0)
 
     def bias_of_positions(self) -> Tensor:

@@ -21,7 +21,7 @@ LOSSES = get_args(Loss)
 class FeedforwardRule(LearningRule):
     r"""What backpropagation and its relatives share: a feedforward pass, and errors δ that synapses learn from.
 
-    With a_k = W_k r_{k−1} + b_k and r_k = f(a_k)::
+    With a_k = W_k r_{k−1} + b_k, r_k = f(a_k) and C of each sample::
 
         δ_L = f′(a_L) ⊙ ∂C/∂r_L,     δ_k = f′(a_k) ⊙ (what comes back, the rule's own affair)
         ΔW_k ∝ −⟨δ_k r_{k−1}⟩,       Δb_k ∝ −mean(δ_k)
@@ -30,8 +30,8 @@ class FeedforwardRule(LearningRule):
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
-        loss: C, the mean over the batch of the squared error averaged over outputs, of the cross entropy, or of the
-            binary cross entropy summed over outputs.
+        loss: C of a sample: the squared error averaged over outputs, the cross entropy, or the binary cross entropy
+            summed over outputs. What is descended is its mean over the batch.
         activation_function: f of the hidden layers.
         output_activation: f of the output; cross entropy takes the softmax of it, binary cross entropy the logistic
             function.
@@ -137,7 +137,8 @@ class Backpropagation(FeedforwardRule):
         δ_L = f′(a_L) ⊙ ∂C/∂r_L,     δ_k = f′(a_k) ⊙ W_{k+1}ᵀ δ_{k+1}
         ΔW_k ∝ −⟨δ_k r_{k−1}⟩,       Δb_k ∝ −mean(δ_k)
 
-    C is the mean over the batch of the squared error averaged over outputs, or of the (binary) cross entropy.
+    C of a sample is the squared error averaged over outputs, or the (binary) cross entropy; its mean over the batch is
+    descended.
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.

@@ -35,8 +35,8 @@ class Burstprop(FeedforwardRule):
     on images) learns to predict the bursts' drive without the target and takes it away, which keeps σ(u) where it is
     steep.
 
-    Published: sums over the batch in the place of means here, so rates are n times smaller, of R too; λ is 1 less the
-    published decay, which no rate multiplies and from which biases are spared.
+    Published: sums over the batch in the place of means here, so rates are n times smaller, of R too; λ = 1 − (the
+    published decay), which no rate multiplies and from which biases are spared.
 
     On images W_k r is Q(W_k * r), pooling before σ, and updates sum over positions (R's: their mean).
 

@@ -1,7 +1,7 @@
 """Correlative information maximization (Bozkurt, Pehlevan & Erdogan, NeurIPS 2023)."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -13,7 +13,6 @@ from bioplausible.network import Entry, InverseCorrelation, Sizes
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
 from bioplausible.rules.correlative_information import CorrelativeInformation
 from bioplausible.rules.options import (
-    group,
     per_layer,
     refuse_without_effect,
     require_beta,
@@ -129,21 +128,21 @@ class CorInfoMax(CorInfoMaxNetwork):
     ) -> None:
         super().__init__(
             layer_sizes,
-            forgetting_factor,
-            epsilon,
-            leak,
-            free_steps,
-            evaluation_steps,
-            step_size,
-            step_size_rule,
-            step_size_floor,
-            step_size_decay,
-            regularize_lateral,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
-            network,
-            gradient_norm_limit,
+            forgetting_factor=forgetting_factor,
+            epsilon=epsilon,
+            leak=leak,
+            free_steps=free_steps,
+            evaluation_steps=evaluation_steps,
+            step_size=step_size,
+            step_size_rule=step_size_rule,
+            step_size_floor=step_size_floor,
+            step_size_decay=step_size_decay,
+            regularize_lateral=regularize_lateral,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            network=network,
+            gradient_norm_limit=gradient_norm_limit,
         )
         require_beta(beta)
         require_steps("nudged_steps", nudged_steps)
@@ -232,14 +231,6 @@ class CorInfoMax(CorInfoMaxNetwork):
         # each is linear in a mean over samples, from the same matrix on every process: so is its own mean
         for matrix, mean in zip(learned, nudged.batch_means(learned), strict=True):
             matrix.copy_(mean)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
-        connections = self.network.connections
-        return [
-            *group("feedforward", connections, self.feedforward_learning_rates, "feedforward"),
-            *group("feedback", connections, self.feedback_learning_rates, "feedback", first=2),
-        ]
 
     # ------------------------------------------------------------------------------------------------------ observation
 

@@ -11,7 +11,7 @@ from bioplausible.functional import mean_outer_product, rows
 from bioplausible.network import InverseCorrelation, RunningCorrelation, Sizes, broadcast, mean_product
 from bioplausible.rules.batch_means import BatchMeans, Means
 from bioplausible.rules.corinfomax_network import CorInfoMaxNetwork
-from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect
+from bioplausible.rules.options import by_layer, per_layer, refuse_without_effect
 from bioplausible.training.phase import Phase, Phases
 
 
@@ -158,14 +158,6 @@ class CorInfoMaxEBD(CorInfoMaxNetwork):
         laterals = [lateral.weight for lateral in self.network.laterals.values()]
         for matrix, mean in zip(laterals, phase.batch_means(laterals), strict=True):
             matrix.copy_(mean)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
-        connections = self.network.connections
-        return [
-            *group("feedforward", connections, self.feedforward_learning_rates, "feedforward"),
-            *group("feedback", connections, self.feedback_learning_rates, "feedback", first=2),
-        ]
 
     def dynamics(self) -> dict[str, Tensor]:
         """Adds ‖R_k‖, of which each layer descends half the square."""

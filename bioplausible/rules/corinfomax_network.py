@@ -1,6 +1,6 @@
 """What CorInfoMax and its relatives share: the network of three-compartment neurons, and how it settles."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -11,7 +11,7 @@ from bioplausible.functional import StepSizeRule, blank, clip, step_sizes
 from bioplausible.network import Clamped, Entry, InverseCorrelation, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.neurons import ClippedNeurons, Neurons
-from bioplausible.rules.options import refuse_unused_of_step_sizes, require_steps
+from bioplausible.rules.options import group, refuse_unused_of_step_sizes, refuse_without_effect, require_steps
 from bioplausible.training.phase import Phase
 
 
@@ -44,6 +44,9 @@ class CorInfoMaxNetwork(LearningRule):
 
     carry_membrane_potential = False
     """Whether u carries over from phase to phase instead of restarting at r."""
+
+    feedforward_learning_rates: list[float | None]
+    feedback_learning_rates: list[float | None]
 
     def __init__(
         self,
@@ -87,6 +90,8 @@ class CorInfoMaxNetwork(LearningRule):
             for steps in (free_steps, evaluation_steps)
         )
         refuse_unused_of_step_sizes(self, step_size_rule)
+        if forgetting_factor == 1:
+            refuse_without_effect(self, ["regularize_lateral"], "where forgetting_factor is 1 and B never changes")
         self.network = self.build_network(bias=False, feedback="learned")
         laterals = {
             k: InverseCorrelation(self.network.shapes[k][0], epsilon if regularize_lateral else 0.0)
@@ -163,6 +168,16 @@ class CorInfoMaxNetwork(LearningRule):
     def neurons(self, start: Phase) -> list[Neurons]:
         """Returns how the neurons of each layer 1 … L fire from where a phase starts."""
         return [ClippedNeurons()] * self.network.L
+
+    # -------------------------------------------------------------------------------------------------------- learning
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns one group for each W_k and V_k, named ``feedforward_k`` and ``feedback_k``."""
+        connections = self.network.connections
+        return [
+            *group("feedforward", connections, self.feedforward_learning_rates, "feedforward"),
+            *group("feedback", connections, self.feedback_learning_rates, "feedback", first=2),
+        ]
 
     # ------------------------------------------------------------------------------------------------------ observation
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from bioplausible.errors.checks import require
 from bioplausible.functional import ActivationName, activation
-from bioplausible.network import Initialization, Sizes
+from bioplausible.network import Connection, Initialization, Sizes
 from bioplausible.network.initialization import draw_bias
 from bioplausible.rules.options import refuse_without_effect, require_choice, require_steps
-from bioplausible.rules.target_propagation import JointTargetPropagation, bias_update, moved
+from bioplausible.rules.target_propagation import JointTargetPropagation, moved
 from bioplausible.training.phase import Phase
 
 FeedbackLoss = Literal["reconstruction", "difference_reconstruction"]
@@ -24,7 +24,7 @@ class DifferenceTargetPropagation(JointTargetPropagation):
 
     With r_k = f(a_k), a_k = W_k r_{k−1} + b_k, and G_k(u) = f_b(V_{k+1}ᵀ u_{k+1} + c_k)::
 
-        t_L = r_L − η̂ n ∂C/∂r_L,        t_k = r_k + G_k(t) − G_k(r)
+        t_L = r_L − η̂ ∂C/∂r_L,        t_k = r_k + G_k(t) − G_k(r)
         ΔW_k ∝ −2 ⟨f′(a_k) ⊙ (r_k − t_k)  r_{k−1}⟩,   Δb_k ∝ −2 ⟨f′(a_k) ⊙ (r_k − t_k)⟩       t held
 
     V_{k+1} and c_k descend a loss of G_k, a mean over samples and units, ξ standard normal for each layer and sample::
@@ -40,10 +40,10 @@ class DifferenceTargetPropagation(JointTargetPropagation):
     Lee et al. hand the last hidden layer its target by the output's weights, and let these learn by the loss's own
     gradient (``last_hidden_target: gradient``); V_L is not used then::
 
-        t_{L−1} = r_{L−1} − η̂ W_Lᵀ δ_L,     δ_L = f′(a_L) ⊙ n ∂C/∂r_L,     ΔW_L ∝ −⟨δ_L r_{L−1}⟩
+        t_{L−1} = r_{L−1} − η̂ W_Lᵀ δ_L,     δ_L = f′(a_L) ⊙ ∂C/∂r_L,     ΔW_L ∝ −⟨δ_L r_{L−1}⟩
 
-    Habits of the published code: its targets keep the 1/n of C, so that they depend on the size of a batch; here they
-    don't, and its η̂, divided by n, is ``target_step``. Its f_b is f, but for Lee's variant, where an option is not
+    Habits of the published code: its C is the batch's mean, so that its targets depend on the size of a batch; here
+    they don't, and its η̂, divided by n, is ``target_step``. Its f_b is f, but for Lee's variant, where an option is not
     passed on and it is the rectifier; ``feedback_activation`` sets either.
 
     On images V has the kernels of W, c_k is one number a channel, and max pooling passes back through the winners of
@@ -134,7 +134,7 @@ class DifferenceTargetPropagation(JointTargetPropagation):
         return t
 
     def output_error(self, phase: Phase) -> Tensor:
-        """Returns f′(a_L) ⊙ n ∂C/∂r_L (n × d_L)."""
+        """Returns f′(a_L) ⊙ ∂C/∂r_L (n × d_L)."""
         kept = phase.internal.get("kept", phase.activity)[-1]
         return self.output_f.slope(kept) * phase.internal["output_error"][0]
 
@@ -158,7 +158,7 @@ class DifferenceTargetPropagation(JointTargetPropagation):
                     yield c.feedback_weight, c.contrast((u[c.post], δ), (r[c.post], δ_r), at=(at[k], at[k]))
             # the difference of slopes, not of products, which float32 would round off
             of_bias = slope if δ_r is None else slope - of_r[k][1]
-            yield self.feedback_biases[str(k)], bias_update(of_bias * missing)
+            yield self.feedback_biases[str(k)], Connection.bias_update(of_bias * missing)
 
     def reconstruct(
         self, k: int, r: list[Tensor], σξ: Tensor, of_r: dict[int, tuple[Tensor, Tensor]]

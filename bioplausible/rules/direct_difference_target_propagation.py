@@ -21,7 +21,7 @@ class DirectDifferenceTargetPropagation(JointTargetPropagation):
 
     With r_k = f(a_k), a_k = W_k r_{k−1} + b_k (DDTP-linear)::
 
-        t_L = r_L − η̂ n ∂C/∂r_L,        t_k = r_k + Q_k (t_L − r_L)                Q_k (shape of layer k × d_L)
+        t_L = r_L − η̂ ∂C/∂r_L,        t_k = r_k + Q_k (t_L − r_L)                Q_k (shape of layer k × d_L)
         ΔW_k ∝ −2 ⟨f′(a_k) ⊙ (r_k − t_k)  r_{k−1}⟩,   Δb_k ∝ −2 ⟨f′(a_k) ⊙ (r_k − t_k)⟩       t held
         Q_k descends ⟨(Q_k (o − r_L) − σξ)²⟩ / σ²,  o: r_k + σξ run up to the output
 
@@ -32,8 +32,8 @@ class DirectDifferenceTargetPropagation(JointTargetPropagation):
     With ``hidden_units`` (DDTP-RHL) a fixed random layer lies on the way down: φ(u) = tanh(H u + h) takes the place of
     o, r_L and t_L for all layers but L − 1, and Q_k is of the shape of layer k × hidden_units.
 
-    Habits of the published code: its targets keep the 1/n of C, so that they depend on the size of a batch; here they
-    don't, and its η̂, divided by n, is ``target_step``. Its last hidden layer has no bias b.
+    Habits of the published code: its C is the batch's mean, so that its targets depend on the size of a batch; here
+    they don't, and its η̂, divided by n, is ``target_step``. Its last hidden layer has no bias b.
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.

@@ -33,7 +33,8 @@ class DualPropagation(FeedforwardRule):
 
     On a linear network this is backpropagation, whatever α and β; else its error is of order β² with α = ½, of order β
     with other α. ``raovr`` is the older form: α and 1 − α change places in s⁺ and s⁻ (not in s̄), and ∂C/∂a_L is that of
-    the visit's own a_L. The weights of the way down are those of the way up.
+    the visit's own a_L; with α = ½ and the order ``backward`` both forms are the same. The weights of the way down are
+    those of the way up.
 
     The order of visits (published names)::
 

@@ -72,7 +72,8 @@ class EquilibriumPropagation(HopfieldNetwork):
         layer_sizes: d_0 … d_L of a dense network.
         network: in its place, the input's shape and one entry a layer.
         beta: β ≠ 0, strength of the nudge; a negative one is the published "negative" estimator.
-        random_beta_sign: whether β takes a random sign each batch, as in every published run of the dense code.
+        random_beta_sign: whether β takes a random sign each batch, as in every published run of the dense code. Where
+            phases of both signs are contrasted (``three_phase``), it only changes which of them is called nudged.
         three_phase: whether a phase with −β, also from the free state, replaces the free phase in the contrast.
         points: N ≤ 1000; None: 1, or 2 with ``three_phase``. More than 2 need activations, poolings and a cost that are
             holomorphic: not clip, relu6 or max pooling.
@@ -113,7 +114,7 @@ class EquilibriumPropagation(HopfieldNetwork):
             other.
     """
 
-    of_hidden_layers = frozenset({"update_order"})
+    of_hidden_layers = frozenset({"activation_function", "update_order"})
 
     def __init__(
         self,
@@ -150,27 +151,27 @@ class EquilibriumPropagation(HopfieldNetwork):
     ) -> None:
         super().__init__(
             layer_sizes,
-            network,
-            free_steps,
-            evaluation_steps,
-            step_size,
-            evaluation_step_size,
-            update_order,
-            persistent_states,
-            activation_function,
-            output_activation,
-            activation_slope,
-            loss,
-            readout,
-            feedback,
-            initialization,
-            learning_rates,
-            feedback_learning_rates,
-            weight_decays,
-            optimizer,
-            lr_scheduler,
-            lr_scheduler_interval,
-            gradient_norm_limit,
+            network=network,
+            free_steps=free_steps,
+            evaluation_steps=evaluation_steps,
+            step_size=step_size,
+            evaluation_step_size=evaluation_step_size,
+            update_order=update_order,
+            persistent_states=persistent_states,
+            activation_function=activation_function,
+            output_activation=output_activation,
+            activation_slope=activation_slope,
+            loss=loss,
+            readout=readout,
+            feedback=feedback,
+            initialization=initialization,
+            learning_rates=learning_rates,
+            feedback_learning_rates=feedback_learning_rates,
+            weight_decays=weight_decays,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_interval=lr_scheduler_interval,
+            gradient_norm_limit=gradient_norm_limit,
         )
         require_beta(beta)
         require_steps("nudged_steps", nudged_steps)

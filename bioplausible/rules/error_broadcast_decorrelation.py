@@ -132,7 +132,7 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
         self.correlations = cast(dict[str, RunningCorrelation], nn.ModuleDict(of_activity))
         self.batch_means = BatchMeans(self.means)
 
-    def loss_gradient(self, output: Tensor, target: Tensor) -> Tensor:
+    def output_error(self, output: Tensor, target: Tensor) -> Tensor:
         """Returns ε (n × d_L)."""
         return self.prediction(output) - target
 
@@ -143,7 +143,7 @@ class ErrorBroadcastDecorrelation(FeedforwardRule):
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
         """Returns the phase ``feedforward``, with ε as ``internal["output_error"]`` and what f′ needs as ``kept``."""
         r, kept = self.feedforward(x)
-        internal = {"output_error": [self.loss_gradient(r[-1], target)]}
+        internal = {"output_error": [self.output_error(r[-1], target)]}
         if any(f.derivative is None for f in (self.f, self.output_f)):  # else the activities tell it
             internal["kept"] = kept[1:]
         return {"feedforward": Phase(r, internal=internal)}

@@ -15,7 +15,7 @@ from bioplausible.functional import ActivationName, activation
 from bioplausible.network import Entry, Initialization, Labels, Sizes
 from bioplausible.rules.base import LearningRule
 from bioplausible.rules.batch_means import BatchMeans, Means
-from bioplausible.rules.options import by_layer, group, per_layer, require_choice, require_count
+from bioplausible.rules.options import by_layer, group, per_layer, refuse_without_effect, require_choice, require_count
 from bioplausible.training.phase import Phase, Phases
 
 Goodness = Literal["sum", "mean"]
@@ -149,6 +149,8 @@ class ForwardForward(LearningRule):
         self.network = self.build_network(initialization=initialization)
         L, sizes = self.network.L, self.network.sizes
         require(L >= 2, "ForwardForward has no hidden layer to learn in: put one between input and output.")
+        if L == 2 and not self.by_classifier:
+            refuse_without_effect(self, ["order"], "where a single layer learns")
         require(
             2 <= sizes[L] <= sizes[0],
             f"ForwardForward puts the label into the first {sizes[L]} of {sizes[0]} input values: give it two classes"

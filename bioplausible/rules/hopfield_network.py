@@ -10,7 +10,7 @@ from torch import Tensor
 from bioplausible.errors.checks import require
 from bioplausible.functional import StateActivationName, hopfield_energy, state_activation
 from bioplausible.network import Clamped, Entry, Initialization, Sizes
-from bioplausible.rules.options import group, per_layer, require_choice, require_steps
+from bioplausible.rules.options import group, per_layer, refuse_without_effect, require_choice, require_steps
 from bioplausible.rules.persistent_states import PersistentStates
 from bioplausible.training.phase import Phase
 
@@ -106,10 +106,12 @@ class HopfieldNetwork(PersistentStates):
         self.f = [state_activation(name, slope) for name in names]
         for size in (step_size, self.evaluation_step_size):
             require(
-                size == 1 or all(f.projects for f in self.f[: self.top + 1]),
+                size == 1 or all(f.projects for f in self.f[1 : self.top + 1]),
                 f"step_size is {size}: with the activation {'smooth_clip' if smooth else 'sigmoid'} only 1 leads to a"
                 " fixed point r = f(u).",
             )
+        if self.top == 1:
+            refuse_without_effect(self, ["update_order"], "where a single layer settles")
         layers = list(range(1, self.top + 1))
         self.order = [layers] if update_order == "synchronous" else [o for o in (layers[::2], layers[1::2]) if o]
         self.learning_rates = per_layer("learning_rates", learning_rates, L, 1)

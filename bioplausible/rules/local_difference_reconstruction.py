@@ -20,7 +20,7 @@ class LocalDifferenceReconstruction(TargetPropagation):
 
         V_{k+1} descends, for each k = 1 … L − 1 in m_k iterations with noise ξ, η of their own for each sample,
             −2 ⟨σξ · (G_k(F(r_k + σξ)) − G_k(F(r_k)))⟩ + ⟨‖G_k(r_{k+1} + ση) − G_k(r_{k+1})‖²⟩       mean over samples
-        then   t_L = r_L − β n ∂C/∂r_L,        t_k = r_k + G_k(t) − G_k(r)
+        then   t_L = r_L − β ∂C/∂r_L,        t_k = r_k + G_k(t) − G_k(r)
         ΔW_k ∝ −⟨f′(a_k) ⊙ (r_k − t_k)  r_{k−1}⟩,   Δb_k ∝ −⟨f′(a_k) ⊙ (r_k − t_k)⟩              t held
 
     Where difference target propagation learns an inverse, this loss is least where the derivative of G_k is the

@@ -22,7 +22,7 @@ class NudgedPredictiveCoding(PredictiveCodingNetwork):
         ½ ∂F/∂v_k = −e_k + f′(v_k) ⊙ W_{k+1}ᵀ e_{k+1},    at the output −e_L − β (v_L − y)
         ΔW_k ∝ (2/β) Σ_n e_k f(v_{k−1}),    Δb_k ∝ (2/β) Σ_n e_k            summed over the batch, not averaged
 
-    As β → 0 at equilibrium the update tends to the backpropagation gradient of ‖v_L − y‖² (Millidge et al. 2023).
+    As β → 0 at equilibrium the update tends to minus the gradient of Σ_n ‖v_L − y‖² (Millidge et al. 2023).
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.

@@ -22,10 +22,11 @@ class TargetPropagation(FeedforwardRule):
 
     ::
 
-        t_L = r_L − η̂ n ∂C/∂r_L,       t_k = r_k + (what comes back of t − r above, the rule's own affair)
+        t_L = r_L − η̂ ∂C/∂r_L,       t_k = r_k + (what comes back of t − r above, the rule's own affair)
         δ_k = c f′(a_k) ⊙ (r_k − t_k),      ΔW_k ∝ −⟨δ_k r_{k−1}⟩,     Δb_k ∝ −mean(δ_k)
 
-    which descends c/2 ‖r_k − t_k‖² with t held. A sample's target depends on itself alone: n cancels the 1/n of C.
+    which descends c/2 ‖r_k − t_k‖² with t held. C is that of each sample, so that a sample's target depends on itself
+    alone.
 
     Args:
         layer_sizes: d_0 … d_L of a dense network.
@@ -90,7 +91,7 @@ class TargetPropagation(FeedforwardRule):
         """Returns the parameters of the feedback to layer k."""
 
     def settle(self, x: Tensor, target: Tensor) -> dict[str, Phase]:
-        """Returns the phase ``feedforward``, with n ∂C/∂r_L as ``internal["output_error"]``, what f′ needs as ``kept``.
+        """Returns the phase ``feedforward``, with ∂C/∂r_L as ``internal["output_error"]``, what f′ needs as ``kept``.
 
         Nothing is kept where the activities tell f′.
         """
@@ -181,8 +182,3 @@ class JointTargetPropagation(TargetPropagation):
 def moved(r: list[Tensor], k: int, to: Tensor) -> list[Tensor]:
     """Returns activities r_0 … r_L with that of layer k at another place."""
     return [*r[:k], to, *r[k + 1 :]]
-
-
-def bias_update(δ: Tensor) -> Tensor:
-    """Returns a bias's share of δ (n × shape): mean over samples, sum over positions (channels)."""
-    return δ.flatten(2).sum(2).mean(0) if δ.ndim > 2 else δ.mean(0)

@@ -138,8 +138,8 @@ def test_the_norm_of_a_layers_correlation_falls_in_every_step_while_the_error_is
         alone = [float(layer == k) for layer in range(1, L + 1)]
         options = {"activation_function": "tanh", "error_forgetting_factor": 0.0, "decorrelation": alone}
         rule = awake(ErrorBroadcastDecorrelation, network, **options)
-        ε = rule.loss_gradient(rule(x), y).detach()
-        rule.loss_gradient = lambda output, target, ε=ε: ε
+        ε = rule.output_error(rule(x), y).detach()
+        rule.output_error = lambda output, target, ε=ε: ε
         norms = []
         optimizer = torch.optim.SGD(rule.parameter_groups(), lr=0.002)
         for _ in range(20):

@@ -10,6 +10,7 @@ import torch
 
 from bioplausible import (
     Burstprop,
+    ContrastiveSimilarityMatching,
     CorInfoMax,
     DifferenceTargetPropagation,
     DirectDifferenceTargetPropagation,
@@ -39,7 +40,7 @@ OTHERS = {
     "output_activation": ["tanh", "sigmoid", "linear"],
     "lr_scheduler_interval": ["step", "epoch"],
     "gradient_norm_limit": [0.001],
-    "forgetting_factor": [0.9],
+    "forgetting_factor": [0.9, 1.0],
     "epsilon": [0.11],
     "leak": [0.11],
     "feedforward_learning_rates": [0.2],
@@ -215,6 +216,28 @@ def test_so_it_does_without_a_hidden_layer(cls, context, monkeypatch):
     require_effects(cls, context, options, (SIZES[0], SIZES[-1]))
 
 
+WITH_ONE = [
+    *((cls, {}) for cls in all_rules()),
+    (EquilibriumPropagation, {"loss": "cross_entropy", "readout": True}),
+    (ForwardForward, {"prediction": "goodness"}),
+]
+
+
+@pytest.mark.parametrize(("cls", "context"), WITH_ONE, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_so_it_does_with_one_hidden_layer(cls, context):
+    """Layers that settle or learn one after the other are then one, where the output is none of them."""
+    require_effects(cls, context, options_of(cls), (*SIZES[:2], SIZES[-1]))
+
+
+@pytest.mark.parametrize("cls", [EquilibriumPropagation, ContrastiveSimilarityMatching])
+def test_an_activation_of_hidden_layers_is_refused_where_there_are_none(cls):
+    """Also one that is no other than the default's on [0, 1], and the input's is nobody's."""
+    with pytest.raises(UserError, match="^activation_function is relu6, which has no effect without a hidden layer"):
+        build(cls, [7, 4], activation_function="relu6")
+    with pytest.raises(UserError, match="^activation_function is sigmoid, which has no effect without a hidden layer"):
+        build(cls, [7, 4], activation_function="sigmoid")
+
+
 def require_effects(cls, context, options, sizes):
     """Asserts that each value of each option trains to other bits than its default, or is refused."""
     before = trained_before(cls, frozenset(context.items()), sizes)
@@ -222,13 +245,13 @@ def require_effects(cls, context, options, sizes):
         return
     for name, default in options.items():
         for value in [] if name in context else others(name, default):
-            if is_the_same(cls, context, name, value):
+            if is_the_same(cls, context, name, value, sizes):
                 continue
             after = trained_before(cls, frozenset({**context, name: value}.items()), sizes)
             assert after != before, f"{name}={value} does nothing"
 
 
-def is_the_same(cls, context, name, value):
+def is_the_same(cls, context, name, value, sizes):
     """Returns whether a value is what the option comes to anyway."""
     if context.get("readout") and name == "output_activation":
         return True  # recordings name it, whatever reads the last hidden layer
@@ -236,7 +259,7 @@ def is_the_same(cls, context, name, value):
         return True
     if name in ("step_size_rule", "step_size_decay") and "step_size_floor" in context:
         return True  # a floor above η holds it, however it would fall
-    if (name, value) == ("read_from", 1) and context.get("prediction") == "goodness":
+    if (name, value) == ("read_from", 1) and (context.get("prediction") == "goodness" or len(sizes) == 3):
         return True  # its default there
     if name == "feedback_activation" and value == context.get("activation_function"):
         return True  # likewise
