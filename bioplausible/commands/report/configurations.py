@@ -26,7 +26,7 @@ NO_RESULT = {
     *(f"trainer.enable_{name}" for name in ("progress_bar", "model_summary", "checkpointing", "autolog_hparams")),
     *(f"trainer.{name}" for name in ("log_every_n_steps", "num_sanity_val_steps", "detect_anomaly", "accelerator")),
     *(f"trainer.{name}" for name in ("limit_predict_batches", "check_val_every_n_epoch")),
-    *(f"trainer.{name}" for name in ("val_check_interval", "use_distributed_sampler")),
+    *(f"trainer.{name}" for name in ("val_check_interval", "use_distributed_sampler", "deterministic", "benchmark")),
 }
 """Options that bear on no result of training: runs that differ in them alone are seeds of one setting."""
 
@@ -36,6 +36,12 @@ OWN_LOADERS = "dataloaders of its own"
 DEFAULTS = {name: p.default for name, p in inspect.signature(Trainer.__init__).parameters.items()}
 WHOLE = {"precision": "32-true", **dict.fromkeys(LIMITS, 1.0)}
 """What Trainer makes of options that are None."""
+
+PRECISIONS = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""What Trainer makes of short names."""
+
+OF_CALLBACKS = (*STOPPERS, *AVERAGERS, "BatchSizeFinder")
+"""Callbacks that bear on results."""
 
 OF_DATA = {
     name
@@ -85,8 +91,8 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns each option of model, data and Trainer that bears on results, by its name on the command line.
 
     What is None, or Trainer's default, is left out. The network stands under ``model.network`` by its name, however it
-    is written, its gains under ``model.gains``, and a callback by which training may end early, or that averages
-    weights, under its own.
+    is written, its gains under ``model.gains``, and a callback by which training may end early, that averages
+    weights, or that chooses the batch size, under its own.
     """
     found: dict[str, Any] = {}
     for part in ("model", "data"):
@@ -100,8 +106,12 @@ def bearing_options(config: Mapping[str, Any]) -> dict[str, Any]:
     callbacks = trainer.get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
         name = _short(callback["class_path"])
-        if name in (*STOPPERS, *AVERAGERS):
+        if name in OF_CALLBACKS:
             found[f"trainer.{name}"] = plain(callback.get("init_args") or "on")
+    if "precision" in trainer:
+        trainer["precision"] = PRECISIONS.get(str(trainer["precision"]), trainer["precision"])
+    if str(trainer.get("devices")) == "1":
+        del trainer["devices"]  # what is trained on one says so by nothing else
     for name, value in trainer.items():
         whole = value == WHOLE.get(name) and not isinstance(value, int)  # 1 is one batch
         if value != DEFAULTS.get(name) and not whole:
@@ -120,6 +130,24 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     return value
+
+
+def leaves(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options with those of a class, or of a callback, each under a name of its own, as ``model.optimizer.lr``.
+
+    A class stands under the name of what it is given for, a callback's name under its own: ``on``. What was changed on
+    the way is left out, for titles say it anyway.
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        of_class = isinstance(value, Mapping) and "class_path" in value
+        if of_class or (isinstance(value, Mapping) and name.rpartition(".")[2] in OF_CALLBACKS):
+            found[name] = value["class_path"] if of_class else "on"
+            inner = (value.get("init_args") or {}) if of_class else value
+            found |= {f"{name}.{option}": entry for option, entry in inner.items()}
+        elif name != "run.resumed":
+            found[name] = value
+    return found
 
 
 def hyperparameters_at_the_end(folder: Path) -> dict[str, Any]:

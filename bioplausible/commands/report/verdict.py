@@ -10,8 +10,9 @@ from statistics import fmean
 
 from bioplausible.commands.report.comparisons import Pair, pairs
 from bioplausible.commands.report.costs import COSTS, SCORES, EqualCost, after_equal_cost
+from bioplausible.commands.report.departures import LENGTH
 from bioplausible.commands.report.significance import ALPHA, FEWEST, p_text
-from bioplausible.commands.report.tables import LENGTH, Group
+from bioplausible.commands.report.tables import Group
 
 MOST_NAMED = 3
 """Settings that a sentence names; of more it says how many they are."""
