@@ -142,7 +142,9 @@ class LearningRule(LearningStep):
         """
         images, labels = self.read_batch(batch)
         with torch.no_grad(), self._full_precision():
-            confidence, prediction = self.class_probabilities(self._outputs(images)).max(1)
+            output = self._outputs(images)
+            prediction = output.argmax(1)  # as it is scored: the probabilities may be alike where no output is positive
+            confidence = self.class_probabilities(output).gather(1, prediction[:, None])[:, 0]
         known = {} if labels is None else {"label": labels}
         return {**known, "prediction": prediction, "confidence": confidence}
 

@@ -85,5 +85,10 @@ class SupervisedPredictiveCoding(PredictiveCodingNetwork):
         return (output - self.soften(target)).square().sum(1) / 2
 
     def class_probabilities(self, output: Tensor) -> Tensor:
-        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L)."""
-        return output.softmax(1) if self.loss == "cross_entropy" else super().class_probabilities(output)
+        """Returns the softmax of the output where the loss is the cross entropy, else as for every rule (n × d_L).
+
+        Outputs count from the lowest target on where that is negative.
+        """
+        if self.loss == "cross_entropy":
+            return output.softmax(1)
+        return super().class_probabilities(output - min(self.target_range[0], 0.0))

@@ -18,7 +18,9 @@ from bioplausible import (
     EquilibriumPropagation,
     ErrorBroadcastDecorrelation,
     FeedbackAlignment,
+    IncrementalPredictiveCoding,
     KolenPollack,
+    MuPredictiveCoding,
     NudgedPredictiveCoding,
     Phase,
     PredictiveCoding,
@@ -294,3 +296,23 @@ def test_updates_are_descended_with_their_own_sign_and_rates():
     assert rule.answer(rule.prediction_phase(phases)) is phases["free"].output
     assert SIZES[-1] == phases["free"].output.shape[1]
     assert y.shape == (6,)
+
+
+@pytest.mark.parametrize("cls", all_rules())
+def test_the_predicted_class_is_the_scored_one_where_no_output_is_positive(cls):
+    """All of the outputs' shares may be alike there."""
+    rule = build(cls)
+    output = -torch.rand(50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.1
+    rule._outputs = lambda images: output
+    x = torch.rand(50, 7)
+    found = rule.predict_step(x)
+    assert torch.equal(found["prediction"], output.argmax(1))
+    assert (found["confidence"] >= 0.25 - 1e-12).all()
+
+
+@pytest.mark.parametrize("cls", [PredictiveCoding, IncrementalPredictiveCoding, MuPredictiveCoding])
+def test_confidence_counts_from_a_negative_lowest_target_on(cls):
+    """With targets −1 and 1 the shares of (−0.5, 0, −1, 0.5) are those of (0.5, 1, 0, 1.5)."""
+    rule = build(cls, target_range=(-1, 1))
+    found = rule.class_probabilities(torch.tensor([[-0.5, 0.0, -1.0, 0.5]], dtype=torch.float64))
+    torch.testing.assert_close(found, torch.tensor([[1, 2, 0, 3]], dtype=torch.float64) / 6)
