@@ -79,14 +79,22 @@ def _options_of_rates(rule: LightningModule, parts: Container[str]) -> list[str]
 
 
 def build_scheduler(scheduler: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:
-    """Returns a scheduler of an optimizer's rates.
+    """Returns a scheduler of an optimizer's rates, and warns where it takes other ones than the layers were given.
 
     Raises:
         UserError: it refuses its options, or sets a rate that is no rate.
     """
+    given = [group["lr"] for group in optimizer.param_groups]
     with user_errors("The lr_scheduler can't be built", OTHER_SCHEDULER):
         built = scheduler(optimizer)
     _check_rates(optimizer, type(built).__name__, OTHER_SCHEDULER)
+    taken = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    if len(set(map(float, given))) > len(set(map(float, taken))) == 1:
+        names = ", ".join(f"{group.get('name', i)}" for i, group in enumerate(optimizer.param_groups))
+        rank_zero_warn(
+            f"{type(built).__name__} gives all layers one rate, in the place of the rule's own ({', '.join(map(str, given))}):"
+            f" give it a list of rates, in the order {names}."
+        )
     return built
 
 

@@ -101,6 +101,29 @@ def test_a_schedule_that_will_not_come_to_its_end_is_told_of():
         fit(lr_scheduler_interval="step")  # 30 batches
 
 
+OF_ITS_OWN = {
+    "OneCycleLR": lambda o, rate: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=rate, total_steps=9),
+    "CyclicLR": lambda o, rate: torch.optim.lr_scheduler.CyclicLR(o, base_lr=rate, max_lr=1.0, cycle_momentum=False),
+}
+
+
+@pytest.mark.parametrize("name", OF_ITS_OWN)
+def test_a_schedule_that_gives_layers_of_different_rates_the_same_is_told_of(name):
+    def configure(rates, rate):
+        build(
+            EquilibriumPropagation, learning_rates=rates, lr_scheduler=lambda o: OF_ITS_OWN[name](o, rate)
+        ).configure_optimizers()
+
+    with pytest.warns(
+        UserWarning, match=rf"{name} gives all layers one rate, .* \(0.1, 0.05, 0.2\): .* layer_1, layer_2"
+    ):
+        configure([0.1, 0.05, 0.2], 0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        configure([0.1, 0.05, 0.2], [0.3, 0.3, 0.2])
+        configure(0.1, 0.3)  # one rate in the place of another
+
+
 # ------------------------------------------------------------------------------------------------ weight decay by layer
 
 
