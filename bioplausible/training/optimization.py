@@ -92,8 +92,8 @@ def build_scheduler(scheduler: Callable[[Optimizer], LRScheduler], optimizer: Op
     if len(set(map(float, given))) > len(set(map(float, taken))) == 1:
         names = ", ".join(f"{group.get('name', i)}" for i, group in enumerate(optimizer.param_groups))
         rank_zero_warn(
-            f"{type(built).__name__} gives all layers one rate, in the place of the rule's own ({', '.join(map(str, given))}):"
-            f" give it a list of rates, in the order {names}."
+            f"{type(built).__name__} gives all layers one rate, in the place of the rule's own"
+            f" ({', '.join(map(str, given))}): give it a list of rates, in the order {names}."
         )
     return built
 

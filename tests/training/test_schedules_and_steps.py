@@ -114,9 +114,7 @@ def test_a_schedule_that_gives_layers_of_different_rates_the_same_is_told_of(nam
             EquilibriumPropagation, learning_rates=rates, lr_scheduler=lambda o: OF_ITS_OWN[name](o, rate)
         ).configure_optimizers()
 
-    with pytest.warns(
-        UserWarning, match=rf"{name} gives all layers one rate, .* \(0.1, 0.05, 0.2\): .* layer_1, layer_2"
-    ):
+    with pytest.warns(UserWarning, match=rf"{name} gives all layers one rate, .* \(0.1, 0.05, 0.2\): .* layer_1,"):
         configure([0.1, 0.05, 0.2], 0.3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
