@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from bioplausible.__main__ import main
-from bioplausible.commands.sweep import on_ray
-from bioplausible.commands.sweep.running import Training, is_finished, run_trial
-from bioplausible.commands.sweep.trials import Trial, trials
+from bioplausible.commands.sweep import on_ray, running
+from bioplausible.commands.sweep.running import begin, is_finished, note_stopped, run_trial
+from bioplausible.commands.sweep.trials import TEST, VALIDATION, Trial, trials
 from bioplausible.errors import UserError
 from tests.helpers import CONFIGS, LONGEST, ROOT, command_line
 
@@ -144,7 +146,7 @@ def test_a_sweep_trains_names_what_fails_and_repeats_nothing(capsys):
     assert Path("out/report/index.html").is_file()
 
 
-def running(folder):
+def processes(folder):
     """Returns the processes that train in a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -176,14 +178,14 @@ def test_a_sweep_that_is_stopped_says_so_and_leaves_nothing_running(number, stat
         patience = time.monotonic() + LONGEST
         while not list(out.rglob("last.ckpt")) and time.monotonic() < patience:
             time.sleep(0.1)
-        assert running(out / "digits")
+        assert processes(out / "digits")
     finally:
         process.send_signal(number)
         assert process.wait() == status
     patience = time.monotonic() + LONGEST  # Ray takes a moment to see that its driver is gone
-    while running(out / "digits") and time.monotonic() < patience:
+    while processes(out / "digits") and time.monotonic() < patience:
         time.sleep(0.5)
-    assert not running(out / "digits")
+    assert not processes(out / "digits")
 
 
 TRAINER = """#!/bin/sh
@@ -201,18 +203,60 @@ def test_a_trial_begins_once_the_last_process_in_its_folder_has_ended(tmp_path, 
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     trial = Trial("a", str(tmp_path / "trial"), [], {"seed": 0}, threads=1)
-    both = [Training(trial), Training(trial)]
-    for training in both:
+    killed = begin(trial)
+    killed._log.close()  # as its sweep's end does
+    after = begin(trial)
+    for training in (killed, after):
         assert training.wait(LONGEST)
+    with pytest.raises(RuntimeError, match="not tested"):
+        after.conclude()
     assert moments.read_text().split() == ["begins", "ends"] * 2
 
     program.write_text("#!/bin/sh\nexec sleep 9999\n")
-    living = Training(trial)
+    living = begin(trial)
     monkeypatch.setattr("bioplausible.commands.sweep.running.PATIENCE", 0.2)
     with pytest.raises(RuntimeError, match=r"another process trains in .*trial: wait for its sweep to end, or end it"):
-        Training(trial)
+        begin(trial)
     living.terminate()
     assert living.wait(LONGEST)
+
+
+@pytest.mark.parametrize(("scored_by", "hopeless"), [(TEST, False), (VALIDATION, False), (VALIDATION, True)])
+def test_a_trial_that_another_sweep_finishes_while_this_one_waits_is_left_as_it_is(
+    scored_by, hopeless, tmp_path, monkeypatch
+):
+    moments, program = tmp_path / "moments.txt", tmp_path / "python"
+    program.write_text(TRAINER.format(moments=moments, seconds=0.5))
+    program.chmod(0o755)
+
+    def read(folder):
+        """Returns a run that has been tested once its process has ended."""
+        ended = "ends" in moments.read_text()
+        return SimpleNamespace(finished=ended, last=lambda name: 0.5, best=lambda name: 0.75)
+
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(running, "read_run", read)
+    monkeypatch.setattr(running, "validation_accuracies", lambda trial: [0.25, 0.5])
+    trial = Trial("a", str(tmp_path / "trial"), [], {"seed": 0}, threads=1, scored_by=scored_by)
+    first = begin(trial)
+    while not moments.is_file():
+        time.sleep(0.01)
+    with ThreadPoolExecutor() as beside:
+        other = beside.submit(begin, trial)
+        time.sleep(0.2)
+        if hopeless:
+            note_stopped(trial, 1)
+            first.terminate()
+            assert first.wait(LONGEST)
+        else:
+            assert first.wait(LONGEST)
+            time.sleep(0.5)  # reading a long log takes a while
+            assert first.conclude() == 0.5
+        assert other.result() is None
+    assert moments.read_text().split().count("begins") == 1
+    assert is_finished(trial)
+    if scored_by == VALIDATION:
+        assert running.outcome(trial).stopped_after == (1 if hopeless else None)
 
 
 def test_a_trial_that_was_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ logged: dict = {}
 @pytest.fixture
 def processes(monkeypatch):
     logged.clear()
-    monkeypatch.setattr(seeds, "Training", Process)
+    monkeypatch.setattr(seeds, "begin", Process)
     monkeypatch.setattr(seeds, "validation_accuracies", lambda trial: logged.get(trial.what["seed"], []))
     monkeypatch.setattr(Process, "curves", {0: [0.1, 0.2, 0.3, 0.4], 10: [0.3, 0.6, 0.7, 1.0]})
     return Process
@@ -123,11 +123,22 @@ def test_what_has_begun_is_stopped_where_another_of_its_seeds_cant_begin(process
             super().__init__(trial)
             begun.append(self)
 
-    monkeypatch.setattr(seeds, "Training", Full)
+    monkeypatch.setattr(seeds, "begin", Full)
     given = study()
     with pytest.raises(OSError, match="No space left"):
         seeds.Seeds(candidate(given, given.recipes[0], 0, drawn(0.01), Path("out"), 1), 4)
     assert [process.told for process in begun] == [True]
+
+
+def test_a_candidate_that_another_search_has_stopped_is_not_trained(monkeypatch):
+    given = study()
+    one = begin(given, 0, 0.01)
+    for trial in one.trials:
+        text = yaml.safe_dump({"accuracy": 0.25, "best_accuracy": 0.5, "stopped_after": 2})
+        (Path(trial.folder) / OUTCOME).write_text(text)
+    found = seeds.Seeds(one, 4)
+    assert found.running == []
+    assert found.step() == seeds.Step(2, 0.25, ended=True)
 
 
 def test_the_search_begun_again_knows_what_was_begun_and_what_ended():

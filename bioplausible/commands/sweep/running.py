@@ -107,31 +107,26 @@ class Training:
 
     Args:
         trial: the trial.
-
-    Raises:
-        RuntimeError: another process trains in the trial's folder, and goes on.
+        log: its log, which holds the lock of its folder. It is closed once there is nothing left to note there.
     """
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
+    def __init__(self, trial: Trial, log: TextIO) -> None:
+        self.trial, self._log = trial, log
         folder = Path(trial.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         note, arguments = folder / NOTE, trial.arguments
-        with (folder / LOG).open("a") as file:
-            _wait_for_the_last_one(file)
-            if note.is_file() and list(folder.rglob("*.ckpt")):
-                arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
-            else:
-                _clear(folder)  # nothing that could be resumed
-                note.write_text(yaml.safe_dump(trial.what))
-            self._before, self._start = seconds(trial), time.monotonic()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "bioplausible", "fit", *arguments],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": str(trial.threads)},
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+        if note.is_file() and list(folder.rglob("*.ckpt")):
+            arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
+        else:
+            _clear(folder)  # nothing that could be resumed
+            note.write_text(yaml.safe_dump(trial.what))
+        self._before, self._start = seconds(trial), time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bioplausible", "fit", *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(trial.threads)},
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
 
     def wait(self, timeout: float) -> bool:
         """Waits for the process for some seconds, notes how long it has trained, and returns whether it has ended."""
@@ -143,6 +138,7 @@ class Training:
     def terminate(self) -> None:
         """Tells the process to end: it leaves a checkpoint, and ``fit --ckpt_path FOLDER`` goes on from it."""
         self._process.terminate()
+        self._log.close()
 
     def conclude(self) -> float:
         """Returns the accuracy that counts, once the process has ended.
@@ -151,12 +147,34 @@ class Training:
             RuntimeError: it failed; the sentence is the last line of its log.
         """
         trial, status = self.trial, self._process.returncode
-        if status != 0:
-            raise RuntimeError(last_words(trial) or f"exit status {status}")
-        accuracy, best = _accuracies(trial)
-        if trial.scored_by == VALIDATION:
-            _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(accuracy, best))))
+        with self._log:  # with its lock: a sweep that waits for the folder finds the outcome
+            if status != 0:
+                raise RuntimeError(last_words(trial) or f"exit status {status}")
+            accuracy, best = _accuracies(trial)
+            if trial.scored_by == VALIDATION:
+                _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(accuracy, best))))
         return accuracy
+
+
+def begin(trial: Trial) -> Training | None:
+    """Starts a trial's process; returns None where the trial is finished.
+
+    Another sweep may have finished it while this one waited for its folder: to train it again would delete that run.
+
+    Raises:
+        RuntimeError: another process trains in the trial's folder, and goes on.
+        UserError: its folder holds a run of something else.
+    """
+    folder = Path(trial.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context((folder / LOG).open("a"))
+        _wait_for_the_last_one(log)
+        if is_finished(trial):
+            return None
+        training = Training(trial, log)
+        stack.pop_all()
+    return training
 
 
 def run_trial(trial: Trial) -> float:
@@ -165,9 +183,9 @@ def run_trial(trial: Trial) -> float:
     Raises:
         RuntimeError: it failed; the sentence is the last line of its log.
     """
-    if is_finished(trial):  # by another sweep, since this one began: to train it again would delete that run
+    training = begin(trial)
+    if training is None:
         return _accuracies(trial)[0]
-    training = Training(trial)
     while not training.wait(1):
         pass
     return training.conclude()
@@ -190,7 +208,7 @@ def _wait_for_the_last_one(log: TextIO) -> None:
     """Takes a trial's folder, once the process that trained there before has ended.
 
     Of a sweep that was killed, trials live on until Ray or Linux ends them. A trial's process keeps its log open, and
-    with it the lock, as long as it lives.
+    with it the lock, as long as it lives; its sweep does until the outcome is noted.
 
     Raises:
         RuntimeError: it does not end.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from bioplausible.commands.sweep.running import Training, is_finished, outcome, validation_accuracies
+from bioplausible.commands.sweep.running import Training, begin, outcome, validation_accuracies
 from bioplausible.commands.sweep.search import Candidate
 
 
@@ -41,8 +41,9 @@ class Seeds:
     def __post_init__(self) -> None:
         try:
             for trial in self.candidate.trials:
-                if not is_finished(trial):
-                    self.running.append(Training(trial))
+                training = begin(trial)
+                if training is not None:
+                    self.running.append(training)
         except BaseException:
             self.stop()
             raise
@@ -62,8 +63,9 @@ class Seeds:
                 self.stop()  # without one of its seeds it can't be the best
                 return Step(self.epoch + 1, 0.0, True, failure)
             if not self.running:
-                self.epoch = self.epochs
-                return Step(self.epochs, last_accuracy(self.candidate), ended=True)
+                ends = [found.stopped_after for found in map(outcome, self.candidate.trials) if found is not None]
+                self.epoch = min(end or self.epochs for end in ends)  # another search may have stopped it
+                return Step(self.epoch, last_accuracy(self.candidate), ended=True)
             found = mean_curve(self.candidate)
             if self.epoch < min(len(found), self.epochs - 1):  # of the last one its outcome tells
                 self.epoch += 1
