@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from bioplausible.__main__ import main
-from bioplausible.commands.sweep import on_ray, running
+from bioplausible.commands.sweep import on_ray, running, trained_and_reported
 from bioplausible.commands.sweep.running import begin, is_finished, note_stopped, run_trial
 from bioplausible.commands.sweep.trials import TEST, VALIDATION, Trial, trials
 from bioplausible.errors import UserError
@@ -321,7 +321,7 @@ def test_lists_are_values_and_a_key_given_twice_has_all_its_values(monkeypatch):
         "--grid",
         "data.batch_size=2",
     ]
-    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 1  # nothing is finished
     assert len(seen) == 4
     assert {t.what["options"]["model.init_args.layer_sizes"] for t in seen} == {"[64,100,10]", "[64,200,10]"}
     assert {t.what["options"]["data.batch_size"] for t in seen} == {"1", "2"}
@@ -332,10 +332,22 @@ def test_lists_within_lists_are_values(monkeypatch):
     monkeypatch.setattr(on_ray, "train", lambda waiting, *_: seen.extend(waiting) or {})
     nets = ["[[1,8,8],{conv: 4, kernel: 3},{conv: 8, kernel: 3, skip: [{from: 0, stride: 2}]},10]", "[[1,8,8],5,10]"]
     grid = ["--grid", f"model.init_args.network={','.join(nets)}", "--grid", "data.batch_size=1,2"]
-    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 0
+    assert main(["sweep", "--config", str(RECIPE), "--out", "out", *grid]) == 1
     assert [(t.what["options"]["model.init_args.network"], t.what["options"]["data.batch_size"]) for t in seen] == [
         (net, x) for net in nets for x in "12"
     ]
+
+
+def test_a_sweep_of_which_a_trial_is_missing_at_the_end_does_not_end_as_if_all_were_there(monkeypatch, capsys):
+    """Though none failed: another process may have removed what was finished."""
+    finished = {0, 1}
+    monkeypatch.setattr(trained_and_reported, "is_finished", lambda trial: trial.what["seed"] in finished)
+    monkeypatch.setattr(on_ray, "train", lambda *_: {})
+    args = ["sweep", "--config", str(RECIPE), "--out", "out", "--seeds", "0,1,2"]
+    assert main(args) == 1
+    assert "2 of 3 trials finished" in capsys.readouterr().out
+    finished.add(2)
+    assert main(args) == 0
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch, capsys):

@@ -47,7 +47,7 @@ def arguments() -> CommandArguments:
 
 
 def run(args: Sequence[str]) -> int:
-    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed.
+    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed or is missing.
 
     Ctrl-C and SIGTERM end it with 130 and 143, and the trials with it.
 

@@ -28,7 +28,7 @@ from bioplausible.errors import UserError
 
 
 def sweep(options: Namespace, cpus: int, command: str) -> int:
-    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed.
+    """Runs every trial that is not finished, writes the report, and returns 0, or 1 where a trial failed or is missing.
 
     Args:
         options: of the command.
@@ -129,6 +129,7 @@ def _report(every: Sequence[Trial], failures: Mapping[str, str], out: Path, comm
         print(f"failed  {name}: {reason}")
     require_same_images(every)
     page.write([read_run(Path(trial.folder)) for trial in every], out / "report", command, sections)
-    print(f"{sum(map(is_finished, every))} of {len(every)} trials finished")
+    finished = sum(map(is_finished, every))
+    print(f"{finished} of {len(every)} trials finished")
     print(f"report  {out / 'report' / 'index.html'}")
-    return 1 if failures else 0
+    return 1 if failures or finished < len(every) else 0
