@@ -385,8 +385,8 @@ def test_environment_variables_are_part_of_what_a_trial_is_known_by(tmp_path, mo
     assert "environment" not in without.what  # those of earlier versions are known again
 
 
-@pytest.mark.parametrize(("trials", "at_once"), [(3, 1), (8, 2), (24, 2), (9, 4), (2, 4)])
-def test_what_is_left_is_told_within_a_trials_length(trials, at_once, monkeypatch, capsys):
+@pytest.mark.parametrize(("trials", "at_once"), [(3, 1), (8, 2), (24, 2), (9, 4), (2, 4), (5, 4), (17, 16)])
+def test_what_is_left_is_told_where_all_take_as_long(trials, at_once, monkeypatch, capsys):
     """Trials of equal length, several at once: the last ends at ⌈trials / at once⌉ times it, in seconds."""
     length, clock = 600.0, 0.0
     monkeypatch.setattr(on_ray.time, "monotonic", lambda: clock)
@@ -403,7 +403,7 @@ def test_what_is_left_is_told_within_a_trials_length(trials, at_once, monkeypatc
     for i, line in enumerate(lines[:-1]):
         hours, minutes, seconds = map(int, re.search(r"about (\d+):(\d+):(\d+) left", line).groups())
         now = (i // at_once + 1) * length
-        assert abs(3600 * hours + 60 * minutes + seconds - (end - now)) <= length, line
+        assert 3600 * hours + 60 * minutes + seconds == end - now, line
 
 
 @pytest.fixture
@@ -451,4 +451,13 @@ def test_a_trial_that_outlasts_the_others_is_not_told_to_have_ended(told):
         3,
         *[(0, "begin", "a"), (0, "begin", "b"), (2, "tell", "b", "10%"), (2, "begin", "c"), (20, "tell", "c", "11%")],
     )
-    assert lines == ["b: 10% (1 of 3, about 0:01:00 left)", "c: 11% (2 of 3, about 0:10:00 left)"]
+    assert lines == ["b: 10% (1 of 3, about 0:02:00 left)", "c: 11% (2 of 3, about 0:10:00 left)"]
+
+
+def test_the_last_one_takes_a_trials_time_once_it_has_a_place(told):
+    """Of three, two at once: it begins when the first ends, and the other ends in between."""
+    lines = told(
+        3,
+        *[(0, "begin", "a"), (4, "begin", "b"), (10, "tell", "a", "1%"), (10, "begin", "c"), (14, "tell", "b", "2%")],
+    )
+    assert lines == ["a: 1% (1 of 3, about 0:10:00 left)", "b: 2% (2 of 3, about 0:06:00 left)"]

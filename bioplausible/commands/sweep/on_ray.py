@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from heapq import heapify, heapreplace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -115,10 +116,13 @@ class Countdown:
 
         What has outlasted that by a time is taken to go on for as long again: a search stops most candidates early.
         """
-        usual, unfinished = fmean(self._took), self._trials - len(self._ended)
-        waiting = max(0, unfinished - len(self._began)) * usual
-        under_way = sum(abs(began + usual - now) for began in self._began.values())
-        return (waiting + under_way) / max(1, min(self._at_once, unfinished))
+        usual = fmean(self._took)
+        ends = [abs(began + usual - now) for began in self._began.values()]
+        ends += [0.0] * (self._at_once - len(ends))  # free places
+        heapify(ends)
+        for _ in range(self._trials - len(self._ended) - len(self._began)):
+            heapreplace(ends, ends[0] + usual)  # what waits goes on the place that is free first
+        return max(ends)
 
 
 def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -> dict[str, str]:
