@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -367,6 +368,51 @@ def test_a_folder_of_another_sweep_is_refused(capsys):
     (folder / "trial.yaml").write_text(yaml.safe_dump({"seed": 0, "options": {}, "recipe": "another"}))
     assert main(["sweep", "--config", str(RECIPE), "--out", "out"]) == 2
     assert "another recipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scored_by", [TEST, VALIDATION])
+@pytest.mark.parametrize(
+    ("name", "texts", "cure"),
+    [
+        ("trial.yaml", ["", "[1,", "oops", "\0"], "its trial is trained anew"),
+        (
+            "outcome.yaml",
+            ["", "accuracy: 0.5", "accuracy: x\nbest_accuracy: 1", "{a: 1}", "- 1", "{accuracy: 1"],
+            "its trial goes on from its checkpoint",
+        ),
+        ("seconds.txt", ["", "x"], "its trial's time counts from 0"),
+    ],
+)
+def test_a_damaged_note_is_named_in_one_sentence(scored_by, name, texts, cure, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("it was trained"))
+    (trial,) = trials(RECIPE, [0], {}, tmp_path, threads=1)
+    trial = replace(trial, scored_by=scored_by)
+    folder = Path(trial.folder)
+    folder.mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/last.ckpt").touch()
+    for text in texts if name != "outcome.yaml" or scored_by == VALIDATION else ():
+        (folder / "trial.yaml").write_text(yaml.safe_dump(trial.what))
+        (folder / name).write_text(text)
+        with pytest.raises(UserError) as error:
+            begin(trial)
+        assert str(error.value) == f"{folder / name} is damaged: delete it, and {cure}."
+    assert (folder / "checkpoints/last.ckpt").is_file()
+
+
+def test_a_trial_is_noted_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A kill that comes while it is written must not leave half of it."""
+    (trial,) = trials(RECIPE, [0], {}, tmp_path, threads=1)
+    note, plain = Path(trial.folder) / "trial.yaml", Path.write_text
+
+    def killed(path, text, *args, **options):
+        plain(path, text[:5], *args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begin(trial)
+    assert not note.exists()
 
 
 def test_environment_variables_are_part_of_what_a_trial_is_known_by(tmp_path, monkeypatch):

@@ -269,6 +269,17 @@ def test_a_folder_of_another_search_is_refused(changed, capsys):
     assert "holds a trial of another search" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["", "[1,", "oops"])
+def test_a_damaged_note_of_a_trial_is_named(text, capsys):
+    one = begin(study(), 0, 0.01)
+    note = Path(one.trials[0].folder) / NOTE
+    note.write_text(text)
+    assert main(["sweep", "--study", "study.yaml", "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert f"{NOTE} is damaged: delete it, and its trial is trained anew." in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_hopeless_candidates_are_stopped_and_can_be_gone_on_with():
     """The first learns, the second can't: it is stopped by a signal after an epoch, and leaves a checkpoint."""

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 import yaml
 
@@ -20,6 +21,8 @@ from bioplausible.commands.report.reading import read_run
 from bioplausible.commands.sweep.trials import TEST, VALIDATION, Trial
 from bioplausible.errors import UserError
 from bioplausible.resume.checkpoint_files import newest_checkpoint
+
+T = TypeVar("T")
 
 LOG = "log.txt"
 """File in a trial's folder with what its processes said."""
@@ -56,31 +59,45 @@ def is_finished(trial: Trial) -> bool:
     """Returns whether a trial's run is there and finished.
 
     Raises:
-        UserError: its folder holds a run of something else.
+        UserError: its folder holds a run of something else, or a damaged note.
     """
-    folder = Path(trial.folder)
-    note = folder / NOTE
-    if not note.is_file():
+    begun = begun_with(trial)
+    if begun is None:
         return False
-    if yaml.safe_load(note.read_text()) != trial.what:
+    if begun != trial.what:
         raise UserError(
-            f"{folder} holds a trial of another recipe, or with other options or environment variables: name another"
-            " folder with --out, or delete this one."
+            f"{trial.folder} holds a trial of another recipe, or with other options or environment variables: name"
+            " another folder with --out, or delete this one."
         )
     # a trial that never sees the test split is finished where its process said so
-    return read_run(folder).finished if trial.scored_by == TEST else (folder / OUTCOME).is_file()
+    return read_run(Path(trial.folder)).finished if trial.scored_by == TEST else outcome(trial) is not None
+
+
+def begun_with(trial: Trial) -> dict[str, Any] | None:
+    """Returns what the trial in a trial's folder is one of; None where none was begun.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    return _noted(trial, NOTE, _mapping, "its trial is trained anew")
 
 
 def outcome(trial: Trial) -> Outcome | None:
-    """Returns what came out of a search's trial; None while it is not finished."""
-    file = Path(trial.folder) / OUTCOME
-    return Outcome(**yaml.safe_load(file.read_text())) if file.is_file() else None
+    """Returns what came out of a search's trial; None while it is not finished.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    return _noted(trial, OUTCOME, _outcome, "its trial goes on from its checkpoint")
 
 
 def seconds(trial: Trial) -> float:
-    """Returns for how long a trial has been trained, in all its processes."""
-    file = Path(trial.folder) / SECONDS
-    return float(file.read_text()) if file.is_file() else 0.0
+    """Returns for how long a trial has been trained, in all its processes.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    return _noted(trial, SECONDS, float, "its trial's time counts from 0") or 0.0
 
 
 def last_words(trial: Trial) -> str:
@@ -118,7 +135,7 @@ class Training:
             arguments = ["--ckpt_path", str(newest_checkpoint(folder)), "--trainer.enable_progress_bar", "false"]
         else:
             _clear(folder)  # nothing that could be resumed
-            note.write_text(yaml.safe_dump(trial.what))
+            _write(note, yaml.safe_dump(trial.what))
         self._before, self._start = seconds(trial), time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bioplausible", "fit", *arguments],
@@ -163,7 +180,7 @@ def begin(trial: Trial) -> Training | None:
 
     Raises:
         RuntimeError: another process trains in the trial's folder, and goes on.
-        UserError: its folder holds a run of something else.
+        UserError: its folder holds a run of something else, or a damaged note.
     """
     folder = Path(trial.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +206,34 @@ def run_trial(trial: Trial) -> float:
     while not training.wait(1):
         pass
     return training.conclude()
+
+
+def _noted(trial: Trial, name: str, read: Callable[[str], T], without: str) -> T | None:
+    """Returns what a file in a trial's folder says; None where it is not there.
+
+    Args:
+        trial: the trial.
+        name: of the file.
+        read: reads its text.
+        without: what follows where it is deleted.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = Path(trial.folder) / name
+    try:
+        return read(file.read_text()) if file.is_file() else None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} is damaged: delete it, and {without}.") from error
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(text))
+
+
+def _outcome(text: str) -> Outcome:
+    said = _mapping(text)
+    return Outcome(float(said["accuracy"]), float(said["best_accuracy"]), said.get("stopped_after"))
 
 
 def _accuracies(trial: Trial) -> tuple[float, float]:

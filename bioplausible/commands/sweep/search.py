@@ -7,10 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from bioplausible.commands.sweep.recipe_text import configuration, option_text, recipe_text
-from bioplausible.commands.sweep.running import LOG, NOTE, Outcome, is_finished, last_words, outcome, seconds
+from bioplausible.commands.sweep.running import LOG, Outcome, begun_with, is_finished, last_words, outcome, seconds
 from bioplausible.commands.sweep.study import SearchStudy, StudyRecipe
 from bioplausible.commands.sweep.trials import VALIDATION, Trial, kind_of, refuse_same_folders, trial
 from bioplausible.errors import UserError
@@ -77,7 +75,8 @@ def candidates(study: SearchStudy, out: Path, threads: int) -> list[Candidate]:
     """Returns what a search tries, in the order of :func:`known_trials`; of a Bayesian one, what it has begun.
 
     Raises:
-        UserError: a recipe has no validation split, two have the same name, or a folder holds another search's trials.
+        UserError: a recipe has no validation split, two have the same name, or a folder holds another search's trials
+            or a damaged note.
     """
     draw = known_candidate if study.search.is_known_beforehand else _begun
     most = max(map(study.trials_of, study.recipes))
@@ -188,9 +187,9 @@ def epochs_of(one: Candidate) -> int:
 def _begun(study: SearchStudy, recipe: StudyRecipe, number: int, out: Path, threads: int) -> Candidate | None:
     """Returns a candidate that was begun before, by the notes in its folders; None where there are none."""
     for one in known_candidate(study, recipe, number, out, threads).trials:
-        note = Path(one.folder) / NOTE
-        if note.is_file():
-            drawn = yaml.safe_load(note.read_text()).get("drawn")
+        begun = begun_with(one)
+        if begun is not None:
+            drawn: Any = begun.get("drawn")
             if not recipe.space.holds(drawn):
                 raise UserError(
                     f"{one.folder} holds a trial of another search: name another folder with --out, or delete this one."
