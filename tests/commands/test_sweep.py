@@ -222,6 +222,35 @@ def test_a_trial_begins_once_the_last_process_in_its_folder_has_ended(tmp_path, 
     assert living.wait(LONGEST)
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("kill -9 $$", "killed (exit status -9)"),
+        ("printf 'Epoch 3'; kill -9 $$", "killed (exit status -9)"),
+        ("exit 3", "ended without a word (exit status 3)"),
+        ("echo 'error: It diverged.'; exit 3", "It diverged."),
+    ],
+)
+def test_why_a_trial_failed_stands_in_its_log_though_its_process_could_not_say_it(script, said, tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    trial = Trial("a", str(tmp_path / "trial"), [], {"seed": 0}, threads=1)
+    with pytest.raises(RuntimeError) as error:
+        run_trial(trial)
+    assert str(error.value) == running.last_words(trial) == said
+
+
+def test_why_ray_lost_a_trial_is_said_in_short():
+    from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
+
+    for killed in (ActorDiedError(), OutOfMemoryError("Memory on the node was low. The worker was killed.")):
+        assert on_ray.why(killed) == "killed with Ray's worker"
+    assert on_ray.why(RayTaskError("f", "Traceback\n  line\nTypeError: no", TypeError("no"))) == "TypeError: no"
+    assert on_ray.why(TypeError()) == "TypeError"
+
+
 @pytest.mark.parametrize(("scored_by", "hopeless"), [(TEST, False), (VALIDATION, False), (VALIDATION, True)])
 def test_a_trial_that_another_sweep_finishes_while_this_one_waits_is_left_as_it_is(
     scored_by, hopeless, tmp_path, monkeypatch

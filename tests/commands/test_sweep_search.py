@@ -325,6 +325,9 @@ def test_the_best_mean_of_the_last_epoch_over_all_seeds_is_chosen():
         if candidate.kind == "digits/corinfomax" and found[candidate.number]:
             for trial, accuracy in zip(candidate.trials, found[candidate.number], strict=True):
                 finish(trial, accuracy, best=1 - 0.01 * candidate.number)
+    for killed in tried[11].trials:
+        finish(killed, None)
+        (Path(killed.folder) / LOG).write_text("")  # with Ray's worker, before it said anything
     for trial in tried[12].trials:
         finish(trial, 1.0)
         (Path(trial.folder) / OUTCOME).write_text("{accuracy: 1.0, best_accuracy: 1.0, stopped_after: 1}")
@@ -336,7 +339,11 @@ def test_the_best_mean_of_the_last_epoch_over_all_seeds_is_chosen():
     assert recipe["model"]["init_args"]["epsilon"] == best["digits/corinfomax"].options["model.epsilon"]
     assert recipe["trainer"] == {"max_epochs": 50}
     with Path("out/trials.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["recipe"] == "digits/corinfomax"]
+        every = list(csv.DictReader(file))
+    assert [row["status"] for row in every if (row["recipe"], row["trial"]) == (tried[11].kind, "5")] == [
+        "failed: killed"
+    ] * 2
+    rows = [row for row in every if row["recipe"] == "digits/corinfomax"]
     assert [(row["trial"], row["seed"]) for row in rows] == [(str(n), s) for n in range(7) for s in ("0", "10")]
     assert [row["validation_accuracy"] for row in rows[:4]] == ["0.7", "0.8", "0.99", "0.5"]
     assert rows[2]["best_validation_accuracy"] == "0.99"

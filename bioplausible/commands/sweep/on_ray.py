@@ -73,6 +73,16 @@ def run_config(out: Path, callback: Any) -> Any:
     )
 
 
+def why(error: BaseException) -> str:
+    """Returns in short why Tune lost a trial: of its worker's death Ray makes half a page."""
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    if isinstance(error, (RayActorError, OutOfMemoryError)):
+        return "killed with Ray's worker"
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
 class Countdown:
     """Says how many of some trials have ended, and about how long the others take.
 
@@ -172,7 +182,7 @@ def train(waiting: Sequence[Trial], cpus: int, address: str | None, out: Path) -
     failures: dict[str, str] = {}
     for trial, result in zip(waiting, cast(Any, results), strict=True):
         if result.error is not None:
-            failures[trial.name] = str(result.error).strip().splitlines()[-1]
+            failures[trial.name] = why(result.error)
         elif "failure" in result.metrics:
             failures[trial.name] = result.metrics["failure"]
     return failures

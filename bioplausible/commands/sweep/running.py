@@ -166,7 +166,10 @@ class Training:
         trial, status = self.trial, self._process.returncode
         with self._log:  # with its lock: a sweep that waits for the folder finds the outcome
             if status != 0:
-                raise RuntimeError(last_words(trial) or f"exit status {status}")
+                if status < 0 or not last_words(trial):
+                    how = "killed" if status < 0 else "ended without a word"
+                    print(f"\nerror: {how} (exit status {status})", file=self._log, flush=True)
+                raise RuntimeError(last_words(trial))
             accuracy, best = _accuracies(trial)
             if trial.scored_by == VALIDATION:
                 _write(Path(trial.folder) / OUTCOME, yaml.safe_dump(asdict(Outcome(accuracy, best))))

@@ -262,4 +262,5 @@ def _rows(one: Candidate) -> Iterator[dict[str, Any]]:
 def _status(one: Trial, found: Outcome | None) -> str:
     if found is not None:
         return "finished" if found.stopped_after is None else f"stopped after epoch {found.stopped_after}"
-    return f"failed: {last_words(one)}" if Path(one.folder, LOG).is_file() else "not started"
+    # Ray's worker takes a trial with it that could say nothing
+    return f"failed: {last_words(one) or 'killed'}" if Path(one.folder, LOG).is_file() else "not started"

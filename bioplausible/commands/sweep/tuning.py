@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from bioplausible.commands.sweep.on_ray import Countdown, on_ray, run_config
+from bioplausible.commands.sweep.on_ray import Countdown, on_ray, run_config, why
 from bioplausible.commands.sweep.running import note_stopped
 from bioplausible.commands.sweep.search import Candidate, candidate, candidates, epochs_of, known_candidate
 from bioplausible.commands.sweep.seeds import Seeds, Step, last_accuracy, mean_curve
@@ -127,7 +127,7 @@ def _search(
         ).fit()
     failures: dict[str, str] = {}
     for result in cast(Any, results):
-        reason = str(result.error).strip().splitlines()[-1] if result.error else (result.metrics or {}).get("failure")
+        reason = why(result.error) if result.error else (result.metrics or {}).get("failure")
         if reason:
             # Tune forgets the config of what was killed before its first epoch
             point = (result.config or {}).get("point")
