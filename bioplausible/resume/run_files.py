@@ -62,7 +62,8 @@ def note_resumed(
         elsewhere: the checkpoint, where it is not this folder's.
         without_effect: how the names begin of those that bear on nothing from there on.
         content: digest of the images of the checkpoint's training, of which an earlier version's run did not tell.
-        ran_in: versions, processor and threads from there on (:func:`bioplausible.training.environment.environment`).
+        ran_in: versions, processor and threads from there on (:func:`bioplausible.training.environment.environment`);
+            None where nothing is left to train.
     """
     path = folder / RESUMED
     entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more

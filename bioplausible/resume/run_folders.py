@@ -218,7 +218,7 @@ class RunFolders(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drops what was logged from the checkpoint's step on, and notes what the run goes on with."""
         self._note_images(trainer)
-        self._go_on(trainer, pl_module)
+        self._go_on(trainer, pl_module, trains=True)
         self._name(trainer)
         self._trained = True
 
@@ -247,7 +247,7 @@ class RunFolders(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Does so where nothing was left to train."""
-        self._go_on(trainer, pl_module)
+        self._go_on(trainer, pl_module, trains=False)
         self._trained = True
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -282,13 +282,13 @@ class RunFolders(Callback):
         )
         return [path for path in (each / ENVIRONMENT for each in folders) if path.is_file()]
 
-    def _go_on(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _go_on(self, trainer: Trainer, pl_module: LightningModule, trains: bool) -> None:
         fresh, step = [logger for logger, _ in self._taken], self._step
         self._taken, self._step = [], None
         if step is None or not trainer.is_global_zero:
             return
         values = hyperparameters(trainer, pl_module, self._configured)
-        ran_in = environment(trainer.strategy.root_device)
+        ran_in = environment(trainer.strategy.root_device) if trains else None
         for logger in file_loggers(trainer):
             if isinstance(logger, TensorBoardLogger):
                 drop_events(logger.experiment, step)

@@ -512,6 +512,14 @@ def test_a_run_that_goes_on_with_another_torch_says_so():
     assert read_yaml(noted, {})["torch"] == "1.0"
 
 
+def test_where_nothing_was_left_to_train_nothing_was_trained_in_another_environment():
+    assert main(["fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "5"]) == 0
+    (noted,) = Path("lightning_logs").rglob("environment.yaml")
+    noted.write_text(yaml.safe_dump({**read_yaml(noted, {}), "torch": "1.0", "processor": "another"}))
+    assert main(["fit", "--ckpt_path", "last"]) == 0
+    assert not noted.with_name("resumed.yaml").exists()
+
+
 def test_changes_are_noted_where_they_began_and_forgotten_where_they_are_taken_back():
     folder = Path()
     (folder / "hparams.yaml").write_text(yaml.safe_dump({"rule": "A", "lr": 1.0, "max_epochs": 2, "old": 3}))
