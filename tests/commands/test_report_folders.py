@@ -219,6 +219,22 @@ def test_a_folder_that_is_named_twice_is_read_once():
 # --------------------------------------------------------------------------------------------------- seconds per epoch
 
 
+def test_what_a_run_went_on_in_is_told_by_the_folder_whose_log_reaches_further():
+    """Trained with two loggers, and resumed with the second alone on another processor."""
+    for name, epochs in (("a", 1), ("b", 2)):
+        make_run(Path("logs", name), None, 0, epochs=epochs, planned=2)
+        Path("logs", name, "environment.yaml").write_text("{run: mine, processor: one}")
+    Path("logs/b/config.yaml").rename("logs/b/hidden.yaml")
+    Path("logs/b/hparams.yaml").write_text(
+        "{rule: EquilibriumPropagation, data: FashionMNISTDataModule, seed: 0, layer_sizes: [784, 10]}"
+    )
+    note = {"step": 10, "changed": {}, "environment": {"processor": "another"}}
+    Path("logs/b/resumed.yaml").write_text(yaml.safe_dump([note]))
+    (run,) = find_runs([Path("logs")])
+    assert (run.path, run.also_in, run.epochs) == (Path("logs/a"), [Path("logs/b")], 2)
+    assert [ran_in["processor"] for ran_in in (run.environment, *run.resumed_in)] == ["one", "another"]
+
+
 @pytest.mark.parametrize("resumed", [30, 25, 33])
 def test_an_epoch_in_which_a_run_was_resumed_does_not_count_with_its_pause(resumed):
     """Ten steps an epoch, seven seconds each, a day's pause before the one that was resumed at this step."""

@@ -129,6 +129,7 @@ def _each_once(found: Iterable[Run]) -> list[Run]:
         whole.also_in.append(run.path)
         if _reach(run.log) > _reach(whole.log):
             whole.log, whole.changed, whole.came_from = run.log, run.changed, run.came_from
+            whole.environment, whole.resumed_in = run.environment, run.resumed_in
             _judge(whole)
     return runs
 
