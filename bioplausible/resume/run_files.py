@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pytorch_lightning.loggers import CSVLogger
 
+from bioplausible.errors import UserError
 from bioplausible.lightning_internals import FileLogger, go_on
 from bioplausible.training.hyperparameters import OF_TRAINING, TRAINING_DIGEST
 
@@ -66,7 +67,7 @@ def note_resumed(
             None where nothing is left to train.
     """
     path = folder / RESUMED
-    entries = [entry for entry in read_yaml(path, []) if entry["step"] < step]  # what was taken back is no more
+    entries = [entry for entry in read_resumed(folder) if entry["step"] < step]  # what was taken back is no more
     before = {TRAINING_DIGEST: content} if content is not None else {}
     before |= read_yaml(folder / HPARAMS, {})
     for entry in entries:
@@ -91,9 +92,50 @@ def note_resumed(
         path.unlink(missing_ok=True)
 
 
+def read_resumed(folder: Path) -> list[dict[str, Any]]:
+    """Returns where a run was resumed with or in something else, or from another folder: one entry for each time.
+
+    Raises:
+        UserError: the note is damaged.
+    """
+    path = folder / RESUMED
+    entries: list[dict[str, Any]] = read_yaml(path, [])
+    for entry in entries:
+        if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+            raise _damaged(path)
+        if not all(isinstance(part, dict) for part in (entry.get("changed"), entry.get("environment", {}))):
+            raise _damaged(path)
+    return entries
+
+
+def require_readable(folder: Path) -> None:
+    """Checks what lies in a run's folder of how it trained, before anything of its log is dropped.
+
+    Raises:
+        UserError: a note is damaged.
+    """
+    read_resumed(folder)
+    for name in (HPARAMS, ENVIRONMENT):
+        read_yaml(folder / name, {})
+
+
 def read_yaml(path: Path, otherwise: Any) -> Any:
-    """Returns a file's content, or something else where there is none or nothing in it."""
-    return (yaml.safe_load(path.read_text()) if path.is_file() else None) or otherwise
+    """Returns a file's content, or something else of its kind where there is none or nothing in it.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _damaged(path) from error
+    if content and otherwise is not None and not isinstance(content, type(otherwise)):
+        raise _damaged(path)
+    return content or otherwise
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged: restore it, or delete it, and what it said of the run is forgotten.")
 
 
 def write_yaml(path: Path, content: Any) -> None:

@@ -39,6 +39,7 @@ from bioplausible.resume.run_files import (
     note_resumed,
     occupied,
     read_yaml,
+    require_readable,
     write_yaml,
 )
 from bioplausible.resume.training_data import TRAINING_DATA
@@ -96,7 +97,7 @@ class RunFolders(Callback):
         """Takes the loggers' folders, before these open them.
 
         Raises:
-            UserError: one holds another run, or can't be written to.
+            UserError: one holds another run or a damaged note, or can't be written to.
         """
         self._silent, self._taken, self._step = [], [], None
         for logger in file_loggers(trainer):  # in each process, before any asks where the checkpoints go
@@ -159,6 +160,8 @@ class RunFolders(Callback):
     def _enter(self, logger: FileLogger, fits: bool) -> None:
         if self._expected is not None:
             _require_own(logger, *self._expected)
+            if fits:
+                require_readable(Path(logger.log_dir))
         elif fits:
             keep_silent(logger)
             self._silent.append(logger)
@@ -198,10 +201,11 @@ class RunFolders(Callback):
         """Checks that the run may write where it will, and hands the loggers its hyperparameters.
 
         Raises:
-            UserError: a folder holds another run.
+            UserError: a folder holds another run, or a damaged note.
         """
         for logger in self._silent:
             _require_own(logger, trainer.ckpt_path)
+            require_readable(Path(logger.log_dir))
             speak(logger)
             keep_rows(logger)
         self._silent = []

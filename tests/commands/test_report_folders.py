@@ -219,6 +219,15 @@ def test_a_folder_that_is_named_twice_is_read_once():
 # --------------------------------------------------------------------------------------------------- seconds per epoch
 
 
+@pytest.mark.parametrize("text", ["oops", "{a: 1", "[1]", "\0"])
+def test_a_run_whose_environment_is_unreadable_is_listed_so(text):
+    """Its name, images and processor are not known."""
+    make_run(Path("logs/a"), 0.9, 0)
+    Path("logs/a/environment.yaml").write_text(text)
+    (run,) = find_runs([Path("logs")])
+    assert run.status.startswith("broken: environment.yaml is unreadable (")
+
+
 def test_what_a_run_went_on_in_is_told_by_the_folder_whose_log_reaches_further():
     """Trained with two loggers, and resumed with the second alone on another processor."""
     for name, epochs in (("a", 1), ("b", 2)):

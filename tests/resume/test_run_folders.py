@@ -520,6 +520,53 @@ def test_where_nothing_was_left_to_train_nothing_was_trained_in_another_environm
     assert not noted.with_name("resumed.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("resumed.yaml", "- {step: 5, changed: {}, environment: }"),
+        ("resumed.yaml", "- {step: 5, changed: {}, environment: [torch]}"),
+        ("resumed.yaml", "- {step: 5}"),
+        ("resumed.yaml", "- {changed: {}}"),
+        ("resumed.yaml", "- {step: x, changed: {}}"),
+        ("resumed.yaml", "- 5"),
+        ("resumed.yaml", "{step: 5}"),
+        ("resumed.yaml", "oops"),
+        ("resumed.yaml", "[1,"),
+        ("environment.yaml", "oops"),
+        ("environment.yaml", "[1]"),
+        ("environment.yaml", "{a: 1"),
+        ("hparams.yaml", "oops"),
+        ("hparams.yaml", "{a: 1"),
+    ],
+)
+def test_a_damaged_note_is_named_before_anything_of_the_log_is_dropped(name, text, capsys):
+    options = ["--trainer.logger+=CSVLogger", "--trainer.logger.init_args.save_dir=c", "--threads=1"]
+    assert main([*RECIPE, *options]) == 0
+    folders = [path.parent for path in Path().rglob("environment.yaml")]
+    for folder in folders:
+        (folder / name).write_text(text)
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.suffix in (".csv", ".yaml", ".ckpt")}
+    scored = [read_log(folder).curves["test/accuracy"] for folder in folders]
+    capsys.readouterr()
+    assert main(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 2
+    error = capsys.readouterr().err
+    assert f"{name} is damaged: restore it, or delete it" in error
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert [read_log(folder).curves["test/accuracy"] for folder in folders] == scored
+
+
+@pytest.mark.parametrize("cls", LOGGERS)
+def test_from_python_a_damaged_note_is_named_before_anything_of_the_log_is_dropped(cls):
+    fit(cls("logs", "x", "mine"), 2)
+    folder = Path("logs/x/mine")
+    (folder / "resumed.yaml").write_text("- {step: 5}")
+    before = {name: curve for name, curve in read_log(folder).curves.items() if name != "epoch"}
+    with pytest.raises(UserError, match=r"resumed.yaml is damaged: restore it"):
+        fit(cls("logs", "x", "mine"), 3, next(folder.rglob("*.ckpt")))
+    assert {name: curve for name, curve in read_log(folder).curves.items() if name != "epoch"} == before
+
+
 def test_changes_are_noted_where_they_began_and_forgotten_where_they_are_taken_back():
     folder = Path()
     (folder / "hparams.yaml").write_text(yaml.safe_dump({"rule": "A", "lr": 1.0, "max_epochs": 2, "old": 3}))

@@ -9,7 +9,7 @@ from pytorch_lightning import Trainer
 
 from bioplausible import data as data_modules
 from bioplausible.commands.report.nets import gains, net_name
-from bioplausible.resume.run_files import HPARAMS, RESUMED, read_yaml
+from bioplausible.resume.run_files import HPARAMS, read_resumed, read_yaml
 from bioplausible.training.hyperparameters import (
     AVERAGERS,
     IMPLEMENTATION,
@@ -153,7 +153,7 @@ def leaves(options: Mapping[str, Any]) -> dict[str, Any]:
 def hyperparameters_at_the_end(folder: Path) -> dict[str, Any]:
     """Returns the hyperparameters with which a run went on when it was last resumed, or started; empty for none."""
     values = dict(read_yaml(folder / HPARAMS, {}))
-    for entry in read_yaml(folder / RESUMED, []):
+    for entry in read_resumed(folder):
         values |= entry["changed"]
     return {name: value for name, value in values.items() if value is not None}
 
@@ -176,7 +176,7 @@ def resumed_in(folder: Path, first: Mapping[str, Any]) -> list[dict[str, Any]]:
         first: what it noted when it started.
     """
     found = [dict(first)]
-    for entry in read_yaml(folder / RESUMED, []):
+    for entry in read_resumed(folder):
         if "environment" in entry:
             found.append({**found[-1], **entry["environment"]})
     return found[1:]
@@ -184,7 +184,7 @@ def resumed_in(folder: Path, first: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def came_from(folder: Path) -> list[str]:
     """Returns the checkpoints of other folders from which a run was resumed."""
-    return [str(entry["checkpoint"]) for entry in read_yaml(folder / RESUMED, []) if "checkpoint" in entry]
+    return [str(entry["checkpoint"]) for entry in read_resumed(folder) if "checkpoint" in entry]
 
 
 def changes(folder: Path, config: Mapping[str, Any], resumed: list[int], first_rate: float | None) -> list[str]:
@@ -197,7 +197,7 @@ def changes(folder: Path, config: Mapping[str, Any], resumed: list[int], first_r
         first_rate: the learning rate at the first step, where there is one for all layers.
     """
     before = dict(read_yaml(folder / HPARAMS, {}))
-    entries = read_yaml(folder / RESUMED, [])
+    entries = read_resumed(folder)
     if not entries and resumed and "rule" not in before:  # an earlier version did not note it
         return _unnoted(before, config, first_rate)
     found = []

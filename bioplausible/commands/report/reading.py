@@ -70,9 +70,10 @@ def read_run(path: Path) -> Run:
         run.status = "not started"
         return run
     try:
-        run.environment = yaml.safe_load((path / ENVIRONMENT).read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError):
-        run.environment = {}
+        run.environment = read_yaml(path / ENVIRONMENT, {})
+    except ERRORS as error:
+        run.status = f"broken: {ENVIRONMENT} is unreadable ({type(error.__cause__ or error).__name__})"
+        return run
     unknown = _read_configuration(run)
     if unknown is not None:
         run.status = unknown
@@ -92,7 +93,7 @@ def read_run(path: Path) -> Run:
         run.changed = changes(path, run.config, log.resumed, _first_rate(log))
         run.came_from = came_from(path)
     except ERRORS as error:
-        run.status = f"broken: what it was resumed with is unreadable ({type(error).__name__})"
+        run.status = f"broken: what it was resumed with is unreadable ({type(error.__cause__ or error).__name__})"
         return run
     _judge(run)
     return run
