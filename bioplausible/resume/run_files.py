@@ -1,7 +1,8 @@
 """What lies in a run's folder: the files' names, whose run it is, and what a resumed run adds and takes back."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import FileLogger, go_on
+from bioplausible.training.environment import NAMES
 from bioplausible.training.hyperparameters import OF_TRAINING, TRAINING_DIGEST
 
 ENVIRONMENT = "environment.yaml"
@@ -53,6 +55,7 @@ def note_resumed(
     without_effect: tuple[str, ...] = (),
     content: str | None = None,
     ran_in: Mapping[str, Any] | None = None,
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Notes in a run's folder where training was resumed, if what it trains with or runs in has changed.
 
@@ -65,20 +68,24 @@ def note_resumed(
         content: digest of the images of the checkpoint's training, of which an earlier version's run did not tell.
         ran_in: versions, processor and threads from there on (:func:`bioplausible.training.environment.environment`);
             None where nothing is left to train.
+        before: what was run in elsewhere (:func:`environments_before`).
     """
     path = folder / RESUMED
-    entries = [entry for entry in read_resumed(folder) if entry["step"] < step]  # what was taken back is no more
-    before = {TRAINING_DIGEST: content} if content is not None else {}
-    before |= read_yaml(folder / HPARAMS, {})
+    # what was taken back is no more, but what came before lies elsewhere still
+    entries = [e for e in read_resumed(folder) if e["step"] < step or ("checkpoint" in e and e["step"] == step)]
+    had = {TRAINING_DIGEST: content} if content is not None else {}
+    had |= read_yaml(folder / HPARAMS, {})
     for entry in entries:
-        before |= entry["changed"]
+        had |= entry["changed"]
     if elsewhere is not None:
-        entries.append({"step": step, "checkpoint": elsewhere, "changed": {}})
+        others_before = _differences(before, read_yaml(folder / ENVIRONMENT, {}))
+        more = {"before": others_before} if others_before else {}
+        entries.append({"step": step, "checkpoint": elsewhere, "changed": {}, **more})
     else:
         # an earlier version's names some of them only
-        names = before.keys() | values.keys() if "rule" in before else before.keys() & values.keys()
-        names -= OF_TRAINING.keys() - before.keys()
-        changed = {name: values.get(name) for name in sorted(names) if before.get(name) != values.get(name)}
+        names = had.keys() | values.keys() if "rule" in had else had.keys() & values.keys()
+        names -= OF_TRAINING.keys() - had.keys()
+        changed = {name: values.get(name) for name in sorted(names) if had.get(name) != values.get(name)}
         changed = {name: value for name, value in changed.items() if not name.startswith(without_effect)}
         was = read_yaml(folder / ENVIRONMENT, {})
         for entry in entries:
@@ -103,9 +110,50 @@ def read_resumed(folder: Path) -> list[dict[str, Any]]:
     for entry in entries:
         if not isinstance(entry, dict) or type(entry.get("step")) is not int:
             raise _damaged(path)
-        if not all(isinstance(part, dict) for part in (entry.get("changed"), entry.get("environment", {}))):
+        before = entry.get("before", [])
+        if not isinstance(before, list):
+            raise _damaged(path)
+        if not all(isinstance(part, dict) for part in (entry.get("changed"), entry.get("environment", {}), *before)):
             raise _damaged(path)
     return entries
+
+
+def environments(folder: Path, until: int | None = None) -> list[dict[str, Any]]:
+    """Returns what a run ran in, from where it began, maybe in another folder, and each time that it went on elsewhere.
+
+    Args:
+        folder: the run's.
+        until: the step of a checkpoint: what came later is left out.
+
+    Raises:
+        UserError: a note is damaged.
+    """
+    noted = read_yaml(folder / ENVIRONMENT, {})
+    entries = [e for e in read_resumed(folder) if until is None or e["step"] < until or "checkpoint" in e]
+    before = [{**noted, **ran_in} for entry in entries for ran_in in entry.get("before", [])]
+    found = [{name: value for name, value in ran_in.items() if value is not None} for ran_in in [*before, noted]]
+    for entry in entries:
+        if "environment" in entry:
+            found.append({**found[-1], **entry["environment"]})
+    return found
+
+
+def environments_before(checkpoint: str | Path, step: int) -> list[dict[str, Any]]:
+    """Returns what the run of a checkpoint ran in up to its step; empty where it was moved away from its run.
+
+    Raises:
+        UserError: a note in that run's folder is damaged.
+    """
+    above = (folder for folder in Path(checkpoint).resolve().parents if (folder / ENVIRONMENT).is_file())
+    folder = next(above, None)
+    return [] if folder is None else environments(folder, step)
+
+
+def _differences(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns each of several environments by what differs now; none that the next one is equal to."""
+    parts = [{name: ran_in.get(name) for name in NAMES} for ran_in in (*before, now)]
+    others = [part for part, later in pairwise(parts) if part != later]
+    return [{name: value for name, value in part.items() if value != now.get(name)} for part in others]
 
 
 def require_readable(folder: Path) -> None:

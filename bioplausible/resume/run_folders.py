@@ -33,6 +33,7 @@ from bioplausible.resume.run_files import (
     HPARAMS,
     METRICS,
     drop_rows,
+    environments_before,
     holds,
     keep_rows,
     leave,
@@ -288,6 +289,8 @@ class RunFolders(Callback):
 
     def _go_on(self, trainer: Trainer, pl_module: LightningModule, trains: bool) -> None:
         fresh, step = [logger for logger, _ in self._taken], self._step
+        # before anything is dropped: a note of it may be damaged
+        before = environments_before(str(trainer.ckpt_path), step) if fresh and step is not None else []
         self._taken, self._step = [], None
         if step is None or not trainer.is_global_zero:
             return
@@ -299,7 +302,9 @@ class RunFolders(Callback):
             else:
                 drop_rows(Path(logger.log_dir, METRICS), step)
             elsewhere = str(trainer.ckpt_path) if logger in fresh else None
-            note_resumed(Path(logger.log_dir), step, values, elsewhere, self._without_effect, self._content, ran_in)
+            note_resumed(
+                Path(logger.log_dir), step, values, elsewhere, self._without_effect, self._content, ran_in, before
+            )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves the folders that were taken, where training has not begun; after an exception there is no teardown."""

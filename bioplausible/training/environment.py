@@ -9,6 +9,9 @@ import torch
 
 PACKAGES = ("bioplausible", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 
+NAMES = ("python", *PACKAGES, "processor", "threads", "git_commit", "git_changes")
+"""What :func:`environment` tells, by name."""
+
 
 def environment(device: torch.device | None = None) -> dict[str, str | int]:
     """Returns versions of Python and packages, processor, threads, and the git commit of the code where it has one.

@@ -8,9 +8,9 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from bioplausible.__main__ import main
-from bioplausible.commands.report.costs import COSTS, after_equal_cost, cost_figure
+from bioplausible.commands.report.costs import COSTS, after_equal_cost, comparable, cost_figure
 from bioplausible.commands.report.reading import find_runs, read_run
-from bioplausible.commands.report.tables import group
+from bioplausible.commands.report.tables import Group, group
 from tests.helpers import make_run
 
 BP = "fashion_mnist/backpropagation"
@@ -143,6 +143,21 @@ def test_seconds_of_a_run_that_went_on_on_another_processor_are_not_compared():
     (said,) = [run["resumed_in"] for run in runs if "resumed_in" in run]
     assert [(each.get("torch"), each.get("processor")) for each in said][1] == ("9.9", "another")
     assert "processor: another" in Path("out/index.html").read_text()
+
+
+def test_seconds_of_a_run_that_began_in_another_folder_on_another_processor_are_not_compared():
+    make_two_settings()
+    noted = Path("logs/bp/0/resumed.yaml")
+    entry = {"step": 10, "checkpoint": "other/last.ckpt", "changed": {}, "before": [{"processor": "another"}]}
+    noted.write_text(yaml.safe_dump([entry]))
+    (run,) = [run for run in find_runs([Path("logs")]) if run.path == noted.parent]
+    assert [each.get("processor") for each in (run.environment, *run.resumed_in)] == ["another", None]
+    assert comparable([Group([run])]) == ["cost/teraoperations"]
+    assert main(["report", "logs", "--out", "out"]) == 0
+    runs = yaml.safe_load(Path("out/made_with.yaml").read_text())["runs"]
+    (made,) = [made for made in runs if "resumed_in" in made]
+    assert made["environment"]["processor"] == "another"
+    assert "processor" not in made["resumed_in"][0]
 
 
 def test_without_cost_nothing_is_said_of_it_and_with_some_only_nothing_is_compared():

@@ -24,7 +24,7 @@ from bioplausible.resume import run_folders
 from bioplausible.resume.checkpoint_callbacks import LastCheckpoint
 from bioplausible.resume.checkpoint_files import newest_checkpoint
 from bioplausible.resume.configured_rates import ConfiguredRates
-from bioplausible.resume.run_files import note_resumed, read_yaml
+from bioplausible.resume.run_files import environments, environments_before, note_resumed, read_yaml
 from bioplausible.resume.run_folders import RunFolders
 from bioplausible.training.loggers import RunLogger
 from tests.helpers import (
@@ -510,6 +510,50 @@ def test_a_run_that_goes_on_with_another_torch_says_so():
     entry = read_yaml(noted.with_name("resumed.yaml"), [])[-1]
     assert entry["environment"] == {"torch": found["torch"], "processor": found["processor"]}
     assert read_yaml(noted, {})["torch"] == "1.0"
+
+
+def test_a_run_that_goes_on_in_another_folder_notes_in_what_its_first_part_was_trained():
+    """Else seconds of two processors would be added up and compared, and the report would tell of one of them."""
+    assert main(["fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "5"]) == 0
+    (noted,) = Path("lightning_logs").rglob("environment.yaml")
+    here, there = read_yaml(noted, {}), {"torch": "1.0", "processor": "another"}
+    noted.write_text(yaml.safe_dump({**here, **there}))
+    checkpoint = noted.parent / "checkpoints/last.ckpt"
+    for epochs, folder in ((2, "b"), (3, "c")):
+        options = ["--trainer.max_epochs", str(epochs), "--trainer.logger.init_args.save_dir", folder]
+        assert main(["fit", "--ckpt_path", str(checkpoint), *options]) == 0
+        (path,) = Path(folder).rglob("resumed.yaml")
+        (entry,) = read_yaml(path, [])
+        assert entry == {"step": entry["step"], "checkpoint": str(checkpoint), "changed": {}, "before": [there]}
+        checkpoint = path.parent / "checkpoints/last.ckpt"
+        ran_in = environments(path.parent)
+        assert [(each["torch"], each["processor"]) for each in ran_in] == [
+            ("1.0", "another"),
+            (here["torch"], here["processor"]),
+        ]
+    assert main(["fit", "--ckpt_path", str(checkpoint), "--trainer.max_epochs", "4"]) == 0
+    assert environments(path.parent) == ran_in
+
+
+def test_what_came_before_in_another_folder_ends_at_the_checkpoint():
+    first, second = Path("first"), Path("second")
+    for folder, processor in ((first, "one"), (second, "four")):
+        folder.mkdir()
+        (folder / "environment.yaml").write_text(yaml.safe_dump({"processor": processor, "threads": 1, "run": "x"}))
+    for step, processor in ((10, "two"), (20, "three")):
+        note_resumed(first, step, {}, None, ran_in={"processor": processor})
+    for step, expected in ((10, ["one"]), (15, ["one", "two"]), (25, ["one", "two", "three"])):
+        before = environments_before(first / "checkpoints/last.ckpt", step)
+        note_resumed(second, step, {}, "last.ckpt", before=before)
+        assert [ran_in["processor"] for ran_in in environments(second)] == [*expected, "four"]
+        (second / "resumed.yaml").unlink()
+    assert environments_before(Path("moved/last.ckpt"), 5) == []
+    same = environments_before(second / "checkpoints/last.ckpt", 5)
+    note_resumed(second, 5, {}, "last.ckpt", before=same)
+    entries = [{"step": 5, "checkpoint": "last.ckpt", "changed": {}}]
+    assert read_yaml(second / "resumed.yaml", []) == entries
+    note_resumed(second, 5, {}, None, ran_in={"processor": "four"})  # resumed before it had trained anything
+    assert read_yaml(second / "resumed.yaml", []) == entries
 
 
 def test_where_nothing_was_left_to_train_nothing_was_trained_in_another_environment():

@@ -168,20 +168,6 @@ def digests(environment: Mapping[str, Any]) -> dict[str, str]:
     return {f"data.{name}": str(environment[name])[:SHOWN] for name in names if environment.get(name) is not None}
 
 
-def resumed_in(folder: Path, first: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns what else a run ran in: one entry for each time that it was resumed in something else.
-
-    Args:
-        folder: the run's.
-        first: what it noted when it started.
-    """
-    found = [dict(first)]
-    for entry in read_resumed(folder):
-        if "environment" in entry:
-            found.append({**found[-1], **entry["environment"]})
-    return found[1:]
-
-
 def came_from(folder: Path) -> list[str]:
     """Returns the checkpoints of other folders from which a run was resumed."""
     return [str(entry["checkpoint"]) for entry in read_resumed(folder) if "checkpoint" in entry]

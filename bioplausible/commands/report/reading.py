@@ -14,12 +14,11 @@ from bioplausible.commands.report.configurations import (
     digests,
     from_hyperparameters,
     hyperparameters_at_the_end,
-    resumed_in,
 )
 from bioplausible.commands.report.logs import Log, read_log
 from bioplausible.commands.report.runs import Run
 from bioplausible.errors import UserError
-from bioplausible.resume.run_files import ENVIRONMENT, HPARAMS, METRICS, read_yaml
+from bioplausible.resume.run_files import ENVIRONMENT, HPARAMS, METRICS, environments, read_yaml
 from bioplausible.training.loggers import is_file_logger
 
 CONFIG = "config.yaml"
@@ -89,7 +88,7 @@ def read_run(path: Path) -> Run:
     run.log = log
     try:
         run.digests = digests(run.environment)
-        run.resumed_in = resumed_in(path, run.environment)
+        run.environment, *run.resumed_in = environments(path)
         run.changed = changes(path, run.config, log.resumed, _first_rate(log))
         run.came_from = came_from(path)
     except ERRORS as error:
