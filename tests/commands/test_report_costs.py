@@ -117,11 +117,12 @@ def test_the_report_says_it_in_a_table_and_a_figure():
     assert (row["data"], row["score"]) == ("FashionMNIST", "test accuracy")
 
 
-def test_seconds_of_different_processors_are_not_compared():
+@pytest.mark.parametrize("said", ["processor: another\n", "threads: 4\n"])
+def test_seconds_of_different_processors_or_numbers_of_threads_are_not_compared(said):
     make_two_settings()
     assert [one.quantity for one in after_equal_cost(group(find_runs([Path("logs")])))] == list(COSTS)
     noted = Path("logs/bp/0/environment.yaml")
-    noted.write_text(noted.read_text() + "processor: another\n" if noted.exists() else "processor: another\n")
+    noted.write_text(noted.read_text() + said)
     groups = group(find_runs([Path("logs")]))
     (operations,) = after_equal_cost(groups)
     assert operations.quantity == "cost/teraoperations"

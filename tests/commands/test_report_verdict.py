@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +160,18 @@ def test_cost_is_what_the_observer_measured_where_it_did():
     assert found.cost.startswith("Its training took 10 seconds of one core, as little as any.")
     found = said(cheap, runs_of(KOLEN_POLLACK, above(TWO, 1, (0, 0)), seconds=None))
     assert found.cost == "What training cost is not known: not every run logged the time of two epochs."
+
+
+@pytest.mark.parametrize("other", [{"processor": "b", "threads": 1}, {"processor": "a", "threads": 4}])
+def test_seconds_of_different_processors_or_numbers_of_threads_are_not_compared(other):
+    def both(environment, **given):
+        one = runs_of(BACKPROPAGATION, TWO, environment={"processor": "a", "threads": 1}, **given)
+        return said(one, runs_of(KOLEN_POLLACK, above(TWO, 1, (0, 0)), environment=environment, **given)).cost
+
+    unknown = "What training cost is not known: the runs differ in processor or number of threads."
+    assert both(other) == both(other, cost=10.0) == unknown
+    assert both({"processor": "a", "threads": 1}).startswith("Its training took 6 seconds by the clock")
+    assert both({"processor": "a", "threads": 1}, cost=10.0).startswith("Its training took 10 seconds of one core")
 
 
 def test_what_else_differs_is_said():

@@ -58,10 +58,17 @@ def along(run: Run, score: str, quantity: str) -> tuple[list[float], list[float]
 
 
 def comparable(groups: Sequence[Group]) -> list[str]:
-    """Returns the costs that mean the same in all these runs: seconds of different processors don't."""
+    """Returns the costs that mean the same in all these runs: seconds of different machines don't."""
+    return [name for name in COSTS if name != f"{COST}/core_seconds" or len(machines(groups)) == 1]
+
+
+def machines(groups: Sequence[Group]) -> set[tuple[Any, Any]]:
+    """Returns the processors and numbers of threads of all that these runs ran in.
+
+    Threads that wait for one another count as processor time too, so several take many times that of one.
+    """
     every = [ran_in for group in groups for run in group.runs for ran_in in (run.environment, *run.resumed_in)]
-    processors = {ran_in.get("processor") for ran_in in every}
-    return [name for name in COSTS if name != f"{COST}/core_seconds" or len(processors) == 1]
+    return {(ran_in.get("processor"), ran_in.get("threads")) for ran_in in every}
 
 
 def after_equal_cost(groups: Sequence[Group]) -> list[EqualCost]:

@@ -17,7 +17,7 @@ NOTES = {
     " two epochs: after what the cheapest run of the table had cost at its last accuracy or, where that is more, what"
     " the most expensive one had cost at its first. A run whose last accuracy came at less counts with that. Seconds"
     " are processor time in training batches, as the observer Cost measures them, and are left out where runs had"
-    " different processors; operations are those of matrix products and convolutions.",
+    " different processors or numbers of threads; operations are those of matrix products and convolutions.",
     "speed": "Seconds per epoch are the median from one epoch's end to the next one's, validation included, without"
     " epochs in which a run was interrupted.",
 }

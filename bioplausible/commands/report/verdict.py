@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bioplausible.commands.report.comparisons import Pair, pairs
-from bioplausible.commands.report.costs import COSTS, SCORES, EqualCost, after_equal_cost
+from bioplausible.commands.report.costs import COSTS, SCORES, EqualCost, after_equal_cost, machines
 from bioplausible.commands.report.departures import LENGTH
 from bioplausible.commands.report.significance import ALPHA, FEWEST, p_text
 from bioplausible.commands.report.tables import Group
@@ -159,6 +159,8 @@ def _cost(leaders: Sequence[Group], groups: Sequence[Group], name: _Names) -> st
     if compared:
         said = _beside_the_cheapest(compared[0].whole, COSTS[compared[0].quantity], leaders, groups, name)
         return f"{said}{_at_equal_cost(compared[0], leaders, groups, name)}"
+    if len(machines(groups)) > 1:
+        return "What training cost is not known: the runs differ in processor or number of threads."
     clocked = [_seconds(group) for group in groups]
     known = [seconds for seconds in clocked if seconds is not None]
     if len(known) < len(groups):
@@ -223,6 +225,4 @@ def _unequal(groups: Sequence[Group]) -> list[str]:
     for name in sorted(names - LENGTH - {"data.batch_size"}):
         if any(each.get(name) != options[0].get(name) for each in options):
             found.append(name.partition(".")[2])
-    every = [ran_in for group in groups for run in group.runs for ran_in in (run.environment, *run.resumed_in)]
-    machines = {(ran_in.get("processor"), ran_in.get("threads")) for ran_in in every}
-    return [*found, "processor or threads"] if len(machines) > 1 else found
+    return [*found, "processor or threads"] if len(machines(groups)) > 1 else found
