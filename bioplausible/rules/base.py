@@ -93,6 +93,10 @@ class LearningRule(LearningStep):
             with self._full_precision():
                 self._write(self.dynamics())
 
+    def on_train_epoch_start(self) -> None:
+        """Begins the epoch's means; one that resumes within its epoch adds to the checkpoint's and comes not here."""
+        self.train_means.reset()
+
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means, checks the weights, and steps an epoch-wise schedule.
 
@@ -101,10 +105,14 @@ class LearningRule(LearningStep):
         """
         self.log_dict(self._training_means(), logger=False)  # for callbacks that monitor them
         self._write_training_means()
-        self.train_means.reset()
+        self.train_means.reset()  # here too: a checkpoint of an epoch's end holds none
         require_finite(self, self.step)
         if self.lr_scheduler_interval == "epoch" and not self._will_go_on():
             self._step_scheduler()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins the validation's means: an evaluation that was stopped has left some."""
+        self.val_means.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Scores one batch of the validation split, and returns the predicted classes (n) for callbacks."""
@@ -113,6 +121,10 @@ class LearningRule(LearningStep):
     def on_validation_epoch_end(self) -> None:
         """Logs the validation means."""
         self._log_means("val", self.val_means, prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Begins the test's means."""
+        self.test_means.reset()
 
     def test_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Scores one batch of the test split, and returns the predicted classes (n) for callbacks."""
@@ -179,7 +191,6 @@ class LearningRule(LearningStep):
 
     def _log_means(self, stage: str, means: EpochMeans, prog_bar: bool) -> None:
         values = {name: value.float() for name, value in means.compute().items()}
-        means.reset()
         self.log(f"{stage}/accuracy", values["accuracy"], prog_bar=prog_bar)
         self.log(f"{stage}/loss", values["loss"])
 

@@ -1,5 +1,6 @@
 """What a training step does besides learning: schedules, means, losses, confidences, throughput, what resumes."""
 
+import copy
 import random
 import time
 from functools import partial
@@ -116,6 +117,67 @@ def test_evaluation_means_are_those_of_their_evaluation_alone():
     assert len(logged) == 3
     for found, expected in logged:
         assert found == pytest.approx(expected, rel=1e-6)
+
+
+class Stops(Callback):
+    """Raises what a user's key, or a refusal, raises after the second batch of a stage."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self._stop("train", batch_idx)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self._stop("val", batch_idx)
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        self._stop("test", batch_idx)
+
+    def _stop(self, stage, batch_idx):
+        if stage == self.stage and batch_idx == 1:
+            raise UserError("Stopped.")
+
+
+def logged(rule, stage):
+    """Returns the means of one epoch of a stage, as a Trainer logs them."""
+    if stage == "test":
+        x, y, _ = batch(n=SAMPLES)
+        trainer = Trainer(logger=False, accelerator="cpu", precision="64-true", enable_progress_bar=False)
+        trainer.test(rule, DataLoader(TensorDataset(x, y), batch_size=BATCH), verbose=False)
+    else:
+        trainer = train(rule, epochs=1, validate=stage == "val")
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(stage)}
+
+
+def stopped(rule, stage):
+    x, y, _ = batch(n=SAMPLES)
+    loader = DataLoader(TensorDataset(x, (y + 1) % 4), batch_size=BATCH)  # other classes: other means
+    options = {"logger": False, "accelerator": "cpu", "precision": "64-true", "enable_progress_bar": False}
+    trainer = Trainer(callbacks=[Stops(stage)], max_epochs=1, enable_checkpointing=False, **options)
+    run = partial(trainer.test, verbose=False) if stage == "test" else partial(trainer.fit, val_dataloaders=loader)
+    with pytest.raises(UserError, match="Stopped"):
+        run(rule, loader)
+
+
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
+def test_means_after_an_epoch_that_was_stopped_are_those_of_the_next_one_alone(stage):
+    rule = build(Backpropagation, optimizer=partial(torch.optim.SGD, lr=0.1))
+    first = copy.deepcopy(rule.network.state_dict())
+    expected = logged(rule, stage)
+    assert len(expected) == 2
+    stopped(rule, stage)
+    rule.network.load_state_dict(first)
+    assert logged(rule, stage) == expected
+
+
+def test_training_means_after_a_state_from_within_an_epoch_are_those_of_the_next_one_alone():
+    rule = build(Backpropagation, optimizer=partial(torch.optim.SGD, lr=0.1))
+    stopped(rule, "train")
+    within, other = copy.deepcopy(rule.state_dict()), copy.deepcopy(rule)
+    other.train_means.reset()
+    rule.load_state_dict(within)
+    assert logged(rule, "train") == logged(other, "train")
 
 
 def test_means_know_how_many_samples_they_are_of():
