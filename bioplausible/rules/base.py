@@ -93,6 +93,10 @@ class LearningRule(LearningStep):
             with self._full_precision():
                 self._write(self.dynamics())
 
+    def on_train_start(self) -> None:
+        """Lets this training write its means, whatever an earlier one of the same rule wrote at the same step."""
+        self._means_written = -1
+
     def on_train_epoch_start(self) -> None:
         """Begins the epoch's means; one that resumes within its epoch adds to the checkpoint's and comes not here."""
         self.train_means.reset()

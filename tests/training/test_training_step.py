@@ -180,6 +180,15 @@ def test_training_means_after_a_state_from_within_an_epoch_are_those_of_the_next
     assert logged(rule, "train") == logged(other, "train")
 
 
+def test_a_second_training_of_a_rule_that_ends_at_the_same_step_writes_its_means():
+    written = []
+    rule = build(Backpropagation)
+    rule._write = written.append
+    for _ in range(2):
+        train(rule, epochs=1)
+    assert ["train/loss" in scalars for scalars in written].count(True) == 2
+
+
 def test_means_know_how_many_samples_they_are_of():
     means = EpochMeans(persistent=True)
     means.update(torch.tensor([True, False, True]), torch.tensor([1.0, 2.0, 6.0]))
