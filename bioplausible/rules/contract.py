@@ -180,7 +180,7 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields each parameter with its local update, the direction in which it moves, learning rate excluded.
 
-        An update must be a tensor of its own: its sign is turned in place, for the optimizer.
+        A parameter that is yielded several times, as one that layers share, moves by the sum.
 
         With several processes the phases may hold a share of the batch, and the shares' updates are averaged. So an
         update is a mean over samples, and where a rule sums over the batch, that mean times :attr:`Phase.batch_size`.

@@ -14,7 +14,7 @@ def taught_alike(
     own = {id(c.weight): c.feedback_weight for c in connections if c.weight is not None and not c.is_tied}
     for parameter, update in updates:
         if id(parameter) in own:
-            yield own[id(parameter)], update.clone()
+            yield own[id(parameter)], update
         yield parameter, update
 
 

@@ -6,11 +6,12 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 
+from bioplausible.errors import UserError
 from bioplausible.lightning_internals import count_batch
 from bioplausible.rules.contract import RuleContract
 from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import averaged, exchanged
-from bioplausible.training.optimization import leave_alone_others, step_optimizer
+from bioplausible.training.optimization import leave_alone_others, not_moved, step_optimizer
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
 
@@ -26,6 +27,9 @@ class LearningStep(RuleContract):
             x: input (n × shape_0) of this process's share of the batch.
             target: its one-hot target y (n × d_L).
             optimizer: one over :meth:`parameter_groups`.
+
+        Raises:
+            UserError: an update is of what the optimizer does not move.
         """
         samples = batch_size(x)
         if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
@@ -39,28 +43,40 @@ class LearningStep(RuleContract):
         self.update_state(phases, optimizer)
         return phases
 
-    def _follow(self, phases: Phases, optimizer: torch.optim.Optimizer, weights_changed: Callable[[], None]) -> None:
+    def _follow(
+        self,
+        phases: Phases,
+        optimizer: torch.optim.Optimizer,
+        weights_changed: Callable[[], None],
+    ) -> None:
         """Moves the weights by each of the batch's updates, the next of which comes from the weights as they are then.
 
         What each parameter last got stays in its ``grad`` until the next batch's updates, for callbacks to read.
         """
+        of_optimizer = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
-        moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and updates by id: to hash a tensor takes longer
+        moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and gradients by id: to hash a tensor takes longer
         latest: dict[int, tuple[Tensor, Tensor]] = {}
         leave_alone_others(optimizer, moved)  # the last batch's updates make room for this one's, in the same cache
         for number, updates in enumerate(self.updates(phases)):
             moved = {}
             for parameter, update in averaged(updates, phases):
-                parameter.grad = update.neg_()
-                moved[id(parameter)] = parameter, update
+                i = id(parameter)
+                if i not in of_optimizer:
+                    raise UserError(not_moved(self, parameter))
+                gradient = -update  # not in place: a rule may keep its update, or give it to two parameters
+                if i in moved:  # as where layers share a parameter
+                    gradient += moved[i][1]
+                parameter.grad = gradient
+                moved[i] = parameter, gradient
             leave_alone_others(optimizer, moved)
             latest |= moved
             if number == 0:
                 self.decay_weights()
             step_optimizer(optimizer, self.gradient_norm_limit, trainer)
             weights_changed()
-        for parameter, update in (latest[i] for i in latest.keys() - moved.keys()):
-            parameter.grad = update
+        for parameter, gradient in (latest[i] for i in latest.keys() - moved.keys()):
+            parameter.grad = gradient
         if trainer is not None:
             count_batch(trainer)
 

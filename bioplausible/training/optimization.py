@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Container, Mapping
+from types import NoneType
 from typing import Any, cast
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -122,6 +124,26 @@ def leave_alone_others(optimizer: Optimizer, moved: Container[int]) -> None:
         for parameter in group["params"]:
             if id(parameter) not in moved:
                 parameter.grad = None
+
+
+def not_moved(rule: LightningModule, tensor: Tensor) -> str:
+    """Returns in a sentence why an optimizer does not move a tensor that a learning rule gives an update for."""
+    for layer, connection in cast(Any, rule).network.wiring.items():
+        for name in ("weight", "bias"):
+            if not isinstance(getattr(connection, name), (nn.Parameter, NoneType)):
+                return (
+                    f'The {name} of network.wiring["{layer}"] is computed from other tensors, as pruning and'
+                    " parametrizations do it, so that no update can move it: make it a parameter again"
+                    " (torch.nn.utils.prune.remove, torch.nn.utils.parametrize.remove_parametrizations), and leave out"
+                    " what changes it while it learns, such as ModelPruning."
+                )
+    named = [*rule.named_parameters(), *rule.named_buffers()]
+    names = [name for name, own in named if own is tensor]
+    what = names[0] if names else f"a tensor of shape {' × '.join(map(str, tensor.shape))}"
+    return (
+        f"local_updates of {type(rule).__name__} yields {what}, which is in no group of parameter_groups, so that no"
+        " optimizer moves it: make it an nn.Parameter that is in one, or let update_state move it."
+    )
 
 
 def step_optimizer(

@@ -1,0 +1,136 @@
+"""What moves in a training step: updates of a rule of one's own, weights that layers share or compute."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelPruning
+from torch.nn.utils import parametrizations
+
+from bioplausible import Backpropagation, KolenPollack, UserError
+from tests.helpers import batch, build
+from tests.training.test_training_step import train
+
+ADAM = partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1)
+
+
+def learn(rule, optimizer=ADAM, batches=1):
+    x, _, y = batch()
+    built = optimizer(rule.parameter_groups())
+    for _ in range(batches):
+        rule.learn(x, y, built)
+
+
+def changed(rule, before):
+    return {name for name, t in rule.state_dict().items() if not torch.equal(t, before[name])}
+
+
+def pruned(rule):
+    torch.nn.utils.prune.l1_unstructured(rule.network.wiring["2"], "weight", amount=0.3)
+
+
+def normed(rule):
+    parametrizations.weight_norm(rule.network.wiring["2"])
+
+
+def bias_pruned(rule):
+    torch.nn.utils.prune.l1_unstructured(rule.network.wiring["2"], "bias", amount=0.3)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [(pruned, "weight"), (normed, "weight"), (bias_pruned, "bias")], ids=lambda v: str(v)[:20]
+)
+def test_a_weight_that_is_computed_from_others_is_refused_before_a_step(change, what):
+    rule = build(Backpropagation)
+    change(rule)
+    before = copy.deepcopy(rule.state_dict())
+    with pytest.raises(UserError, match=rf'^The {what} of network\.wiring\["2"\] is computed from .*prune.remove'):
+        learn(rule)
+    assert not changed(rule, before)
+
+
+def test_pruning_after_an_epoch_is_refused_in_the_next():
+    callback = ModelPruning("l1_unstructured", amount=0.3, use_lottery_ticket_hypothesis=False)
+    with pytest.raises(UserError, match=r"is computed from .* ModelPruning"):
+        train(build(Backpropagation), epochs=2, callbacks=[callback])
+    train(build(Backpropagation), epochs=1, callbacks=[callback])
+
+
+def test_layers_that_share_a_parameter_learn_from_both():
+    torch.manual_seed(0)
+    apart = build(Backpropagation, [7, 6, 6, 6, 4])
+    apart.network.wiring["3"].weight.data.copy_(apart.network.wiring["2"].weight)
+    together = copy.deepcopy(apart)
+    together.network.wiring["3"].weight = together.network.wiring["2"].weight
+    start = together.network.wiring["2"].weight.detach().clone()
+    descent = partial(torch.optim.SGD, lr=0.1)
+    learn(apart, descent)
+    learn(together, descent)
+    expected = sum(apart.network.wiring[k].weight.detach() - start for k in "23")
+    torch.testing.assert_close(together.network.wiring["2"].weight.detach() - start, expected)
+
+
+class Own(Backpropagation):
+    """Yields what :attr:`yields` makes of its weight and the weight's update."""
+
+    yields = staticmethod(lambda rule, c, update: [(c.weight, update)])
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.trace = None
+        self.register_buffer("still", torch.zeros(4, 7, dtype=torch.float64))
+
+    def local_updates(self, phases):
+        (c,) = self.network.connections
+        yield from self.yields(self, c, dict(super().local_updates(phases))[c.weight])
+
+
+def moved_by(yields, batches=2):
+    """Returns how far the weight of a network of one layer moved, with updates that do not depend on it."""
+    torch.manual_seed(0)
+    rule = build(Own, [7, 4])
+    rule.yields = yields
+    start = rule.network.connections[0].weight.detach().clone()
+    learn(rule, partial(torch.optim.SGD, lr=1.0), batches)
+    return rule.network.connections[0].weight.detach() - start
+
+
+ONES = torch.ones(4, 7, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "as_it_is", [lambda t: t, lambda t: t.view(4, 7), lambda t: t.detach()], ids=["same", "view", "detached"]
+)
+def test_an_update_that_the_rule_keeps_stays_as_it_is(as_it_is):
+    kept = ONES.clone()
+    found = moved_by(lambda rule, c, update: [(c.weight, as_it_is(kept))])
+    assert torch.equal(kept, ONES)
+    torch.testing.assert_close(found, 2 * ONES)
+
+
+def test_one_tensor_may_be_the_update_of_two_parameters():
+    rule = build(KolenPollack)
+    wiring = rule.network.wiring["2"]
+    update = torch.ones_like(wiring.weight)
+    rule.local_updates = lambda phases: [(wiring.weight, update), (wiring.feedback_weight, update)]
+    rule.decay_weights = lambda: None
+    before = copy.deepcopy(wiring.state_dict())
+    learn(rule, partial(torch.optim.SGD, lr=1.0))
+    for name in ("weight", "_feedback_weight"):
+        torch.testing.assert_close(wiring.state_dict()[name] - before[name], update)
+
+
+def test_a_parameter_that_is_yielded_twice_moves_by_both_updates():
+    found = moved_by(lambda rule, c, update: [(c.weight, ONES), (c.weight, 2 * ONES)])
+    torch.testing.assert_close(found, 6 * ONES)
+
+
+def test_a_buffer_that_no_optimizer_moves_is_refused_by_its_name():
+    with pytest.raises(UserError, match=r"^local_updates of Own yields still, which .* update_state"):
+        moved_by(lambda rule, c, update: [(c.weight, update), (rule.still, update)])
+
+
+def test_a_tensor_that_is_nothing_of_the_rule_is_refused_by_its_shape():
+    with pytest.raises(UserError, match=r"^local_updates of Own yields a tensor of shape 4 × 7, which"):
+        moved_by(lambda rule, c, update: [(c.weight.clone(), update)])
