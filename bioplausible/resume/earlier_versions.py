@@ -40,7 +40,7 @@ def require_moved_by_the_rule(rule: LightningModule, checkpoint: Mapping[str, An
 
 def _is_learned(group: Mapping[str, Any]) -> bool:
     """Returns whether an optimizer moves what a group holds, or only has a rate for, as the rule moves it."""
-    return any(weight.requires_grad for weight in group["params"])
+    return any(isinstance(weight, torch.nn.Parameter) for weight in group["params"])
 
 
 def _has_stepped(state: Mapping[str, Any]) -> bool:

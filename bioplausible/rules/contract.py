@@ -180,7 +180,8 @@ class RuleContract(LightningModule, metaclass=NotesArguments):
     def local_updates(self, phases: Phases) -> Iterable[tuple[Tensor, Tensor]]:
         """Yields each parameter with its local update, the direction in which it moves, learning rate excluded.
 
-        A parameter that is yielded several times, as one that layers share, moves by the sum.
+        A parameter that is yielded several times, as one that layers share, moves by the sum. One that is frozen
+        (``requires_grad`` is False) stays as it is, whatever is yielded for it.
 
         With several processes the phases may hold a share of the batch, and the shares' updates are averaged. So an
         update is a mean over samples, and where a rule sums over the batch, that mean times :attr:`Phase.batch_size`.

@@ -1,6 +1,6 @@
 """The step in which all rules learn: phases, updates, and the optimizer that moves the weights by them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -11,7 +11,7 @@ from bioplausible.lightning_internals import count_batch
 from bioplausible.rules.contract import RuleContract
 from bioplausible.training.data_parallel import batch_size, join, positions, processes
 from bioplausible.training.exchange import averaged, exchanged
-from bioplausible.training.optimization import leave_alone_others, not_moved, step_optimizer
+from bioplausible.training.optimization import hold_frozen, leave_alone_others, not_moved, put_back, step_optimizer
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
 
@@ -29,9 +29,11 @@ class LearningStep(RuleContract):
             optimizer: one over :meth:`parameter_groups`.
 
         Raises:
-            UserError: an update is of what the optimizer does not move.
+            UserError: every parameter is frozen (``requires_grad`` is False), or an update is of what the optimizer
+                does not move.
         """
         samples = batch_size(x)
+        frozen = hold_frozen(optimizer, type(self).__name__)
         if samples < processes():  # not every process has one: each settles them all, and none has to settle nothing
             x, target = join([x, target])
         settle = self._settle_in_turn(positions(len(x), samples))
@@ -39,14 +41,16 @@ class LearningStep(RuleContract):
             phases = settle_in_pieces(settle, x, target, *self.network.settling)
             if len(x) < samples:
                 phases = exchanged(self, phases, samples, self.exchange)
-            self._follow(phases, optimizer, weights_changed)
+            self._follow(phases, optimizer, frozen, weights_changed)
         self.update_state(phases, optimizer)
+        put_back(frozen)
         return phases
 
     def _follow(
         self,
         phases: Phases,
         optimizer: torch.optim.Optimizer,
+        frozen: Mapping[int, tuple[Tensor, Tensor]],
         weights_changed: Callable[[], None],
     ) -> None:
         """Moves the weights by each of the batch's updates, the next of which comes from the weights as they are then.
@@ -64,6 +68,8 @@ class LearningStep(RuleContract):
                 i = id(parameter)
                 if i not in of_optimizer:
                     raise UserError(not_moved(self, parameter))
+                if i in frozen:
+                    continue
                 gradient = -update  # not in place: a rule may keep its update, or give it to two parameters
                 if i in moved:  # as where layers share a parameter
                     gradient += moved[i][1]
@@ -74,6 +80,7 @@ class LearningStep(RuleContract):
             if number == 0:
                 self.decay_weights()
             step_optimizer(optimizer, self.gradient_norm_limit, trainer)
+            put_back(frozen)
             weights_changed()
         for parameter, gradient in (latest[i] for i in latest.keys() - moved.keys()):
             parameter.grad = gradient

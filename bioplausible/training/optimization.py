@@ -126,6 +126,32 @@ def leave_alone_others(optimizer: Optimizer, moved: Container[int]) -> None:
                 parameter.grad = None
 
 
+def hold_frozen(optimizer: Optimizer, rule: str) -> dict[int, tuple[nn.Parameter, Tensor]]:
+    """Returns the frozen parameters (``requires_grad`` is False) by their ids, each with a copy of its value.
+
+    Args:
+        optimizer: the optimizer; buffers among its groups are not meant.
+        rule: the learning rule's name, for the sentence.
+
+    Raises:
+        UserError: all parameters are frozen.
+    """
+    tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    frozen = [tensor for tensor in tensors if not tensor.requires_grad and isinstance(tensor, nn.Parameter)]
+    require(
+        not frozen or any(tensor.requires_grad for tensor in tensors),
+        f"The parameters of {rule} are all frozen, so that nothing can learn: let some learn, by rule.unfreeze() or a"
+        " layer's requires_grad_().",
+    )
+    return {id(parameter): (parameter, parameter.detach().clone()) for parameter in frozen}
+
+
+def put_back(frozen: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+    """Gives frozen parameters (:func:`hold_frozen`) their values again, whatever a rule moves by itself."""
+    for parameter, value in frozen.values():
+        parameter.copy_(value)
+
+
 def not_moved(rule: LightningModule, tensor: Tensor) -> str:
     """Returns in a sentence why an optimizer does not move a tensor that a learning rule gives an update for."""
     for layer, connection in cast(Any, rule).network.wiring.items():

@@ -1,15 +1,15 @@
-"""What moves in a training step: updates of a rule of one's own, weights that layers share or compute."""
+"""What moves in a training step, and what stays: frozen parameters, updates of a rule of one's own."""
 
 import copy
 from functools import partial
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelPruning
+from pytorch_lightning.callbacks import BaseFinetuning, ModelPruning
 from torch.nn.utils import parametrizations
 
 from bioplausible import Backpropagation, KolenPollack, UserError
-from tests.helpers import batch, build
+from tests.helpers import VARIANTS, batch, build
 from tests.training.test_training_step import train
 
 ADAM = partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1)
@@ -24,6 +24,79 @@ def learn(rule, optimizer=ADAM, batches=1):
 
 def changed(rule, before):
     return {name for name, t in rule.state_dict().items() if not torch.equal(t, before[name])}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_frozen_layer_stays_still_and_the_others_learn(variant):
+    """Whatever moves it: an update, the optimizer's or the rule's decay, a mirror, momentum of before it was frozen."""
+    cls, options = VARIANTS[variant]
+    torch.manual_seed(0)
+    rule = build(cls, **options)
+    x, _, y = batch()
+    optimizer = ADAM(rule.parameter_groups())
+    rule.learn(x, y, optimizer)
+    frozen = {f"network.wiring.2.{name}" for name, _ in rule.network.wiring["2"].named_parameters()}
+    rule.network.wiring["2"].requires_grad_(False)
+    before = copy.deepcopy(rule.state_dict())
+    for _ in range(2):
+        rule.learn(x, y, optimizer)
+    moved = changed(rule, before)
+    assert frozen
+    assert not frozen & moved
+    assert "network.wiring.1.weight" in moved
+
+
+@pytest.mark.parametrize(("cls", "options"), [(Backpropagation, {}), (KolenPollack, {"decay": 0.9})])
+def test_the_first_step_of_the_others_is_the_same_to_the_bit(cls, options):
+    torch.manual_seed(0)
+    free = build(cls, **options)
+    frozen = copy.deepcopy(free)
+    frozen.network.wiring["1"].requires_grad_(False)
+    before = copy.deepcopy(free.state_dict())
+    learn(free)
+    learn(frozen)
+    differing = changed(frozen, free.state_dict())
+    assert differing == {"network.wiring.1.weight", "network.wiring.1.bias"} & changed(free, before)
+
+
+def test_a_single_frozen_weight_lets_its_bias_learn():
+    rule = build(Backpropagation)
+    rule.network.wiring["1"].weight.requires_grad_(False)
+    before = copy.deepcopy(rule.state_dict())
+    learn(rule)
+    moved = changed(rule, before)
+    assert "network.wiring.1.weight" not in moved
+    assert "network.wiring.1.bias" in moved
+
+
+def test_a_rule_whose_parameters_are_all_frozen_is_refused():
+    rule = build(Backpropagation)
+    rule.freeze()
+    before = copy.deepcopy(rule.state_dict())
+    with pytest.raises(UserError, match=r"parameters of Backpropagation are all frozen, .* rule.unfreeze\(\)"):
+        train(rule, epochs=1)
+    assert not changed(rule, before)
+
+
+def test_finetuning_holds_a_layer_back_until_its_epoch():
+    first = []
+
+    class Finetuning(BaseFinetuning):
+        def freeze_before_training(self, pl_module):
+            self.freeze(pl_module.network.wiring["1"])
+
+        def finetune_function(self, pl_module, epoch, optimizer):
+            if epoch == 1:
+                self.make_trainable(pl_module.network.wiring["1"])
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            first.append(pl_module.network.wiring["1"].weight.detach().clone())
+
+    rule = build(Backpropagation)
+    start = rule.network.wiring["1"].weight.detach().clone()
+    train(rule, epochs=2, callbacks=[Finetuning()])
+    assert torch.equal(first[0], start)
+    assert not torch.equal(first[1], start)
 
 
 def pruned(rule):
