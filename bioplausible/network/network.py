@@ -94,9 +94,10 @@ class Network(nn.Module):
         """Returns images or vectors (n × …) in the shape of layer 0.
 
         Raises:
-            UserError: they have another number of values, there is but one image, without n, or they are no
-                floating-point numbers.
+            UserError: they have another number of values, there is but one image, without n, they are no
+                floating-point numbers, or a layer of the network was replaced.
         """
+        self._require_own_layers()
         shape = self.shapes[0]
         if not (x.is_floating_point() or x.is_complex()):
             raise UserError(
@@ -203,6 +204,17 @@ class Network(nn.Module):
             connection.redraw_feedback(generator)
 
     # ------------------------------------------------------------------------------------------------------- building
+
+    def _require_own_layers(self) -> None:
+        """Raises UserError where another layer was put into :attr:`wiring` or :attr:`lateral`: nothing would use it."""
+        if [*self.wiring.values()] == self.connections and [*self.lateral.values()] == [*self.laterals.values()]:
+            return
+        part = "wiring" if [*self.wiring.values()] != self.connections else "lateral"
+        raise UserError(
+            f"network.{part} holds another layer than the network was built with, which it would not use: put back the"
+            f' one that was there, and give it the weights of the other, as network.{part}["1"].load_state_dict('
+            "other.state_dict()) does."
+        )
 
     def _connect(self, layer: Layer, options: Mapping[str, Any]) -> list[Connection]:
         """Adds a layer and returns the connections into it."""
