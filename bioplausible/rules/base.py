@@ -17,6 +17,7 @@ from bioplausible.resume.rule_in_checkpoint import note_rule, require_same_rule
 from bioplausible.rules.learning_step import LearningStep
 from bioplausible.rules.options import refuse_without_effect
 from bioplausible.training.batch import Batch, as_batch, labelled
+from bioplausible.training.compile_relaxation import CompiledRelaxation
 from bioplausible.training.data_parallel import join
 from bioplausible.training.metrics import EpochMeans
 from bioplausible.training.monitored import require_callbacks_that_fit
@@ -47,6 +48,11 @@ class LearningRule(LearningStep):
         super().__init_subclass__(**options)
         if "activity" in vars(cls):
             cls.activity = _of_images(cls.activity)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what copies and pickles take over: no compiled relaxations, which are tied to this rule's weights."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if not isinstance(value, CompiledRelaxation)}
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""

@@ -43,21 +43,31 @@ class CompileRelaxation(Callback):
             print(f"torch.compile does not work here, so relaxations run uncompiled ({reason})")
             return
         for name in names:
-            setattr(pl_module, name, _compiled(pl_module, getattr(pl_module, name)))
+            relax = getattr(pl_module, name)
+            if not isinstance(relax, CompiledRelaxation):  # by another Trainer's callback
+                setattr(pl_module, name, CompiledRelaxation(pl_module, relax))
 
 
-def _compiled(rule: Any, relax: Callable[..., Phase]) -> Callable[..., Phase]:
-    compiled: Callable[..., Phase] = torch.compile(relax)
+class CompiledRelaxation:
+    """A relaxation of a rule, compiled: one for each rule, so that copies and pickles of a rule leave it out.
 
-    def relax_compiled(network: Clamped, start: Phase, *args: Any, **options: Any) -> Phase:
+    Args:
+        rule: the rule.
+        relax: its relaxation.
+    """
+
+    def __init__(self, rule: Any, relax: Callable[..., Phase]) -> None:
+        self._rule, self._relax = rule, relax
+        self._compiled: Callable[..., Phase] = torch.compile(relax)
+
+    def __call__(self, network: Clamped, start: Phase, *args: Any, **options: Any) -> Phase:
+        """Relaxes."""
         # what watches would be compiled too, anew each time, and there is no code generator for complex states
-        if rule.watch is not None or start.output.is_complex():
-            return relax(network, start, *args, **options)
+        if self._rule.watch is not None or start.output.is_complex():
+            return self._relax(network, start, *args, **options)
         # states stored neuron by neuron would break the compiled graph in each iteration
         start = replace(start, activity=[_stored_by_sample(a) for a in start.activity])
-        return compiled(network, start, *args, **options)
-
-    return relax_compiled
+        return self._compiled(network, start, *args, **options)
 
 
 def _stored_by_sample(a: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Relaxations through torch.compile: the same results, and a word where there is no compiler."""
 
+import copy
+import pickle
 import shutil
 from pathlib import Path
 
@@ -150,3 +152,32 @@ def test_without_a_compiler_one_line_says_so(monkeypatch, capsys):
 def test_a_rule_without_a_relaxation_is_refused(capsys):
     assert main(["fit", "--config", str(CONFIGS / "digits/backpropagation.yaml"), *FEW, *CALLBACK]) == 2
     assert "no relaxation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda rule: pickle.loads(pickle.dumps(rule))], ids=["copy", "pickle"]
+)
+@torch.no_grad()
+def test_a_copy_of_a_compiled_rule_is_tied_to_its_own_weights(copied, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # the tie is the same
+    options = {"loss": "cross_entropy", "readout": True, **FEW_STEPS}
+    rule, plain = (build(EquilibriumPropagation, **options) for _ in range(2))
+    x, _, target = batch()
+    CompileRelaxation().setup(None, rule, "fit")
+    again = copied(rule)
+    for parameter in again.parameters():
+        parameter.mul_(0.5)
+    plain.load_state_dict(again.state_dict())
+    assert torch.equal(again(x), plain(x))
+    learned = [rule.settle(x, target)["nudged"].output for rule in (again, plain)]
+    assert torch.equal(*learned)
+
+
+def test_a_rule_is_compiled_once_and_its_copy_anew(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
+    rule = build(EquilibriumPropagation, **FEW_STEPS)
+    for learner in (rule, rule, copy.deepcopy(rule)):
+        CompileRelaxation().setup(None, learner, "fit")
+    relaxations = [function for function in compiled if function is not torch.sin]
+    assert [function.__self__ is rule for function in relaxations] == [True, False]
