@@ -54,6 +54,11 @@ class PersistentStates(LearningRule):
         self._carried, self._persisted = [], self.last_phase(phases).activity[1:]
         return phases
 
+    def setup(self, stage: str) -> None:
+        """Lets a training begin at rest; one that resumes takes up its checkpoint's states after this."""
+        if stage == "fit":
+            self._persisted = []
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the states that persist to the checkpoint."""
         super().on_save_checkpoint(checkpoint)

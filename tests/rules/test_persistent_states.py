@@ -1,10 +1,13 @@
 """States of equilibrium propagation that persist from batch to batch."""
 
+import copy
+
 import pytest
 import torch
 
 from bioplausible import EquilibriumPropagation
-from tests.helpers import NETWORKS, batch, build
+from tests.helpers import NETWORKS, batch, build, differences
+from tests.training.test_training_step import train
 
 
 def learned_in_two_batches(network, between):
@@ -37,3 +40,14 @@ def test_without_the_states_of_the_last_batch_it_learns_otherwise():
     went_on = learned_in_two_batches("dense", lambda rule: None)
     forgot = learned_in_two_batches("dense", lambda rule: rule._persisted.clear())
     assert not torch.equal(forgot["network.wiring.3.weight"], went_on["network.wiring.3.weight"])
+
+
+def test_a_training_that_begins_anew_starts_from_rest():
+    rule = build(EquilibriumPropagation, persistent_states=True, random_beta_sign=False)
+    first = copy.deepcopy(rule.state_dict())
+    learned = []
+    for _ in range(2):
+        rule.load_state_dict(first)
+        train(rule, epochs=1, max_steps=2)
+        learned.append(copy.deepcopy(rule.state_dict()))
+    assert list(differences(*learned)) == []
