@@ -31,7 +31,7 @@ class Preconditions(Callback):
         """
         self._search_has_begun = False
         require_shared_batch(trainer)
-        require_precision(trainer)
+        require_precision(trainer, pl_module)
         for module in pl_module.modules():
             if isinstance(module, (Connection, Lateral)):
                 module.product_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else None
@@ -92,13 +92,19 @@ def require_shared_batch(trainer: Trainer) -> None:
     )
 
 
-def require_precision(trainer: Trainer) -> None:
-    """Raises a :class:`bioplausible.UserError` where the precision is below float32."""
+def require_precision(trainer: Trainer, rule: LightningModule) -> None:
+    """Raises a :class:`bioplausible.UserError` where the precision of a run or of its weights is below float32."""
     require(
         trainer.precision in ("32-true", "64-true", "bf16-mixed"),
         f"precision is {trainer.precision}: small updates vanish in its range, and there is no loss whose scaling could"
         " save them, so choose 32-true, 64-true or bf16-mixed.",
     )
+    for name, tensor in [*rule.named_parameters(), *rule.named_buffers()]:
+        require(
+            tensor.dtype not in (torch.float16, torch.bfloat16),
+            f"{name} is {str(tensor.dtype).removeprefix('torch.')}: small updates vanish in its range, so call"
+            " rule.float() first.",
+        )
 
 
 def require_fitting_data(network: Network, data: Any) -> None:

@@ -106,3 +106,13 @@ def test_the_default_type_of_numbers_which_64_true_sets_while_it_trains_changes_
 def test_too_low_a_precision_is_refused(precision):
     with pytest.raises(UserError, match="choose 32-true, 64-true or bf16-mixed"):
         step(all_rules()[0], precision)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_a_rule_of_too_low_a_precision_is_refused_too(dtype, precision):
+    rule = build(all_rules()[0], [64, 10]).to(dtype)
+    trainer = Trainer(max_steps=1, precision=precision, logger=False, enable_checkpointing=False, accelerator="cpu")
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(UserError, match=rf"network\.wiring\.1\.weight is {name}: small updates .*rule\.float\(\)"):
+        trainer.fit(rule, DigitsDataModule())
