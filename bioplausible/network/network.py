@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class Network(nn.Module):
 
         Raises:
             UserError: they have another number of values, there is but one image, without n, they are no
-                floating-point numbers, or a layer of the network was replaced.
+                floating-point numbers of the weights' precision, or a layer of the network was replaced.
         """
         self._require_own_layers()
         shape = self.shapes[0]
@@ -103,6 +103,12 @@ class Network(nn.Module):
             raise UserError(
                 f"The input has {str(x.dtype).removeprefix('torch.')} numbers, which don't say which value is white:"
                 " give floating-point numbers in [0, 1], as images.float() / 255 does where white is 255."
+            )
+        dtype = cast(Tensor, self.weighted[0].weight).dtype if self.weighted else x.dtype
+        if x.dtype not in (dtype, dtype.to_complex()):
+            raise UserError(
+                f"The input has {str(x.dtype).removeprefix('torch.')} numbers, the weights"
+                f" {str(dtype).removeprefix('torch.')}: give x.to(rule.dtype)."
             )
         if tuple(x.shape[1:]) == shape:
             return x

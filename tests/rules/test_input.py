@@ -90,3 +90,15 @@ def test_whole_numbers_do_not_say_which_value_is_white(network, dtype):
     for call in (rule, rule.activity):
         with pytest.raises(UserError, match=f"The input has {str(dtype)[6:]} numbers, .+ white: give floating-point"):
             call(images)
+
+
+@pytest.mark.parametrize("network", [[12, 6, 5, 4], "convolution"], ids=str)
+def test_numbers_of_another_precision_than_the_weights_are_refused(network):
+    rule = build(Backpropagation, network).float()
+    images = torch.rand(5, *rule.network.shapes[0], dtype=torch.float64)
+    for call in (rule, rule.activity):
+        with pytest.raises(
+            UserError, match=r"The input has float64 numbers, .*weights float32: .*x\.to\(rule\.dtype\)"
+        ):
+            call(images)
+        call(images.to(rule.dtype))
