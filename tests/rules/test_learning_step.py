@@ -66,6 +66,7 @@ def test_a_single_frozen_weight_lets_its_bias_learn():
     learn(rule)
     moved = changed(rule, before)
     assert "network.wiring.1.weight" not in moved
+    assert rule.network.wiring["1"].weight.grad is None  # nor does it count in the norm that is limited
     assert "network.wiring.1.bias" in moved
 
 
