@@ -95,7 +95,7 @@ class Network(nn.Module):
 
         Raises:
             UserError: they have another number of values, there is but one image, without n, they are no
-                floating-point numbers of the weights' precision, or a layer of the network was replaced.
+                floating-point numbers, or a layer of the network was replaced.
         """
         self._require_own_layers()
         shape = self.shapes[0]
@@ -103,12 +103,6 @@ class Network(nn.Module):
             raise UserError(
                 f"The input has {str(x.dtype).removeprefix('torch.')} numbers, which don't say which value is white:"
                 " give floating-point numbers in [0, 1], as images.float() / 255 does where white is 255."
-            )
-        dtype = cast(Tensor, self.weighted[0].weight).dtype if self.weighted else x.dtype
-        if x.dtype not in (dtype, dtype.to_complex()):
-            raise UserError(
-                f"The input has {str(x.dtype).removeprefix('torch.')} numbers, the weights"
-                f" {str(dtype).removeprefix('torch.')}: give x.to(rule.dtype)."
             )
         if tuple(x.shape[1:]) == shape:
             return x
@@ -122,6 +116,21 @@ class Network(nn.Module):
                 " agree."
             )
         return x.reshape(len(x), *shape)
+
+    def as_input_of_precision(self, x: Tensor) -> Tensor:
+        """Returns the same of images or vectors whose numbers are to be of the weights' precision already.
+
+        Raises:
+            UserError: they aren't, or are refused by :meth:`as_input`.
+        """
+        x = self.as_input(x)
+        dtype = cast(Tensor, self.weighted[0].weight).dtype if self.weighted else x.dtype
+        if x.dtype not in (dtype, dtype.to_complex()):
+            raise UserError(
+                f"The input has {str(x.dtype).removeprefix('torch.')} numbers, the weights"
+                f" {str(dtype).removeprefix('torch.')}: give x.to(rule.dtype)."
+            )
+        return x
 
     def drive(self, k: int, r: Sequence[Tensor]) -> Tensor:
         """Returns what layer k receives from below (n × shape_k), biases included."""

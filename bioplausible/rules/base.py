@@ -57,7 +57,7 @@ class LearningRule(LearningStep):
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Returns the output (n × d_L) for images or vectors (n × …) of as many values as layer 0 has."""
         if len(inputs) == 1 and isinstance(inputs[0], Tensor):  # strategies call a step so, with a batch and its number
-            inputs = (self.network.as_input(inputs[0]),)
+            inputs = (self.network.as_input_of_precision(inputs[0]),)
         elif len(inputs) == 1 and hasattr(inputs[0], "__array__"):
             raise UserError(
                 f"A rule takes images as a tensor, not {type(inputs[0]).__name__}: give torch.as_tensor of them."
@@ -281,6 +281,6 @@ class LearningRule(LearningStep):
 def _of_images(activity: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
     @wraps(activity)
     def of_images(self: LearningRule, x: Tensor) -> list[Tensor]:
-        return activity(self, self.network.as_input(x))
+        return activity(self, self.network.as_input_of_precision(x))
 
     return of_images
