@@ -239,7 +239,7 @@ class ArraysDataModule(OwnDataModule):
             f"{self.file} has {len(images)} samples and {len(classes)} classes for {_PURPOSE[part]}: give as many of"
             " both.",
         )
-        images = images.float()
+        images = images.float() if self.in_unit_interval else images.double()
         if self._divisor is not None:
             images = images / self._divisor
         if self.in_unit_interval and bool(images.isfinite().all()):
@@ -248,7 +248,9 @@ class ArraysDataModule(OwnDataModule):
                 0 <= low <= high <= 1,
                 f"{where.who} has pixels from {low:g} to {high:g}: bring them to [0, 1], " + _cure(low, high),
             )
-        require(bool(images.isfinite().all()), f"{where.who} has NaN or infinite numbers: leave such samples out.")
+        require(
+            bool(images.float().isfinite().all()), f"{where.who} has NaN or infinite numbers: leave such samples out."
+        )
         return images, classes
 
     def _classes(self, arrays: Mapping[tuple[str, str], Any], part: str) -> Tensor:

@@ -64,6 +64,8 @@ class ImageDataModule(LightningDataModule, ABC):
     """The classes' names in their order; where a class says none, their numbers from 0 on."""
     image_shape: tuple[int, int, int]
     """(channels, height, width); a vector of d values is (d, 1, 1)."""
+    column_names: tuple[str, ...] = ()
+    """The names of a vector's values in their order, where they have any."""
     in_unit_interval: bool = True
     """Whether values lie in [0, 1] before normalisation, as those of images do, or are any finite numbers."""
     stretches: bool = False
@@ -146,6 +148,8 @@ class ImageDataModule(LightningDataModule, ABC):
     @abstractmethod
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Returns a split's images (N × channels × height × width), float32 in [0, 1], and classes (N), int64.
+
+        Numbers of any size, without ``in_unit_interval``, may be float64: they are rounded when they are normalised.
 
         Of what a module of your own returns, these are converted: images of another floating-point type or of
         booleans, without the dimension of a single channel; classes of another type of whole numbers, (N × 1) or
@@ -249,7 +253,8 @@ class ImageDataModule(LightningDataModule, ABC):
         if not isinstance(given, (list, tuple)) or len(given) != 2:
             kind = f"{len(given)} fields" if isinstance(given, (list, tuple)) else type(given).__name__
             raise source.refuse(kind, "a pair (images, classes)")
-        images = as_images(given[0], torch.float32, source)
+        # numbers of any size keep the digits that tell them apart until they are normalised
+        images = as_images(given[0], torch.float32 if self.in_unit_interval else torch.float64, source)
         if self.loaded_shape[0] == 1 and images.shape[1:] == self.loaded_shape[1:]:
             images = images[:, None]
         labels = as_classes(given[1], self.num_classes, source)
@@ -266,10 +271,10 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         images = F.pad(images, [self.border] * 4) if self.border else images
         if self.mean is not None:
-            images = images - torch.tensor(self.mean)[:, None, None]
+            images = images - torch.tensor(self.mean, dtype=images.dtype)[:, None, None]
         if self.std is not None:
-            images = images / torch.tensor(self.std)[:, None, None]
-        return images
+            images = images / torch.tensor(self.std, dtype=images.dtype)[:, None, None]
+        return images.float()
 
     def pictures(self, files: str | Path | Sequence[str | Path], invert: bool = False) -> Tensor:
         """Returns pictures of one's own as the network gets this data set's images (n × channels × height × width).
@@ -295,7 +300,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"images {tuple(images.shape)} and {len(labels)} classes",
                 f"as many of both, at least one, and images of {self.loaded_shape}",
             )
-        low, high = (float(value) for value in images.aminmax())
+        low, high = (float(value) for value in images.float().aminmax())  # what float32 doesn't hold is infinite
         if not self.in_unit_interval and not (math.isfinite(low) and math.isfinite(high)):
             raise source.refuse("numbers that are NaN or infinite", "finite numbers")
         if self.in_unit_interval and not 0 <= low <= high <= 1:  # NaN is neither

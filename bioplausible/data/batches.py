@@ -38,7 +38,7 @@ class Images(Dataset[Batch]):
     def digest(self) -> str:
         """What tells these images and classes from others of their shapes: 16 hexadecimal digits."""
         digest = hashlib.blake2b(digest_size=8)
-        for tensor in (self.images, self.labels):
+        for tensor in (self.images.float(), self.labels):  # of float32, as those that checkpoints have
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 

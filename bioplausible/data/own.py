@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from bioplausible.data.base import SPLIT_SEED, ImageDataModule
@@ -19,6 +20,10 @@ from bioplausible.training.randomness import generator
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Words for a part of the data, in the names of arrays and folders."""
 
+TELLING_ROWS = 1000
+"""Rows that tell whether digits are lost: to sort all of large data takes seconds."""
+MOST_MERGED = 0.1
+"""Of a column's different numbers, the share that may come to be the same in float32: of many numbers some do."""
 TEST_SHARE = 5
 """One sample of a class in so many is a test sample."""
 
@@ -101,6 +106,8 @@ class OwnDataModule(ImageDataModule):
         images = super()._loaded(train)
         if self.standardise and self.mean is None:
             self._measure(images if train else super()._loaded(train=True))
+        if train and self.mean is None and not self.in_unit_interval:
+            self._tell_of_lost_digits(images.images.flatten(1))
         return images
 
     def prepared(self, images: Tensor) -> Tensor:
@@ -124,9 +131,22 @@ class OwnDataModule(ImageDataModule):
         """Takes mean and standard deviation of the images that are trained on."""
         trained, _ = self._choose(len(images))
         values = images.images[trained].transpose(0, 1).flatten(1).double()
-        constant = values.amax(1) == values.amin(1)
-        self.mean = values.mean(1).tolist()
-        self.std = values.std(1, correction=0).masked_fill(constant, 1.0).tolist()
+        low, std = values.amin(1), values.std(1, correction=0)
+        # but for the rounding of float64, as where a column was computed
+        constant = std <= 4 * torch.finfo(values.dtype).eps * values.abs().amax(1)
+        self.mean = torch.where(constant, low, values.mean(1)).tolist()
+        self.std = std.masked_fill(constant, 1.0).tolist()
+
+    def _tell_of_lost_digits(self, vectors: Tensor) -> None:
+        """Warns where many of a column's numbers, of vectors (N × d) that stay as they are, are one in float32."""
+        some = vectors[:: -(-len(vectors) // TELLING_ROWS)]
+        for i, column in enumerate(some.t()):
+            if len(column.float().unique()) < len(column.unique()) * (1 - MOST_MERGED):
+                rank_zero_warn(
+                    f"{self.place('train')} has different numbers in column"
+                    f" {self.column_names[i] if self.column_names else i + 1} that are the same to the network, for"
+                    " float32 has too few digits: say standardise: true."
+                )
 
 
 def split_by_class(labels: Tensor) -> tuple[Tensor, Tensor]:

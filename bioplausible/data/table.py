@@ -77,7 +77,7 @@ class TableDataModule(OwnDataModule):
         require(len(separator) == 1, f"separator is {separator!r}: give one character, such as ';' or a tab.")
         table = self._read(self.file)
         names = in_order(table.classes)
-        self._columns = table.columns
+        self.column_names = tuple(table.columns)
         counting = [name for name, column in zip(table.columns, table.values.t(), strict=True) if _counts_rows(column)]
         if counting:
             rank_zero_warn(
@@ -108,14 +108,14 @@ class TableDataModule(OwnDataModule):
         if self.test_file is None:
             chosen = split_by_class(classes)[0 if train else 1].sort().values
             values, classes = values[chosen], classes[chosen]
-        return values.float()[:, :, None, None], classes
+        return values[:, :, None, None], classes
 
     def _numbered(self, file: Path) -> tuple[Tensor, Tensor]:
         table = self._read(file)
         require(
-            table.columns == self._columns,
-            f"{file} has the columns {', '.join(table.columns)}, and {self.file} has {', '.join(self._columns)}: give"
-            " both the same ones in the same order.",
+            tuple(table.columns) == self.column_names,
+            f"{file} has the columns {', '.join(table.columns)}, and {self.file} has {', '.join(self.column_names)}:"
+            " give both the same ones in the same order.",
         )
         numbers = {name: k for k, name in enumerate(self.class_names)}
         unknown = sorted(set(table.classes) - numbers.keys())

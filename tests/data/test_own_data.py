@@ -355,6 +355,49 @@ def test_standardising_is_by_what_is_trained_on_alone(kind, options):
         assert torch.allclose(found.double(), expected, atol=2e-4)
 
 
+@pytest.mark.parametrize("kind", ["table", "arrays", "whole numbers", "mean and std"])
+@pytest.mark.parametrize("first", [1_700_000_000, 1_700_000_000_000], ids=["seconds", "milliseconds"])
+def test_large_numbers_keep_their_digits_where_they_are_standardised(kind, first, recwarn):
+    """float32, in which the network computes, is spaced 128 at 1.7e9 and 131,072 at 1.7e12."""
+    times = first + DRAW.permutation(60) * 2
+    options = {"mean": [float(times.mean())], "std": [10.0]} if kind == "mean and std" else {"standardise": True}
+    if kind == "table":
+        write_table([["time", "kind"], *zip(times.tolist(), Y.tolist(), strict=True)])
+        make = lambda: TableDataModule("table.csv")  # noqa: E731
+    else:
+        given = times if kind == "whole numbers" else times.astype(float)
+        np.savez("a.npz", x=given[:, None], y=Y)
+        make = lambda: ArraysDataModule("a.npz", **options)  # noqa: E731
+    data = make()
+    seen = split(data, "train")[0].flatten()
+    test = split(make(), "test")[0].flatten()  # by a module that has loaded nothing else
+    assert seen.dtype == test.dtype == torch.float32
+    assert len(torch.cat([seen, test]).unique()) == 60
+    expected = (times - data.mean[0]) / data.std[0]
+    assert np.sort(torch.cat([seen, test])) == pytest.approx(np.sort(expected), rel=1e-6, abs=1e-6)
+    assert not recwarn
+
+
+@pytest.mark.parametrize("kind", ["table", "arrays"])
+def test_a_column_whose_digits_are_lost_where_it_is_not_standardised_is_warned_of(kind, recwarn):
+    numbers = np.stack([DRAW.normal(size=60), 1_700_000_000 + np.arange(60) * 2.0], 1)
+    if kind == "table":
+        write_table([["size", "time", "kind"], *([*row, y] for row, y in zip(numbers.tolist(), Y, strict=True))])
+        data = TableDataModule("table.csv", standardise=False)
+    else:
+        np.savez("a.npz", x=numbers, y=Y)
+        data = ArraysDataModule("a.npz")
+    split(data, "train")
+    (said,) = (str(warning.message) for warning in recwarn)
+    assert {"table": "table.csv has different numbers in column time ", "arrays": " in column 2 "}[kind] in said
+    assert said.endswith("say standardise: true.")
+    recwarn.clear()
+    # of many numbers some differ beyond float32 alone
+    np.savez("a.npz", x=DRAW.normal(size=(1250, 200)), y=np.arange(1250) % 2)
+    split(ArraysDataModule("a.npz"), "train")
+    assert not recwarn
+
+
 # -------------------------------------------------------------------------------------------------------------- folders
 
 
@@ -651,12 +694,15 @@ def test_a_column_that_is_left_out_might_as_well_not_be_there(at, class_column):
 
 def test_columns_of_any_size_are_standardised_and_those_that_never_change_are_0():
     draws = np.random.default_rng(0).normal(size=(40, 3)) * [1e-9, 1, 1e9] + [1e-8, 0, 0]
-    write_table([[*row, 123.456, 1e9, "ab"[i % 2]] for i, row in enumerate(draws)])
+    # a sum that comes to 0.3 but for the rounding of float64 says nothing either
+    rounded = [0.1 + 0.2, 0.3]
+    write_table([[*row, 123.456, 1e9, rounded[i % 2], "ab"[i % 2]] for i, row in enumerate(draws)])
     data = TableDataModule("table.csv")
     images = split(data, "train")[0].flatten(1).double()
     assert images[:, :3].mean(0).numpy() == pytest.approx([0, 0, 0], abs=1e-4)
     assert images[:, :3].std(0, correction=0).numpy() == pytest.approx([1, 1, 1], rel=1e-4)
-    assert not images[:, 3:].any()
+    assert not images[:, 3:5].any()
+    assert images[:, 5].abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(
