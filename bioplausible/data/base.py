@@ -204,6 +204,10 @@ class ImageDataModule(LightningDataModule, ABC):
         if stage in ("test", "predict") and "test" not in self._splits:
             self._splits["test"] = self._as_network_gets(self._loaded(train=False))
         if stage == "fit":
+            self._start = (
+                0,
+                0,
+            )  # until a checkpoint says otherwise: an earlier Trainer may have resumed within an epoch
             given = run_seed()
             if given is not None:
                 self._seed = given

@@ -209,6 +209,29 @@ def test_training_that_goes_on_sees_the_batches_that_were_still_to_come(seed, tm
         assert seen(ckpt_path=tmp_path / f"all/step={step}.ckpt", draw=4) == whole[step:]
 
 
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_training_anew_goes_through_all_batches_whatever_the_data_module_resumed_before(command, tmp_path):
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+    def seen(data):
+        torch.manual_seed(3)
+        noted, rule = Seen(), Backpropagation([16, 10])
+        trainer = Trainer(max_epochs=2, callbacks=[noted], enable_checkpointing=False, **options)
+        trainer.fit(rule, data)
+        return noted.batches, rule.state_dict()
+
+    makes = lambda: Numbered(batch_size=13, validation_split=0.2)  # noqa: E731
+    data, each = makes(), ModelCheckpoint(tmp_path / "all", "{step}", save_top_k=-1, every_n_train_steps=1)
+    Trainer(max_steps=3, callbacks=[each], default_root_dir=tmp_path, **options).fit(Backpropagation([16, 10]), data)
+    further = Trainer(max_epochs=1, default_root_dir=tmp_path, **options)
+    getattr(further, command)(Backpropagation([16, 10]), data, ckpt_path=tmp_path / "all/step=2.ckpt")
+    expected, weights = seen(makes())
+    assert [len(batch) for batch in expected] == [13, 13, 13, 1] * 2
+    found, found_weights = seen(data)
+    assert found == expected
+    assert all(torch.equal(found_weights[name], value) for name, value in weights.items())
+
+
 # --------------------------------------------------------------------------------------------------------- augmentation
 
 
