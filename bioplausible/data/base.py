@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -313,13 +314,18 @@ class ImageDataModule(LightningDataModule, ABC):
     # ---------------------------------------------------------------------------------------------------------- loaders
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Returns the training batches, shuffled anew each epoch."""
-        images = self._split("train")
+        """Returns the training batches, shuffled anew each epoch; a Trainer that has this module augments them."""
+        images = self.images_of("train")
+        if self._has_augmentation and not self._in_training:
+            rank_zero_warn(
+                "Images of a training loader by itself are not augmented by crop_padding and horizontal_flip: to train"
+                " on augmented ones, give the data module to the Trainer, as trainer.fit(rule, data)."
+            )
         return loader(images, EpochBatches(len(images), self.batch_size, self._seed, self._start), self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Returns the validation batches in order; an empty list without a validation split."""
-        return self._in_order("val") if len(self._split("val")) else []
+        return self._in_order("val") if len(self.images_of("val")) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Returns the test batches in order."""
@@ -333,7 +339,21 @@ class ImageDataModule(LightningDataModule, ABC):
         """Returns whether a data loader yields this module's test images."""
         return "test" in self._splits and getattr(loader, "dataset", None) is self._splits["test"]
 
-    def _split(self, name: str) -> Images:
+    @property
+    def _has_augmentation(self) -> bool:
+        return self.crop_padding > 0 or self.horizontal_flip
+
+    @property
+    def _in_training(self) -> bool:
+        """Whether a Trainer has the module, and is training."""
+        return self.trainer is not None and self.trainer.training
+
+    def images_of(self, name: str) -> Images:
+        """Returns a part as the network gets it: train, val or test.
+
+        Raises:
+            UserError: it is not loaded.
+        """
         if name not in self._splits:
             stage = "test" if name == "test" else "fit"
             raise UserError(
@@ -343,13 +363,14 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._splits[name]
 
     def _in_order(self, split: str) -> DataLoader[Batch]:
-        images = self._split(split)
+        images = self.images_of(split)
         return loader(images, InOrder(len(images), self.evaluation_batch_size))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augments training images, on the device; the draws are a pure function of (seed, step)."""
-        if not (self.crop_padding or self.horizontal_flip) or self.trainer is None or not self.trainer.training:
+        if not (self._has_augmentation and self._in_training):
             return batch
+        assert self.trainer is not None
         images, labels = batch
         # the order of an epoch is drawn from (seed, epoch): a seed of their own keeps these draws apart from it
         draws = generator(mix(self._seed, 0), self.trainer.global_step, images.device)

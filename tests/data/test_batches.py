@@ -1,6 +1,7 @@
 """What is served, in which order, to whom: properties of the batches of every data module."""
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -254,6 +255,23 @@ def test_every_step_draws_an_augmentation_of_its_own(options):
     torch.rand(3)
     assert torch.equal(augmented(2, 1, **options)[1].images, seen[6])
     assert torch.equal(augmented(0, training=False, **options)[1][0], images)
+
+
+@pytest.mark.parametrize("options", [{"crop_padding": 2}, {"horizontal_flip": True}, {}], ids=str)
+def test_a_loader_by_itself_whose_images_are_not_augmented_says_so(options):
+    """The draws are those of a Trainer's step, which a loader doesn't know."""
+    silent = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    data, trainer = Numbered(**options), Trainer(max_steps=1, enable_checkpointing=False, **silent)
+
+    def warns(call):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        return sum("not augmented" in str(warning.message) for warning in caught)
+
+    assert warns(served(**options).train_dataloader) == bool(options)
+    assert warns(lambda: trainer.fit(Backpropagation([16, 10]), data)) == 0
+    assert warns(data.train_dataloader) == bool(options)  # also where an earlier Trainer is left
 
 
 @pytest.mark.parametrize("padding", [1, 2])

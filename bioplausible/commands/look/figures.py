@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from torchvision.utils import save_image
 
 from bioplausible.data import ImageDataModule
-from bioplausible.data.batches import Images
 from bioplausible.data.class_names import class_names, telling_names
 from bioplausible.functional import as_real
 from bioplausible.observers.alignment import cosines_of_batch, draw_alignment
@@ -65,7 +64,7 @@ class Subject:
         """Inputs (n × shape_0), classes (n) and one-hot targets (n × d_L)."""
         self.known_data.prepare_data()
         self.known_data.setup("fit")
-        images = cast(Images, self.known_data.train_dataloader().dataset)
+        images = self.known_data.images_of("train")
         shown, classes = images[torch.arange(min(self.samples, len(images)))]
         assert classes is not None
         x = self.rule.network.as_input(shown).to(next(self.rule.parameters()))
