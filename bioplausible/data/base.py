@@ -403,6 +403,7 @@ class ImageDataModule(LightningDataModule, ABC):
             horizontal_flip=self.horizontal_flip,
             border=self.border,
             class_names=list(self.class_names),
+            column_names=list(self.column_names) or None,
             content=self.content,
         )
 

@@ -46,6 +46,8 @@ class TrainingData:
     """Checkpoints of earlier versions don't name it: there was none."""
     class_names: list[str] | None = None
     """The classes' names; None in checkpoints of earlier versions."""
+    column_names: list[str] | None = None
+    """The names of a table's columns; None where there are none, and in checkpoints of earlier versions."""
     content: str | None = None
     """A digest of the training images where they are a user's own; None where not, or where they are not loaded."""
 
@@ -166,12 +168,16 @@ def require_same_class(before: TrainingData, now: TrainingData) -> None:
 
 
 def require_same_names(before: TrainingData, now: TrainingData) -> None:
-    """Raises a :class:`bioplausible.UserError` where the outputs would stand for other classes than they learned."""
-    if before.class_names is not None and before.class_names != now.class_names:
-        raise UserError(
-            f"The network was trained on the classes {', '.join(before.class_names)}, and the data have"
-            f" {', '.join(now.class_names or [])}: give it the same classes in the same order."
-        )
+    """Raises a :class:`bioplausible.UserError` where outputs or inputs would stand for others than they learned."""
+    for what, names, given in (
+        ("classes", before.class_names, now.class_names),
+        ("columns", before.column_names, now.column_names),
+    ):
+        if names is not None and names != given:
+            raise UserError(
+                f"The network was trained on the {what} {', '.join(names)}, and the data have"
+                f" {', '.join(given or [])}: give it the same {what} in the same order."
+            )
 
 
 def require_untrained(before: TrainingData, now: TrainingData) -> None:

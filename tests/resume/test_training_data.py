@@ -1,6 +1,7 @@
 """Data options that are changed against what a checkpoint was trained on: nothing wrong is said, or done, of them."""
 
 import contextlib
+import csv
 import inspect
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ from pytorch_lightning.callbacks import BatchSizeFinder
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
-from bioplausible import Backpropagation, ImageDataModule, UserError
+from bioplausible import Backpropagation, ImageDataModule, TableDataModule, UserError
 from bioplausible.__main__ import main
 from bioplausible.resume.run_files import read_yaml
 from bioplausible.resume.training_data import SPOKEN, require_untrained
@@ -299,6 +300,45 @@ def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_is_used_as_before
     torch.save(content, file)
     assert said(resumed, file, Numbered(validation_split=0.5)) == []
     assert said(evaluated, "validate", file, Numbered(validation_split=0.5)) == []
+
+
+@pytest.mark.parametrize("within_epoch", [False, True])
+def test_a_table_with_its_columns_in_another_order_is_refused(within_epoch, tmp_path, monkeypatch):
+    """They would be taken for one another, without a word; as in a test_file."""
+    monkeypatch.chdir(tmp_path)
+    table = [{"length": i % 7, "width": i % 5 - 9, "kind": "ab"[i % 2]} for i in range(60)]
+    for file, names in (("table.csv", ["length", "width"]), ("turned.csv", ["width", "length"])):
+        with Path(file).open("w", newline="") as text:
+            writer = csv.DictWriter(text, [*names, "kind"])
+            writer.writeheader()
+            writer.writerows(table)
+
+    def data(file):
+        return TableDataModule(file, batch_size=10, validation_split=0.2)
+
+    checkpoint, save = tmp_path / "a.ckpt", SaveWithinEpoch(tmp_path / "a.ckpt")
+    trainer = Trainer(max_epochs=1, callbacks=[save] * within_epoch, **QUIET)
+    trainer.fit(Backpropagation([2, 2]), data("table.csv"))
+    if not within_epoch:
+        trainer.save_checkpoint(checkpoint)
+
+    def used(command, file):
+        further = Trainer(max_epochs=2, **QUIET)
+        getattr(further, command)(Backpropagation([2, 2]), datamodule=data(file), ckpt_path=checkpoint)
+
+    commands = ("fit", "validate", "test", "predict")
+    for command in commands:
+        used(command, "table.csv")
+        with pytest.raises(
+            UserError, match=r"^The network was trained on the columns length, width, and the data have width, length: "
+        ):
+            used(command, "turned.csv")
+    # one of an earlier version doesn't know them
+    content = torch.load(checkpoint, weights_only=True)
+    del content["training_data"]["column_names"], content["training_data"]["content"]
+    torch.save(content, checkpoint)
+    for command in commands:
+        used(command, "turned.csv")
 
 
 def test_data_loaders_say_nothing_of_themselves(tmp_path):

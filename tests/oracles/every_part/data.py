@@ -320,7 +320,8 @@ def _served(cls: type[ImageDataModule], options: dict[str, Any], folder: Path) -
     if module.stretches:
         told["content"] = "some"  # resized pictures' last digit depends on the CPU
     told |= {name: [round(x, 7) for x in told[name]] for name in ("mean", "std") if told[name] is not None}
-    yield "told", ", ".join(f"{value}" for name, value in told.items() if name not in ("dataset", "class_names"))
+    left_out = ("dataset", "class_names", "column_names")
+    yield "told", ", ".join(f"{value}" for name, value in told.items() if name not in left_out)
     names = ", ".join(map(str, module.class_names))
     yield "classes", f"{module.num_classes}: {names if len(names) < 80 else crc32(names.encode())}"
     shapes = f"{module.image_shape}, loaded {module.loaded_shape}, {module.input_size} values"
