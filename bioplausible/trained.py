@@ -17,6 +17,7 @@ from bioplausible.errors.sentences import sentence
 from bioplausible.resume.checkpoint_files import ReadAhead, newest_checkpoint
 from bioplausible.resume.refused_options import defaults_to_name
 from bioplausible.resume.told_callables import trusted
+from bioplausible.resume.training_data import TrainingData, require_same_names, training_data_of
 from bioplausible.rules import LearningRule
 from bioplausible.training.named_runs import run_named
 
@@ -29,7 +30,7 @@ class Trained(NamedTuple):
     rule: LearningRule
     """With the trained weights in the precision of training, on the CPU, in evaluation mode."""
     data: ImageDataModule | None
-    """What it was trained on, not loaded yet; None where the checkpoint doesn't say, or it can't be built here."""
+    """What it was trained on, not loaded yet; None where it is not known, can't be built here, or is other data now."""
 
 
 def load(run: str | Path, which: Which = "last") -> Trained:
@@ -40,7 +41,7 @@ def load(run: str | Path, which: Which = "last") -> Trained:
 
     A run that was made from Python names its classes alone: they are this package's, or classes of one's own that are
     imported already. Where it trained on data loaders without a data module, on a class that is not imported, or on
-    files that are no longer where they were, ``data`` is None.
+    files that are no longer where they were, or have other classes or columns by now, ``data`` is None.
 
     Args:
         run: a run's folder, or one above it, of which the newest run counts; ``last`` is the newest of all below
@@ -52,6 +53,11 @@ def load(run: str | Path, which: Which = "last") -> Trained:
         UserError: there is no such run or checkpoint, it can't be read, or its rule can't be built: its class is not to
             be found, or the checkpoint doesn't hold all its arguments.
     """
+    return load_and_compare(run, which)[0]
+
+
+def load_and_compare(run: str | Path, which: Which = "last") -> tuple[Trained, TrainingData | None]:
+    """Returns what :func:`load` does, and what the checkpoint says that it was trained on, to compare with images."""
     require(which in ("last", "best"), f"which is {which!r}: choose last or best.")
     ahead = ReadAhead(checkpoint_of(run, which))
     checkpoint = ahead.hand_over(ahead.path)
@@ -71,7 +77,15 @@ def load(run: str | Path, which: Which = "last") -> Trained:
         rank_zero_warn(
             f"{ahead.path} doesn't say all of its {names}, and the rule has its class's own: set it before training on."
         )
-    return Trained(rule.eval(), data)
+    before = training_data_of(checkpoint)
+    if data is not None and before is not None:
+        try:
+            require_same_names(before, data.training_data())
+        except UserError as error:
+            cause = str(error).rstrip(".")
+            rank_zero_warn(f"The data of {ahead.path} are others by now ({cause}), so they are None.")
+            data = None
+    return Trained(rule.eval(), data), before
 
 
 def checkpoint_of(run: str | Path, which: Which = "last") -> Path:

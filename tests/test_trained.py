@@ -23,6 +23,7 @@ from bioplausible import (
     DigitsDataModule,
     FeedbackAlignment,
     LearningRule,
+    TableDataModule,
     UserError,
 )
 from bioplausible.__main__ import main
@@ -300,6 +301,39 @@ def test_a_run_from_python_too(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=r"set\.npz can't be read .*so they are None"):
         _, data = bioplausible.load(path)
     assert data is None
+
+
+@pytest.mark.parametrize("kind", ["classes", "columns"])
+@pytest.mark.parametrize("how", ["python", "command line"])
+def test_data_that_have_other_names_by_now_are_none(how, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values, labels = np.random.default_rng(0).random((30, 2)), [f"{'ab'[i % 2]}" for i in range(30)]
+
+    def write(columns, names):
+        given = [names["ab".index(label)] for label in labels]
+        lines = [[*columns, "kind"], *([*row, label] for row, label in zip(values.tolist(), given, strict=True))]
+        Path("set.csv").write_text("\n".join(",".join(map(str, line)) for line in lines))
+
+    write(["length", "width"], "ab")
+    if how == "python":
+        run = made(Backpropagation([2, 2]), TableDataModule("set.csv"))
+    else:
+        run = "last"
+        fit = ["fit", "--data", "TableDataModule", "--data.file", "set.csv", "--model", "Backpropagation"]
+        assert main([*fit, "--model.layer_sizes", "[2, 2]", "--trainer.max_epochs", "1"]) == 0
+    before, data = bioplausible.load(run)
+    assert isinstance(data, TableDataModule)
+    write(*((["width", "length"], "ab") if kind == "columns" else (["length", "width"], "ac")))
+    said = {
+        "columns": "columns length, width, and the data have width, length",
+        "classes": "a, b, and the data have a, c",
+    }
+    with pytest.warns(
+        UserWarning, match=rf"others by now \(The network was trained on .*{said[kind]}.*so they are None"
+    ):
+        rule, data = bioplausible.load(run)
+    assert data is None
+    assert same(rule, before)
 
 
 OWN_DATA = """

@@ -1,5 +1,6 @@
 """What a network was trained on: a part of checkpoints, for later data are compared with it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,9 +87,8 @@ class TrainedOn(Callback):
             checkpoint[TRAINING_DATA] = asdict(self.known)
 
     def read(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it from a checkpoint; those of earlier versions don't know it."""
-        saved = checkpoint.get(TRAINING_DATA)
-        self.known = None if saved is None else TrainingData(**saved)
+        """Takes it from a checkpoint."""
+        self.known = training_data_of(checkpoint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compares, where training goes on, before the first batch.
@@ -155,6 +155,12 @@ class TrainedOn(Callback):
                 require_untrained(before, now)
         if changes := before.changes(now, OF_EVALUATION):
             rank_zero_warn(f"The network is {what} on images that are normalised otherwise: {changes}.")
+
+
+def training_data_of(checkpoint: Mapping[str, Any]) -> TrainingData | None:
+    """Returns what a checkpoint was trained on; None where it doesn't know, as those of earlier versions."""
+    saved = checkpoint.get(TRAINING_DATA)
+    return None if saved is None else TrainingData(**saved)
 
 
 def require_same_class(before: TrainingData, now: TrainingData) -> None:

@@ -3,13 +3,21 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from bioplausible import Backpropagation, CorInfoMax, DigitsDataModule, FeedbackAlignment, ForwardForward
+from bioplausible import (
+    ArraysDataModule,
+    Backpropagation,
+    CorInfoMax,
+    DigitsDataModule,
+    FeedbackAlignment,
+    ForwardForward,
+)
 from bioplausible.__main__ import main
 from bioplausible.commands.look import FIGURES, ON_DEMAND, figures
 from bioplausible.observers.alignment import cosines_of_batch, draw_alignment
@@ -106,9 +114,9 @@ def test_figures_are_those_of_the_observers(monkeypatch):
 
 
 def test_without_a_validation_split_the_test_split_is_shown_and_classes_have_their_names(monkeypatch):
-    path = made(Backpropagation([64, 8, 10]), digits())
     names = [f"class {i}" for i in range(10)]
     monkeypatch.setattr(DigitsDataModule, "class_names", names, raising=False)
+    path = made(Backpropagation([64, 8, 10]), digits())
     seen = []
     monkeypatch.setattr(figures, "draw_confusion", lambda *given: seen.append(given) or draw_confusion(*given))
     assert main(["look", path, "--only", "confusion_matrix", "--out", "here/there"]) == 0
@@ -119,6 +127,27 @@ def test_without_a_validation_split_the_test_split_is_shown_and_classes_have_the
     figure = draw_confusion(*seen[0])
     for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
         assert [label.get_text() for label in labels] == names
+
+
+def test_data_that_are_others_by_now_are_not_drawn_as_those_of_training(capsys):
+    """Classes in another order would have wrong names, and of shuffled images some for validation were trained on."""
+    x, y = np.random.default_rng(0).random((60, 4, 4), dtype=np.float32), np.arange(60) % 3
+    content = {"x": x, "y": y, "x_test": x[:9], "y_test": y[:9], "class_names": ["ant", "bee", "cow"]}
+    np.savez("set.npz", **content)
+    path = made(Backpropagation([16, 3]), ArraysDataModule("set.npz", validation_split=0.2))
+
+    def figure(**changed):
+        np.savez("set.npz", **content | changed)
+        capsys.readouterr()
+        assert main(["look", path, "--only", "confusion_matrix"]) == 0
+        return capsys.readouterr().out
+
+    assert "confusion_matrix.png  which classes are taken for which" in figure()
+    with pytest.warns(UserWarning, match="trained on the classes ant, bee, cow, and the data have cow, bee, ant"):
+        said = figure(y=2 - y, y_test=2 - y[:9], class_names=["cow", "bee", "ant"])
+    assert "confusion_matrix.png  none: the data on which" in said
+    shuffled = np.random.default_rng(1).permutation(60)
+    assert "confusion_matrix.png  none: The training images are others" in figure(x=x[shuffled], y=y[shuffled])
 
 
 def test_a_map_is_drawn_on_demand_and_best_in_a_folder_of_its_own():

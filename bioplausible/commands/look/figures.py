@@ -14,6 +14,7 @@ from torchvision.utils import save_image
 
 from bioplausible.data import ImageDataModule
 from bioplausible.data.class_names import class_names, telling_names
+from bioplausible.errors import UserError
 from bioplausible.functional import as_real
 from bioplausible.observers.alignment import cosines_of_batch, draw_alignment
 from bioplausible.observers.drawings import (
@@ -27,8 +28,9 @@ from bioplausible.observers.drawings import (
 from bioplausible.observers.figures import as_pdf, as_png
 from bioplausible.observers.information import draw_information
 from bioplausible.observers.settling import TOLERANCE, draw_settling, trajectories
+from bioplausible.resume.training_data import TrainingData, require_untrained
 from bioplausible.rules import CorInfoMax, LearningRule
-from bioplausible.trained import load
+from bioplausible.trained import load_and_compare
 from bioplausible.training.batch import Batch
 
 FEWEST_OF_TSNE = 10
@@ -44,12 +46,14 @@ class Subject:
 
     Attributes:
         rule: the network.
-        data: what it was trained on; None where that is not known.
+        data: what it was trained on; None where that is not known, or not to be had.
+        trained_on: what the checkpoint says of it; None where it says nothing.
         samples: training images that settle, the first ones.
     """
 
     rule: LearningRule
     data: ImageDataModule | None
+    trained_on: TrainingData | None
     samples: int
 
     @property
@@ -86,7 +90,8 @@ def draw(checkpoint: Path, names: Sequence[str], samples: int, folder: Path) -> 
         UserError: the network or its data can't be had.
         OSError: a file can't be written.
     """
-    subject = Subject(*load(checkpoint), samples)
+    (rule, data), trained_on = load_and_compare(checkpoint)
+    subject = Subject(rule, data, trained_on, samples)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         try:
@@ -132,6 +137,11 @@ def _confusion_matrix(subject: Subject) -> Figure:
     data.prepare_data()
     split, stage = ("validation", "fit") if data.validation_split else ("test", "test")
     data.setup(stage)
+    if split == "validation" and subject.trained_on is not None:
+        try:
+            require_untrained(subject.trained_on, data.training_data())
+        except UserError as error:  # other figures say nothing of images that were not trained on
+            raise NothingToDrawError(str(error)) from error
     loader = cast("DataLoader[Batch]", data.val_dataloader() if data.validation_split else data.test_dataloader())
     scored = [subject.rule.predict_step(batch) for batch in loader]
     predicted, true = (torch.cat([found[name] for found in scored]) for name in ("prediction", "label"))
