@@ -27,7 +27,9 @@ class Cost(EpochLog):
     A run that is resumed goes on from its checkpoint's figures.
     """
 
-    def __init__(self) -> None:
+    def start_anew(self) -> None:
+        """Begins with a cost of nothing."""
+        super().start_anew()
         self._seconds: float | None = 0.0
         self._samples = 0
         self._operations_per_sample: float | None = None

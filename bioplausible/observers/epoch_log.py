@@ -1,19 +1,22 @@
 """What is logged once an epoch, and once more where training ends within one."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from bioplausible.lightning_internals import batches_left, ends_here, within_epoch
 from bioplausible.observers.figures import log_scalars
+from bioplausible.observers.of_one_run import OfOneRun
 from bioplausible.training.stop_on_signal import ended_by_signal
 
 
-class EpochLog(Callback, ABC):
+class EpochLog(OfOneRun):
     """Logs :meth:`scalars` at each epoch's end, unless it is one that a signal cut short: it will go on."""
 
-    _logged_at = -1
+    def start_anew(self) -> None:
+        """Forgets that anything was logged."""
+        self._logged_at = -1
 
     @abstractmethod
     def scalars(self) -> dict[str, float]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from bioplausible.errors import UserError
 from bioplausible.network import InverseCorrelation
+from bioplausible.observers.of_one_run import OfOneRun
 from bioplausible.rules import LearningRule
 from bioplausible.training.data_parallel import gather
 from bioplausible.training.stop_on_signal import ended_by_signal
@@ -19,7 +20,7 @@ TELLING_BATCHES = 50
 """Batches in a row at the end of a short run that tell a collapsed network from one that has not learned yet."""
 
 
-class Guard(Callback):
+class Guard(OfOneRun):
     """Stops a run that has failed, with one sentence that names what, where, when and what to change.
 
     Looks at the last batch after the first step, when a wrong step size shows before it has spoilt the weights, every
@@ -71,6 +72,10 @@ class Guard(Callback):
         self.warm_up_steps = warm_up_steps
         self.patience = patience
         self.warn_only = warn_only
+        super().__init__()
+
+    def start_anew(self) -> None:
+        """Forgets how long a network has been collapsed, and what was warned of."""
         self._collapsed_looks = 0
         self._collapsed_batches = 0
         self._how = ""

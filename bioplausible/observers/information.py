@@ -41,6 +41,7 @@ class Information(Observer):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Checks that the rule has what is shown."""
+        super().setup(trainer, pl_module, stage)
         if not isinstance(pl_module, CorInfoMax) or not pl_module.correlations:
             raise UserError("Information needs CorInfoMax or CorInfoMaxSparse with track_correlations: true.")
 

@@ -1,22 +1,23 @@
 """What all observers share: when they look, and the batch they look at."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import ends_here
 from bioplausible.observers.figures import keep_as_pdf
+from bioplausible.observers.of_one_run import OfOneRun
 from bioplausible.rules import LearningRule
 from bioplausible.training.batch import labelled
 from bioplausible.training.data_parallel import join
 from bioplausible.training.stop_on_signal import ended_by_signal
 
 
-class Observer(Callback, ABC):
+class Observer(OfOneRun):
     """Looks at a training batch every so many steps and after the last one; it changes nothing that is learned.
 
     Args:
@@ -30,6 +31,10 @@ class Observer(Callback, ABC):
         if every_n_steps < 1:
             raise UserError(f"every_n_steps is {every_n_steps}: it must be at least 1.")
         self.every_n_steps = every_n_steps
+        super().__init__()
+
+    def start_anew(self) -> None:
+        """Forgets the last look, and the batch."""
         self._looked_at = self._ended_at = -1
         self._batch: Any = None
 

@@ -72,6 +72,10 @@ class Representations(Observer):
             raise UserError(f"samples is {samples}: it must be at least 10.")
         self.samples = samples
         self.tsne = tsne
+
+    def start_anew(self) -> None:
+        """Forgets what was validated."""
+        super().start_anew()
         self._validated: list[tuple[Tensor, Tensor]] = []
         self._confusion: Tensor | None = None
 

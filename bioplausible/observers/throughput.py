@@ -12,7 +12,9 @@ from bioplausible.rules import LearningRule
 class SamplesPerSecond(EpochLog):
     """Logs ``throughput/samples_per_second`` of each training epoch: all that a batch takes, validation excluded."""
 
-    def __init__(self) -> None:
+    def start_anew(self) -> None:
+        """Begins with no samples."""
+        super().start_anew()
         self._samples = 0
         self._seconds = 0.0
         self._since = 0.0
