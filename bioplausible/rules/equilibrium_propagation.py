@@ -339,7 +339,7 @@ class EquilibriumPropagation(HopfieldNetwork):
                 yield weight, _sum(c.contrast(*pair) for pair in both)
             elif self.feedback_update == "same":
                 update = _sum((c.contrast(*pair) + c.contrast(*pair, by="feedback")) / 2 for pair in both)
-                yield weight, update
+                yield weight, update.clone()  # the sign of what is yielded is turned in place
                 yield c.feedback_weight, update
             else:
                 yield weight, c.correlate(difference, free[j])

@@ -14,7 +14,7 @@ def taught_alike(
     own = {id(c.weight): c.feedback_weight for c in connections if c.weight is not None and not c.is_tied}
     for parameter, update in updates:
         if id(parameter) in own:
-            yield own[id(parameter)], update
+            yield own[id(parameter)], update.clone()  # the sign of what is yielded is turned in place
         yield parameter, update
 
 

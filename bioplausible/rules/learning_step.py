@@ -1,6 +1,7 @@
 """The step in which all rules learn: phases, updates, and the optimizer that moves the weights by them."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -14,6 +15,13 @@ from bioplausible.training.exchange import averaged, exchanged
 from bioplausible.training.optimization import hold_frozen, leave_alone_others, not_moved, put_back, step_optimizer
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
+
+
+@cache
+def is_of_the_package(rule: type[RuleContract]) -> bool:
+    """Returns whether no part of a rule's class is a user's own: then nothing but the step holds an update."""
+    parts = rule.__mro__[: rule.__mro__.index(RuleContract)]
+    return all(part.__module__.startswith("bioplausible.") for part in parts)
 
 
 class LearningStep(RuleContract):
@@ -57,6 +65,7 @@ class LearningStep(RuleContract):
 
         What each parameter last got stays in its ``grad`` until the next batch's updates, for callbacks to read.
         """
+        own = is_of_the_package(type(self))
         of_optimizer = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
         moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and gradients by id: to hash a tensor takes longer
@@ -70,7 +79,8 @@ class LearningStep(RuleContract):
                     raise UserError(not_moved(self, parameter))
                 if i in frozen:
                     continue
-                gradient = -update  # not in place: a rule may keep its update, or give it to two parameters
+                # a user's rule may keep its update, or give it to two parameters
+                gradient = update.neg_() if own else -update
                 if i in moved:  # as where layers share a parameter
                     gradient += moved[i][1]
                 parameter.grad = gradient

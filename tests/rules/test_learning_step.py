@@ -9,7 +9,8 @@ from pytorch_lightning.callbacks import BaseFinetuning, ModelPruning
 from torch.nn.utils import parametrizations
 
 from bioplausible import Backpropagation, KolenPollack, UserError
-from tests.helpers import VARIANTS, batch, build
+from bioplausible.rules.learning_step import is_of_the_package
+from tests.helpers import NETWORKS, VARIANTS, batch, build
 from tests.training.test_training_step import train
 
 ADAM = partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1)
@@ -100,6 +101,41 @@ def test_finetuning_holds_a_layer_back_until_its_epoch():
     assert not torch.equal(first[1], start)
 
 
+def tensors_in(value):
+    """Yields all tensors in what a phase, or a module, holds."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from tensors_in(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from tensors_in(entry)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_else_holds_an_update_of_the_packages_rules(variant, network):
+    """Its sign is turned in place."""
+    cls, options = VARIANTS[variant]
+    assert is_of_the_package(cls)
+    rule = build(cls, network, **options)
+    x, _, y = batch(network)
+    with torch.no_grad():
+        phases = rule.settle(x, y)
+        for updates in rule.updates(phases):
+            found = [update for _, update in updates]
+            held = [x, y, *rule.state_dict(keep_vars=True).values(), *tensors_in(vars(rule))]
+            held += [t for phase in phases.values() for t in tensors_in(vars(phase))]
+            storages = [t.untyped_storage().data_ptr() for t in found if t.numel()]
+            assert len(set(storages)) == len(storages)
+            assert not set(storages) & {t.untyped_storage().data_ptr() for t in held}
+
+
+def test_a_rule_with_a_part_of_a_users_own_is_not_the_packages():
+    assert not is_of_the_package(type("Own", (Backpropagation,), {"__module__": "mine"}))
+
+
 def pruned(rule):
     torch.nn.utils.prune.l1_unstructured(rule.network.wiring["2"], "weight", amount=0.3)
 
@@ -184,7 +220,10 @@ def test_an_update_that_the_rule_keeps_stays_as_it_is(as_it_is):
 
 
 def test_one_tensor_may_be_the_update_of_two_parameters():
-    rule = build(KolenPollack)
+    class Own(KolenPollack):
+        pass
+
+    rule = build(Own)
     wiring = rule.network.wiring["2"]
     update = torch.ones_like(wiring.weight)
     rule.local_updates = lambda phases: [(wiring.weight, update), (wiring.feedback_weight, update)]
