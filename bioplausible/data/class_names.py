@@ -22,7 +22,11 @@ def name_of(data: Any, number: int) -> str:
     return str(number) if names is None else names[number]
 
 
-def shortened(name: str, length: int = 16) -> str:
+LONGEST = 16
+"""Characters of a name in a figure."""
+
+
+def shortened(name: str) -> str:
     """Returns a name that is too long for a figure with its end cut off, and without what would be set as a formula."""
-    plain = name.replace("$", r"\$")
-    return plain if len(name) <= length else f"{plain[: length - 1]}…"
+    short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    return short.replace("$", r"\$")

@@ -60,9 +60,9 @@ def receptive_fields(rule: LearningRule, image_shape: Sequence[int] | None, unit
     return grid
 
 
-def enlarged(image: Tensor, width: int = 640) -> Tensor:
-    """Returns an image (3 × height × width) whose pixels are squares, so that it is about so many pixels wide."""
-    zoom = max(1, width // image.shape[-1])
+def enlarged(image: Tensor) -> Tensor:
+    """Returns an image (3 × height × width) whose pixels are squares, so that it is about 640 pixels wide."""
+    zoom = max(1, 640 // image.shape[-1])
     return image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
 
 

@@ -100,13 +100,13 @@ class Meta:
         )
         return found
 
-    def flag(self, name: str, default: Any = REQUIRED) -> bool:
+    def flag(self, name: str) -> bool:
         """Returns an entry that is true or false.
 
         Raises:
-            UserError: it is missing and has no default, or is neither.
+            UserError: it is missing, or is neither.
         """
-        found = self.read(name, default)
+        found = self.read(name)
         require(isinstance(found, bool), f"its meta has {name} {found!r}: give true or false.")
         return cast(bool, found)
 
