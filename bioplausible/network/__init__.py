@@ -1,12 +1,13 @@
 """How layers are wired: what goes forward, what comes back, what a Hebbian product of the two sides is."""
 
+from bioplausible.network.clamped import Clamped
 from bioplausible.network.connection import Connection, Feedback
 from bioplausible.network.convolution import Convolution, Local
 from bioplausible.network.dense import Dense
 from bioplausible.network.initialization import Initialization
 from bioplausible.network.labels import Labels
 from bioplausible.network.lateral import Inhibition, InverseCorrelation, Lateral, Recurrent
-from bioplausible.network.network import Clamped, Network
+from bioplausible.network.network import Network
 from bioplausible.network.pooling import Pooling
 from bioplausible.network.running_correlation import RunningCorrelation, broadcast, mean_product
 from bioplausible.network.skip import Identity
