@@ -79,8 +79,12 @@ def load_and_compare(run: str | Path, which: Which = "last") -> tuple[Trained, T
         )
     before = training_data_of(checkpoint)
     if data is not None and before is not None:
+        now = data.training_data()
+        classes = now.class_names or []
+        named = classes != [str(k) for k in range(len(classes))]
         try:
-            require_same_names(before, data.training_data())
+            if named:  # else a module of one's own may name them later, in its ``setup``
+                require_same_names(before, now)
         except UserError as error:
             cause = str(error).rstrip(".")
             rank_zero_warn(f"The data of {ahead.path} are others by now ({cause}), so they are None.")

@@ -205,10 +205,8 @@ class ImageDataModule(LightningDataModule, ABC):
         if stage in ("test", "predict") and "test" not in self._splits:
             self._splits["test"] = self._as_network_gets(self._loaded(train=False))
         if stage == "fit":
-            self._start = (
-                0,
-                0,
-            )  # until a checkpoint says otherwise: an earlier Trainer may have resumed within an epoch
+            # until a checkpoint says otherwise: an earlier Trainer may have resumed within an epoch
+            self._start = (0, 0)
             given = run_seed()
             if given is not None:
                 self._seed = given
@@ -267,7 +265,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return Images(images, labels)
 
     def _as_network_gets(self, split: Images) -> Images:
-        return Images(self.prepared(split.images), split.labels)
+        return Images(self.prepared(split.images).float(), split.labels)
 
     def prepared(self, images: Tensor) -> Tensor:
         """Returns images in [0, 1] of the shape in which they are loaded as the network gets them.
@@ -279,7 +277,7 @@ class ImageDataModule(LightningDataModule, ABC):
             images = images - torch.tensor(self.mean, dtype=images.dtype)[:, None, None]
         if self.std is not None:
             images = images / torch.tensor(self.std, dtype=images.dtype)[:, None, None]
-        return images.float()
+        return images
 
     def pictures(self, files: str | Path | Sequence[str | Path], invert: bool = False) -> Tensor:
         """Returns pictures of one's own as the network gets this data set's images (n × channels × height × width).

@@ -1,5 +1,6 @@
 """What a network was trained on: a part of checkpoints, for later data are compared with it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -63,7 +64,18 @@ class TrainingData:
     def changes(self, now: "TrainingData", names: tuple[str, ...]) -> str:
         """Returns the options of these names that differ, as ``batch_size 40 instead of 20``; empty where none does."""
         before, after = asdict(self), asdict(now)
-        return ", ".join(f"{n} {after[n]} instead of {before[n]}" for n in names if after[n] != before[n])
+        return ", ".join(f"{n} {after[n]} instead of {before[n]}" for n in names if not _alike(after[n], before[n]))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Returns whether two values are the same: means and deviations but for the rounding of an earlier version's."""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        numbers = (int, float)
+        return all(
+            math.isclose(a, b, rel_tol=1e-6) if isinstance(a, numbers) and isinstance(b, numbers) else a == b
+            for a, b in zip(one, other, strict=True)
+        )
+    return bool(one == other)
 
 
 class TrainedOn(Callback):

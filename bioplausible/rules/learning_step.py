@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from bioplausible.errors import UserError
 from bioplausible.lightning_internals import count_batch
@@ -17,11 +17,14 @@ from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
 
 
+OURS = ("bioplausible.", "pytorch_lightning.", "lightning_fabric.", "torch.")
+"""Packages whose classes a rule or wiring of this package consists of."""
+
+
 @cache
-def is_of_the_package(rule: type[RuleContract]) -> bool:
-    """Returns whether no part of a rule's class is a user's own: then nothing but the step holds an update."""
-    parts = rule.__mro__[: rule.__mro__.index(RuleContract)]
-    return all(part.__module__.startswith("bioplausible.") for part in parts)
+def is_of_the_package(cls: type) -> bool:
+    """Returns whether no part of a rule's or wiring's class is a user's own: nothing but the step holds an update."""
+    return all(part.__module__.startswith(OURS) for part in cls.__mro__ if issubclass(part, nn.Module))
 
 
 class LearningStep(RuleContract):
@@ -65,7 +68,7 @@ class LearningStep(RuleContract):
 
         What each parameter last got stays in its ``grad`` until the next batch's updates, for callbacks to read.
         """
-        own = is_of_the_package(type(self))
+        own = all(is_of_the_package(type(part)) for part in (self, *self.network.connections))
         of_optimizer = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
         moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and gradients by id: to hash a tensor takes longer

@@ -55,8 +55,11 @@ class PersistentStates(LearningRule):
         return phases
 
     def setup(self, stage: str) -> None:
-        """Lets a training begin at rest; one that resumes takes up its checkpoint's states after this."""
-        if stage == "fit":
+        """Lets a training begin at rest; one that resumes takes up its checkpoint's states after this.
+
+        A Trainer that trains on goes on from the last batch's.
+        """
+        if stage == "fit" and self.trainer.global_step == 0:
             self._persisted = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What a run trains with, as the loggers get it."""
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -128,6 +129,8 @@ def _options(part: str, built: Any, held: Mapping[str, Any]) -> Iterator[tuple[s
     known = inspect.signature(type(built).__init__).parameters.keys() | getattr(built, "defaults", {}).keys()
     for name in sorted(known - IMPLEMENTATION - {"lr", "last_epoch", "optimizer", "params", "self"}):
         value = held.get(name)
+        if isinstance(value, Counter):  # as MultiStepLR keeps its milestones
+            value = sorted(value.elements())
         if isinstance(value, (bool, int, float, str, list, tuple, dict)):
             yield f"{part}.{name}", value
 

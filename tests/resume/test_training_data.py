@@ -4,6 +4,7 @@ import contextlib
 import csv
 import inspect
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from bioplausible import Backpropagation, ImageDataModule, TableDataModule, UserError
 from bioplausible.__main__ import main
 from bioplausible.resume.run_files import read_yaml
-from bioplausible.resume.training_data import SPOKEN, require_untrained
+from bioplausible.resume.training_data import SPOKEN, TrainingData, require_untrained
 from tests.helpers import ARGS, FEW, RUN
 
 N = 60
@@ -367,3 +368,14 @@ def test_the_command_line_ends_with_one_sentence(capsys):
     assert main(["validate", "--ckpt_path", last, "--data.init_args.validation_split", "0"]) == 2
     assert "nothing to validate on" in capsys.readouterr().err
     assert main(["validate", "--ckpt_path", last]) == 0
+
+
+def test_means_are_the_same_but_for_what_an_earlier_version_rounded():
+    """It took them in float32."""
+    options = {"crop_padding": 0, "horizontal_flip": False}
+    now = TrainingData("T", 90, 90, 9, None, 0.1, 20, 20, [1.1065277777777778, 0.1], [0.5, 1.0], **options)
+    before = replace(now, mean=[1.1065277749913986, 0.10000000149011612])
+    assert before.changes(now, ("mean", "std")) == ""
+    for other in ([1.10653, 0.1], [1.1065277777777778], None):
+        said = f"mean [1.1065277777777778, 0.1] instead of {other}"
+        assert replace(now, mean=other).changes(now, ("mean", "std")) == said

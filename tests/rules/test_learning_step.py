@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations
 
 from bioplausible import Backpropagation, KolenPollack, UserError
 from bioplausible.rules.learning_step import is_of_the_package
-from tests.helpers import NETWORKS, VARIANTS, batch, build
+from tests.helpers import NETWORKS, VARIANTS, Depthwise, batch, build
 from tests.training.test_training_step import train
 
 ADAM = partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1)
@@ -247,3 +247,19 @@ def test_a_buffer_that_no_optimizer_moves_is_refused_by_its_name():
 def test_a_tensor_that_is_nothing_of_the_rule_is_refused_by_its_shape():
     with pytest.raises(UserError, match=r"^local_updates of Own yields a tensor of shape 4 × 7, which"):
         moved_by(lambda rule, c, update: [(c.weight.clone(), update)])
+
+
+def test_what_a_users_own_wiring_keeps_of_an_update_stays_as_it_is():
+    kept = []
+
+    class Keeping(Depthwise):
+        def correlate(self, *args, **options):
+            kept.append(super().correlate(*args, **options))
+            return kept[-1]
+
+    network = [[2, 4, 4], partial(Keeping, kernel=3), 3]
+    rule = Backpropagation(network=network).double()
+    x, _, y = batch(network)
+    rule.learn(x, y, ADAM(rule.parameter_groups()))
+    (product,) = kept
+    assert torch.equal(rule.network.wiring["1"].weight.grad, -product)

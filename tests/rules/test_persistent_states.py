@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from torch.utils.data import DataLoader, TensorDataset
 
 from bioplausible import EquilibriumPropagation
 from tests.helpers import NETWORKS, batch, build, differences
@@ -51,3 +53,19 @@ def test_a_training_that_begins_anew_starts_from_rest():
         train(rule, epochs=1, max_steps=2)
         learned.append(copy.deepcopy(rule.state_dict()))
     assert list(differences(*learned)) == []
+
+
+def test_a_trainer_that_trains_on_goes_on_from_the_last_batch():
+    def fitted(*epochs):
+        torch.manual_seed(0)
+        rule = build(EquilibriumPropagation, persistent_states=True, random_beta_sign=False)
+        x, y, _ = batch(n=24)
+        loader = DataLoader(TensorDataset(x, y), batch_size=4)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = Trainer(max_epochs=0, accelerator="cpu", enable_model_summary=False, **quiet)
+        for until in epochs:
+            trainer.fit_loop.max_epochs = until
+            trainer.fit(rule, loader)
+        return rule.state_dict()
+
+    assert list(differences(fitted(2), fitted(1, 2))) == []

@@ -73,19 +73,22 @@ def _departures(run: Run, recipe: Run) -> list[str]:
 def spelled_out(run: Run) -> dict[str, Any]:
     """Returns each option that bears on a run's results, those at their defaults too.
 
-    The optimizer's rate is left out where each layer has one of its own: nothing learns by it.
+    The optimizer's rate, or weight decay, is left out where each layer has one of its own: nothing learns by it.
     """
     found = dict(run.options)
     for part in ("model", "data"):
         given = run.config[part].get("init_args") or {}
         defaults = _defaults_of(run, part)
         found |= {f"{part}.{name}": value for name, value in defaults.items() if name not in given}
+        found |= {f"{part}.{name}": None for name, value in given.items() if value is None}
     found = {name: _with_defaults(value) for name, value in found.items() if name not in NO_RESULT | OF_THE_NET}
     found["model.network"] = run.net
     found |= {name: found.get(other) for name, other in AS_IN_TRAINING.items() if found.get(name) is None}
-    rates = [value for name, value in found.items() if name.endswith("learning_rates")]
-    if rates and not any(rate is None or (isinstance(rate, list) and None in rate) for rate in rates):
-        found.get("model.optimizer", {}).get("init_args", {}).pop("lr", None)
+    of_optimizer = found.get("model.optimizer", {}).get("init_args", {})
+    for of_layers, idle in (("learning_rates", "lr"), ("weight_decays", "weight_decay")):
+        values = [value for name, value in found.items() if name.endswith(of_layers)]
+        if values and not any(value is None or (isinstance(value, list) and None in value) for value in values):
+            of_optimizer.pop(idle, None)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -97,9 +100,11 @@ def _with_defaults(value: Any) -> Any:
         return value
     places = (torch.optim, torch.optim.lr_scheduler, schedulers)
     cls = next((found for place in places if (found := getattr(place, value["class_path"], None)) is not None), None)
-    given = value.get("init_args") or {}
-    every = plain({"class_path": value["class_path"], "init_args": {**(_defaults(cls) if cls else {}), **given}})
-    return {**every, "init_args": dict(every["init_args"])}
+    given = dict(value.get("init_args") or {})
+    if cls is not None:  # a run from Python tells what its class fixes too, as AdamW does Adam's kind of decay
+        own = inspect.signature(cls).parameters
+        given = {name: given.get(name, default) for name, default in _defaults(cls).items() if name in own}
+    return {**plain({"class_path": value["class_path"], "init_args": given})}
 
 
 def _defaults_of(run: Run, part: str) -> dict[str, Any]:
