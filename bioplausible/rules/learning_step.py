@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -16,13 +17,12 @@ from bioplausible.training.optimization import hold_frozen, leave_alone_others, 
 from bioplausible.training.phase import Phase, Phases
 from bioplausible.training.pieces import settle_in_pieces
 
-
 OURS = ("bioplausible.", "pytorch_lightning.", "lightning_fabric.", "torch.")
 """Packages whose classes a rule or wiring of this package consists of."""
 
 
 @cache
-def is_of_the_package(cls: type) -> bool:
+def is_of_the_package(cls: type[Any]) -> bool:
     """Returns whether no part of a rule's or wiring's class is a user's own: nothing but the step holds an update."""
     return all(part.__module__.startswith(OURS) for part in cls.__mro__ if issubclass(part, nn.Module))
 
@@ -68,7 +68,7 @@ class LearningStep(RuleContract):
 
         What each parameter last got stays in its ``grad`` until the next batch's updates, for callbacks to read.
         """
-        own = all(is_of_the_package(type(part)) for part in (self, *self.network.connections))
+        own = all(is_of_the_package(cast(Any, type(part))) for part in (self, *self.network.connections))
         of_optimizer = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         trainer = self.trainer if isinstance(optimizer, LightningOptimizer) else None
         moved: dict[int, tuple[Tensor, Tensor]] = {}  # parameters and gradients by id: to hash a tensor takes longer
