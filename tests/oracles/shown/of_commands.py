@@ -73,7 +73,7 @@ def _looked(name: str, data: Mapping[str, Any] | None, args: list[str], disturba
     rule.trainer = None
     with catching() as caught:
         of_network = None if data is None else FewImages(**training.data, **data)
-        caught.patch.setattr(figures, "load", lambda checkpoint: (rule, of_network))
+        caught.patch.setattr(figures, "load_and_compare", lambda checkpoint: ((rule, of_network), None))
         caught.patch.setattr(look, "run_named", lambda name: None)
         caught.patch.setattr(trained, "checkpoint_of", lambda run, which: Path(run, "checkpoints", f"{which}.ckpt"))
         look.run(["run", *args])
