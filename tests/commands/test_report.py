@@ -449,6 +449,12 @@ def test_a_run_that_was_changed_on_the_way_is_held_to_no_figure(capsys):
     assert tables.Group([replace(run, changed=[changed])]).not_comparable == changed
 
 
+def test_a_recipe_whose_layers_have_the_optimizers_rate_departs_in_nothing(capsys):
+    """Its rates by layer are null in what fit saves, and not named in the recipe."""
+    (run,) = as_fit_saves_it(capsys, "--config", "mnist/difference_target_propagation").runs
+    assert departures.departures(run) == []
+
+
 SIGNS = "cifar10/feedback_alignment_lenet_uniform_sign"
 
 
